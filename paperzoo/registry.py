@@ -1,0 +1,65 @@
+"""The registries of paperzoo, children of MMEngine's, with scope `paperzoo`.
+
+`type='paperzoo.X'` in any MMEngine config imports this module, and the first lookup imports
+the rooms. A room whose stack (say mmdet) is not installed is left out without breaking the
+others; asking for something of it says what to install.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import mmengine.registry as root
+from mmengine.registry import Registry
+
+import paperzoo.compat  # noqa: F401  (the remedies must be in place before mmdet is imported)
+from paperzoo.errors import UserError
+
+_OPTIONAL_STACK = {'mmcv', 'mmdet', 'mmseg', 'pycocotools', 'faster_coco_eval'}
+
+
+class RoomRegistry(Registry):
+    """A registry that leaves out the rooms whose stack is not installed."""
+
+    def __init__(self, name: str, locations: list[str], **kwargs: Any) -> None:
+        super().__init__(name, scope='paperzoo', locations=locations, **kwargs)
+        self.left_out: dict[str, str] = {}
+
+    def import_from_location(self) -> None:
+        """Import the rooms once, noting those that miss an optional package."""
+        if self._imported:
+            return
+        self._imported = True
+        for room in self._locations:
+            try:
+                import_module(room)
+            except ModuleNotFoundError as error:
+                package = (error.name or '').partition('.')[0]
+                if package not in _OPTIONAL_STACK:
+                    raise
+                self.left_out[room] = package
+
+    def get(self, key: str) -> type | None:
+        """Return the class registered as `key`, as MMEngine's registry does.
+
+        Raises:
+            UserError: If `key` names the scope `paperzoo`, is unknown, and rooms were left out.
+        """
+        found = super().get(key)
+        if found is None and key.startswith('paperzoo.') and self.left_out:
+            rooms = ', '.join(f'{room} (needs {pkg})' for room, pkg in self.left_out.items())
+            raise UserError(
+                f"type='{key}' was not found in the {self.name} registry, and these rooms were "
+                f"left out: {rooms}. Install what is missing: pip install 'paperzoo[lite]'"
+            )
+        return found
+
+
+_PAPERS = ['paperzoo.common', 'paperzoo.fcos']
+_DATA = ['paperzoo.data.coco']
+_METRICS = ['paperzoo.evaluation.coco', 'paperzoo.evaluation.panoptic_quality']
+
+MODELS = RoomRegistry('model', _PAPERS, parent=root.MODELS)
+TASK_UTILS = RoomRegistry('task util', _PAPERS, parent=root.TASK_UTILS)
+DATASETS = RoomRegistry('dataset', _DATA, parent=root.DATASETS)
+METRICS = RoomRegistry('metric', _METRICS, parent=root.METRICS)
+HOOKS = RoomRegistry('hook', ['paperzoo.engine'], parent=root.HOOKS)

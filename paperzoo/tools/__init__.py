@@ -1,0 +1,1 @@
+"""The scripts that mim and the `paperzoo` command run."""

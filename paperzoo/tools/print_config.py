@@ -1,0 +1,43 @@
+"""Print a config with everything it inherits, or write it as a file to inherit from."""
+
+import argparse
+from pathlib import Path
+
+from paperzoo.errors import UserError
+from paperzoo.tools._shared import add_config_arguments, load_config, one_message
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument(
+        '-o',
+        '--output',
+        metavar='FILE.py',
+        help='write a text config that others can name in `_base_`',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print or write."""
+    args = parse_args()
+    named_work_dir = args.work_dir
+    cfg = load_config(args)
+    if not named_work_dir:
+        cfg.pop('work_dir')
+    cfg.pop('launcher')
+    if args.output is None:
+        print(cfg.pretty_text)
+        return
+    if Path(args.output).exists():
+        raise UserError(f"'{args.output}' exists already: name another file, or remove it")
+    if Path(args.output).suffix not in ('.py', '.json', '.yml', '.yaml'):
+        raise UserError(f"'{args.output}' must end in .py, .json or .yml")
+    cfg.dump(args.output)
+    print(f'Written: {args.output}')
+
+
+if __name__ == '__main__':
+    one_message(main)

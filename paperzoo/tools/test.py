@@ -1,0 +1,103 @@
+"""Test a checkpoint: metrics on the terminal and in a JSON file, pictures on request."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paperzoo.errors import UserError
+from paperzoo.tools._shared import (
+    add_config_arguments,
+    build_runner,
+    load_config,
+    one_message,
+)
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the command line, with mmdet's option names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument(
+        '--out', metavar='FILE.pkl', help='also dump the raw predictions for analysis'
+    )
+    parser.add_argument(
+        '--show-dir',
+        metavar='DIR',
+        help='write pictures and one page of them: ground truth beside prediction',
+    )
+    parser.add_argument('--show-images', type=int, default=24, metavar='N')
+    parser.add_argument('--show-score', type=float, default=0.3, metavar='SCORE')
+    return parser.parse_args()
+
+
+def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
+    """Write the test options into the config.
+
+    Raises:
+        UserError: If `--out` is no pickle file.
+    """
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    # The Runner dumps the config by its file name: the training's dump stays as it was.
+    file = Path(cfg.filename)
+    object.__setattr__(cfg, '_filename', str(file.with_stem(f'{file.stem}_test')))
+    if args.show_dir:
+        from paperzoo.engine import PicturePageHook
+
+        hook = dict(
+            type=PicturePageHook,
+            out_dir=args.show_dir,
+            max_images=args.show_images,
+            score_thr=args.show_score,
+        )
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    if args.out:
+        if not args.out.endswith(('.pkl', '.pickle')):
+            raise UserError(f"--out '{args.out}' must end in .pkl: it is a pickle file")
+        from mmengine.evaluator import DumpResults
+
+        cfg.test_evaluator = [
+            *as_list(cfg.test_evaluator),
+            dict(type=DumpResults, out_file_path=args.out),
+        ]
+
+
+def as_list(evaluator: object) -> list:
+    """Return the metrics of an evaluator config as a list."""
+    return list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
+
+
+def main() -> None:
+    """Test."""
+    args = parse_args()
+    cfg = load_config(args)
+    apply_options(cfg, args)
+    runner = build_runner(cfg, strict=True)
+    start = time.time()
+    metrics = runner.test()
+
+    from paperzoo.engine.record import checkpoint_record, run_record, write_json
+
+    record = {
+        'metrics': metrics,
+        'images': len(runner.test_dataloader.dataset),
+        'config': args.config,
+        'cfg_options': args.cfg_options or {},
+        **checkpoint_record(args.checkpoint),
+        'seconds': round(time.time() - start, 1),
+        **run_record(),
+    }
+    if runner.rank == 0:
+        file = write_json(Path(runner.log_dir) / 'test_metrics.json', record)
+        for name, value in metrics.items():
+            print(f'{name}: {value}')
+        print(f'Metrics, versions and checkpoint hash: {file.absolute()}')
+
+
+if __name__ == '__main__':
+    one_message(main)

@@ -1,0 +1,22 @@
+"""What all tests share: where data lies, and the remedies before mmdet is imported."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# One generated Shapes set for all runs and workers of this checkout.
+os.environ.setdefault(
+    'PAPERZOO_CACHE', str(Path(__file__).parents[1] / '.cache' / 'paperzoo')
+)
+
+import paperzoo.compat  # noqa: E402, F401
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data sets; the test skips without it."""
+    root = os.environ.get('PAPERZOO_DATA')
+    if not root:
+        pytest.skip('PAPERZOO_DATA is not set: no real images here')
+    return Path(root)
