@@ -1,0 +1,296 @@
+"""Makes Shapes, a synthetic set for detection and segmentation in COCO's layout.
+
+Below its root:
+
+- `train/000001.jpg`, ... and `val/...`: the images;
+- `annotations/instances_{train,val}.json`: boxes and masks of what is visible; the
+  extra key `occluded` is the hidden share of an object;
+- `annotations/panoptic_{train,val}.json`, `annotations/panoptic_{train,val}/*.png`;
+- `semantic/{train,val}/*.png`: 0 to 6 the things, 7 to 9 the stuff;
+- `spec.json`: what it was made from.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from paperzoo.data.shapes_draw import STUFF_CLASSES, THING_CLASSES, Scene, draw_scene
+from paperzoo.errors import UserError
+
+__all__ = ['STUFF_CLASSES', 'THING_CLASSES', 'ShapesSpec', 'generate_shapes']
+
+# Raise it whenever the same spec would give other files.
+GENERATOR_VERSION = 1
+MIN_POLYGON_IOU = 0.9
+SPLITS = ('train', 'val')
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ShapesSpec:
+    """What a Shapes set is made from.
+
+    Image i of a split depends on the seed, the split, i and the image size only: a
+    smaller set is the beginning of a larger one.
+    """
+
+    num_train: int = 400
+    num_val: int = 100
+    width: int = 320
+    height: int = 240
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.height) < 240:
+            raise UserError(
+                f'ShapesSpec(width={self.width}, height={self.height}): the largest '
+                'objects need images of at least 240 x 240 pixels; raise the lower one'
+            )
+        if min(self.num_train, self.num_val) < 1 or self.seed < 0:
+            raise UserError(
+                f'ShapesSpec(num_train={self.num_train}, num_val={self.num_val}, '
+                f'seed={self.seed}): a split needs at least one image, a seed is not '
+                'negative; change what is out of range'
+            )
+
+
+def generate_shapes(root: Path, spec: ShapesSpec = ShapesSpec()) -> Path:
+    """Return `root` with the Shapes set in it, making the set if it is not there yet.
+
+    Any number of processes may call this at once: one makes the set, the others wait
+    for it. The set appears in one piece when it is complete.
+
+    Raises:
+        UserError: If `root` holds something else or a set made from another spec, or
+            cannot be written.
+    """
+    root = Path(root)
+    if _is_ready(root, spec):
+        return root
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.with_name(root.name + '.lock')):
+            if not _is_ready(root, spec):
+                _generate(root, spec)
+    except OSError as error:
+        raise UserError(
+            f'The Shapes set cannot be written to {root} ({error}). Mend that, or set '
+            'PAPERZOO_CACHE to a folder that can be written'
+        ) from error
+    return root
+
+
+def _is_ready(root: Path, spec: ShapesSpec) -> bool:
+    """Tell whether the set is there; refuse a folder that holds anything else."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    try:
+        found = json.loads((root / 'spec.json').read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'{root} is in the way of the Shapes set: it has no readable spec.json, so '
+            'it is not (or no longer) such a set. Delete or move it, and try again'
+        ) from error
+    differences = [
+        f'{key} is {found.get(key)}, wanted {value}'
+        for key, value in _identity(spec).items()
+        if found.get(key) != value
+    ]
+    if differences:
+        raise UserError(
+            f'{root / "spec.json"}: this Shapes set was made otherwise '
+            f'({"; ".join(differences)}). Delete the folder {root} to have it made '
+            'anew, or name another folder'
+        )
+    return True
+
+
+def _identity(spec: ShapesSpec) -> Record:
+    return {'generator_version': GENERATOR_VERSION, **asdict(spec)}
+
+
+def _generate(root: Path, spec: ShapesSpec) -> None:
+    """Write the set beside `root`, then move it there."""
+    start = time.perf_counter()
+    # A killed run may have left its unfinished folder; we hold the lock, so nobody
+    # is at work in it.
+    unfinished = root.with_name(root.name + '.unfinished')
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        _write_set(unfinished, spec, shown_root=root)
+        if root.exists():
+            root.rmdir()
+        os.replace(unfinished, root)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    seconds = time.perf_counter() - start
+    total = spec.num_train + spec.num_val
+    _log(f'The Shapes set is ready: {total} images in {root}, made in {seconds:.1f} s')
+
+
+def _log(message: str) -> None:
+    from mmengine.logging import print_log  # takes a second to import
+
+    print_log(message, logger='current')
+
+
+def _with_progress(jobs: list, text: str) -> Iterable:
+    """Show a line with the time left on a terminal, and one plain line elsewhere."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console()
+    if not console.is_terminal:
+        _log(text)
+    return track(jobs, text, console=console, disable=not console.is_terminal)
+
+
+def _write_set(folder: Path, spec: ShapesSpec, shown_root: Path) -> None:
+    counts = {'train': spec.num_train, 'val': spec.num_val}
+    for split in SPLITS:
+        for name in (split, f'semantic/{split}', f'annotations/panoptic_{split}'):
+            (folder / name).mkdir(parents=True)
+    files = {split: _empty_files() for split in SPLITS}
+    jobs = [(split, index) for split in SPLITS for index in range(counts[split])]
+    text = f'Making the Shapes set ({len(jobs)} images) in {shown_root}'
+    for split, index in _with_progress(jobs, text):
+        rng = np.random.default_rng([spec.seed, SPLITS.index(split), index])
+        scene = draw_scene(rng, spec.width, spec.height)
+        _add_image(folder, split, index + 1, scene, *files[split])
+    for split, (instances, panoptic) in files.items():
+        annotations = folder / 'annotations'
+        (annotations / f'instances_{split}.json').write_text(json.dumps(instances))
+        (annotations / f'panoptic_{split}.json').write_text(json.dumps(panoptic))
+    (folder / 'spec.json').write_text(json.dumps(_identity(spec), indent=2) + '\n')
+
+
+def _empty_files() -> tuple[Record, Record]:
+    """Return the instances and the panoptic file of a split without images."""
+    names = THING_CLASSES + STUFF_CLASSES
+    categories = [
+        {'id': index + 1, 'name': name, 'supercategory': 'shape'}
+        for index, name in enumerate(THING_CLASSES)
+    ]
+    panoptic_categories = [
+        {'id': index + 1, 'name': name, 'isthing': int(name in THING_CLASSES)}
+        for index, name in enumerate(names)
+    ]
+    info = {'description': 'paperzoo Shapes', 'version': str(GENERATOR_VERSION)}
+    return (
+        {'info': info, 'images': [], 'annotations': [], 'categories': categories},
+        {
+            'info': info,
+            'images': [],
+            'annotations': [],
+            'categories': panoptic_categories,
+        },
+    )
+
+
+def _add_image(
+    folder: Path,
+    split: str,
+    image_id: int,
+    scene: Scene,
+    instances: Record,
+    panoptic: Record,
+) -> None:
+    """Write the files of one image and add it to the JSON of its split."""
+    height, width = scene.objects.shape
+    stem = f'{image_id:06d}'
+    image = {'id': image_id, 'file_name': f'{stem}.jpg'}
+    image |= {'width': width, 'height': height}
+    num_objects = len(scene.kinds)
+    # Segments count from 1, objects first: 0 is "unlabelled" in COCO's panoptic format.
+    ground = num_objects + 1 + scene.stuff
+    segments = np.where(scene.objects >= 0, scene.objects + 1, ground)
+    categories = [*scene.kinds, *range(len(THING_CLASSES), 10)]
+    annotations = [_instance(scene, index) for index in range(num_objects)]
+    for annotation in annotations:
+        annotation['id'] = len(instances['annotations']) + 1
+        annotation['image_id'] = image_id
+        instances['annotations'].append(annotation)
+    infos = [
+        {'id': segment, 'category_id': categories[segment - 1] + 1, 'iscrowd': 0}
+        | _extent(segments == segment)
+        for segment in np.flatnonzero(np.bincount(segments.ravel())).tolist()
+    ]
+    panoptic['annotations'].append(
+        {'image_id': image_id, 'file_name': f'{stem}.png', 'segments_info': infos}
+    )
+    instances['images'].append(image)
+    panoptic['images'].append(image)
+
+    _write_image(folder / split / f'{stem}.jpg', scene.image)
+    semantic = np.array([0, *categories], np.uint8)[segments]
+    _write_image(folder / 'semantic' / split / f'{stem}.png', semantic)
+    red = segments.astype(np.uint8)  # a scene has fewer than 256 segments
+    rgb = np.stack([red, np.zeros_like(red), np.zeros_like(red)], axis=-1)
+    _write_image(folder / 'annotations' / f'panoptic_{split}' / f'{stem}.png', rgb)
+
+
+def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
+    bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == '.jpg' else []
+    _, data = cv2.imencode(path.suffix, bgr, quality)
+    # Unlike cv2.imwrite, this does not pass over a full disk in silence.
+    path.write_bytes(data.tobytes())
+
+
+def _extent(mask: NDArray[np.bool_]) -> Record:
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return {'area': int(np.count_nonzero(mask)), 'bbox': [x, y, width, height]}
+
+
+def _instance(scene: Scene, index: int) -> Record:
+    """Return the COCO annotation of what is visible of an object."""
+    mask = scene.objects == index
+    extent = _extent(mask)
+    return {
+        'category_id': scene.kinds[index] + 1,
+        **extent,
+        'iscrowd': 0,
+        'segmentation': _segmentation(mask, extent['bbox']),
+        'occluded': round(1 - extent['area'] / scene.full_areas[index], 6),
+    }
+
+
+def _segmentation(
+    mask: NDArray[np.bool_], box: list[int]
+) -> list[list[float]] | Record:
+    """Return a polygon where one describes the mask well, else its run lengths."""
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    polygon = _polygon(mask, box)
+    if polygon is not None:
+        drawn = coco_mask.frPyObjects([polygon], *mask.shape)
+        if coco_mask.iou(drawn, [rle], [0])[0, 0] >= MIN_POLYGON_IOU:
+            return [polygon]
+    return {'size': list(rle['size']), 'counts': rle['counts'].decode('ascii')}
+
+
+def _polygon(mask: NDArray[np.bool_], box: list[int]) -> list[float] | None:
+    """Return the outline of a mask as [x0, y0, x1, y1, ...], None if it is not one."""
+    x, y, width, height = box
+    crop = mask[y : y + height, x : x + width].astype(np.uint8)
+    # OpenCV's contours run through the centres of the border's pixels. In a picture
+    # enlarged four times these lie close to the border itself.
+    large = cv2.resize(crop, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if len(contours) != 1:
+        return None
+    points = cv2.approxPolyDP(contours[0], epsilon=3, closed=True)[:, 0]
+    corners = (points + 0.5) / 4 + [x, y]
+    return np.round(corners, 2).ravel().tolist() if len(points) >= 3 else None

@@ -1,0 +1,49 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paperzoo.data.shapes_draw import THING_CLASSES, draw_scene, silhouette
+
+
+@given(
+    kind=st.sampled_from(THING_CLASSES),
+    side=st.floats(16, 128),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(deadline=None, max_examples=60)
+def test_silhouette_has_the_area_asked_for_and_fits(kind, side, seed):
+    alpha = silhouette(kind, side, np.random.default_rng(seed))
+    assert np.sqrt(alpha.sum() / 255) == pytest.approx(side, abs=0.5)
+    assert np.sqrt((alpha >= 128).sum()) == pytest.approx(side, abs=0.8)
+    assert max(alpha.shape) <= 240
+    border = [alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]]
+    assert max(edge.max() for edge in border) < 128
+
+
+def test_only_the_ring_has_a_hole():
+    for kind in THING_CLASSES:
+        alpha = silhouette(kind, 64, np.random.default_rng(0))
+        contours, _ = cv2.findContours(
+            (alpha >= 128).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        )
+        assert len(contours) == (2 if kind == 'ring' else 1)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=25)
+def test_scene_keeps_every_object_visible(seed):
+    scene = draw_scene(np.random.default_rng(seed), 320, 240)
+    visible = np.bincount(scene.objects.ravel() + 1)[1:]
+    assert 1 <= len(visible) == len(scene.kinds) == len(scene.full_areas) <= 8
+    assert (visible >= 64).all()
+    assert (visible >= 0.3 * np.array(scene.full_areas)).all()
+    assert visible[-1] == scene.full_areas[-1]  # nothing hides the last object
+    assert scene.image.shape == (*scene.stuff.shape, 3) == (240, 320, 3)
+
+
+def test_scenes_fit_into_the_smallest_images():
+    for seed in range(20):
+        scene = draw_scene(np.random.default_rng(seed), 240, 240)
+        assert scene.objects.shape == (240, 240)
