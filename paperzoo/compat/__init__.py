@@ -1,0 +1,24 @@
+"""What lets mmengine, mmcv, mmdet and mmseg run on today's PyTorch without a compiler.
+
+One file per ailment; each names the upstream thread and the condition under which to delete
+it. Importing this package applies every remedy once; do it before `import mmdet`.
+"""
+
+from paperzoo.compat import (
+    checkpoints,
+    find_loader,
+    mmcv_ext,
+    package_utils,
+    panopticapi,
+    torchvision_urls,
+)
+
+for _remedy in (
+    find_loader,
+    package_utils,
+    mmcv_ext,
+    panopticapi,
+    torchvision_urls,
+    checkpoints,
+):
+    _remedy.apply()
