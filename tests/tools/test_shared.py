@@ -1,0 +1,53 @@
+"""Finding a config by path or name, and the errors around it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paperzoo.errors import UserError
+from paperzoo.tools import _shared
+
+
+@pytest.mark.parametrize('name', ['fcos_tiny_shapes', 'fcos_tiny_shapes.py'])
+def test_bare_name_of_ours(name: str) -> None:
+    found = _shared.find_config(name)
+    assert found.name == 'fcos_tiny_shapes.py'
+    assert found.parent.name == 'fcos'
+
+
+@pytest.mark.parametrize(
+    ('name', 'package'),
+    [
+        ('fcos_r50-caffe_fpn_gn-head_1x_coco', 'mmdet'),
+        ('knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512', 'mmseg'),
+    ],
+)
+def test_bare_name_of_mmdet_and_mmseg(name: str, package: str) -> None:
+    assert package in _shared.find_config(name).parts
+
+
+def test_path_wins_over_name(tmp_path: Path) -> None:
+    file = tmp_path / 'fcos_tiny_shapes.py'
+    file.write_text('')
+    assert _shared.find_config(str(file)) == file
+
+
+def test_misspelt_name_ends_in_one_message_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r'Did you mean fcos_tiny_shapes\.py'):
+        _shared.find_config('fcos_tiny_shaeps')
+    done = subprocess.run(
+        [sys.executable, '-m', 'paperzoo', 'train', 'fcos_tiny_shaeps'],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "'fcos_tiny_shaeps'" in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_basenames_of_configs_are_unique() -> None:
+    names = [file.name for file in _shared.config_folders()[0].rglob('*.py')]
+    assert names
+    assert len(names) == len(set(names))
