@@ -74,7 +74,9 @@ def main() -> None:
     record = {
         'what': f'{CONFIG}: {ours} beside {peer}, everything else equal',
         'data': 'Shapes: 400 training and 100 test images, synthetic; no paper has it',
-        'mean_bbox_mAP': {head: round(mean(runs, head, 'bbox_mAP'), 4) for head in HEADS},
+        'mean_bbox_mAP': {
+            head: round(mean(runs, head, 'bbox_mAP'), 4) for head in HEADS
+        },
         'train_time_ratio_ours_to_mmdet': round(
             mean(runs, ours, 'train_seconds') / mean(runs, peer, 'train_seconds'), 3
         ),

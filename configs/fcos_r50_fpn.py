@@ -11,7 +11,7 @@ from mmengine.optim import ConstantLR
 
 from mmdet.models import FCOS, FPN, DetDataPreprocessor, ResNet
 from paperzoo.common import FocalLoss
-from paperzoo.fcos import CenternessLoss, FCOSHead, FCOSRangeAssigner, IoULoss
+from paperzoo.fcos import CenternessLoss, FCOSHead, IoULoss
 
 with read_base():
     from ._base_.datasets.coco_detection import *

@@ -31,13 +31,14 @@ def usage() -> str:
         [
             f'paperzoo {__version__}: papers as MMEngine components',
             '',
-            'usage: paperzoo COMMAND ...        (paperzoo COMMAND --help tells the rest)',
+            'usage: paperzoo COMMAND ...      (paperzoo COMMAND --help tells the rest)',
             '',
             *rows,
             '',
-            'The same scripts run through mim: mim train paperzoo CONFIG, mim test paperzoo',
-            'CONFIG -C CHECKPOINT, mim run paperzoo COMMAND. A config is a path or a bare',
-            'name of paperzoo, mmdet or mmseg. Start with: paperzoo train fcos_tiny_shapes',
+            'The same scripts run through mim: mim train paperzoo CONFIG, mim test',
+            'paperzoo CONFIG -C CHECKPOINT, mim run paperzoo COMMAND. A config is a',
+            'path or a bare name of one of paperzoo, mmdet or mmseg. To begin with:',
+            'paperzoo train fcos_tiny_shapes',
         ]
     )
 

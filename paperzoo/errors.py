@@ -4,6 +4,6 @@
 class UserError(ValueError):
     """Something the user can mend; the message names the place and the remedy.
 
-    The tools print it as one message without a traceback; in a program it is an ordinary
-    `ValueError`.
+    The tools print it as one message without a traceback; in a program it is an
+    ordinary `ValueError`.
     """

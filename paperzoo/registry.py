@@ -1,8 +1,8 @@
 """The registries of paperzoo, children of MMEngine's, with scope `paperzoo`.
 
-`type='paperzoo.X'` in any MMEngine config imports this module, and the first lookup imports
-the rooms. A room whose stack (say mmdet) is not installed is left out without breaking the
-others; asking for something of it says what to install.
+`type='paperzoo.X'` in any MMEngine config imports this module, and the first lookup
+imports the rooms. A room whose stack (say mmdet) is not installed is left out without
+breaking the others; asking for something of it says what to install.
 """
 
 from importlib import import_module
@@ -22,6 +22,7 @@ class RoomRegistry(Registry):
 
     def __init__(self, name: str, locations: list[str], **kwargs: Any) -> None:
         super().__init__(name, scope='paperzoo', locations=locations, **kwargs)
+        self._imported: bool = False
         self.left_out: dict[str, str] = {}
 
     def import_from_location(self) -> None:
@@ -42,14 +43,18 @@ class RoomRegistry(Registry):
         """Return the class registered as `key`, as MMEngine's registry does.
 
         Raises:
-            UserError: If `key` names the scope `paperzoo`, is unknown, and rooms were left out.
+            UserError: If `key` names the scope `paperzoo`, is unknown, and rooms were
+                left out.
         """
         found = super().get(key)
         if found is None and key.startswith('paperzoo.') and self.left_out:
-            rooms = ', '.join(f'{room} (needs {pkg})' for room, pkg in self.left_out.items())
+            rooms = ', '.join(
+                f'{room} (needs {pkg})' for room, pkg in self.left_out.items()
+            )
             raise UserError(
-                f"type='{key}' was not found in the {self.name} registry, and these rooms were "
-                f"left out: {rooms}. Install what is missing: pip install 'paperzoo[lite]'"
+                f"type='{key}' was not found in the {self.name} registry, and these "
+                f'rooms were left out: {rooms}. Install what is missing: '
+                "pip install 'paperzoo[lite]'"
             )
         return found
 

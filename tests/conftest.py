@@ -10,7 +10,7 @@ os.environ.setdefault(
     'PAPERZOO_CACHE', str(Path(__file__).parents[1] / '.cache' / 'paperzoo')
 )
 
-import paperzoo.compat  # noqa: E402, F401
+import paperzoo.compat  # noqa: F401
 
 
 @pytest.fixture

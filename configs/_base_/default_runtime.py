@@ -31,9 +31,7 @@ env_cfg = dict(
 )
 
 vis_backends = [dict(type=LocalVisBackend)]
-visualizer = dict(
-    type=DetLocalVisualizer, vis_backends=vis_backends, name='visualizer'
-)
+visualizer = dict(type=DetLocalVisualizer, vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type=LogProcessor, window_size=50, by_epoch=True)
 
 log_level = 'INFO'

@@ -1,7 +1,8 @@
 """What lets mmengine, mmcv, mmdet and mmseg run on today's PyTorch without a compiler.
 
-One file per ailment; each names the upstream thread and the condition under which to delete
-it. Importing this package applies every remedy once; do it before `import mmdet`.
+One file per ailment; each names the upstream thread and the condition under which to
+delete it. Importing this package applies every remedy once; do it before mmdet is
+imported.
 """
 
 from paperzoo.compat import (

@@ -1,4 +1,4 @@
-"""Is the OpenMMLab stack there, and do its versions fit? One message says what to do."""
+"""Is the OpenMMLab stack there, do its versions fit? One message says what to do."""
 
 from importlib import import_module, metadata
 
@@ -18,11 +18,11 @@ def check_stack(scope: str | None = None) -> None:
     """Raise one message if a package that a scope needs is missing or does not fit.
 
     Args:
-        scope: The `default_scope` of a config; others than mmdet and mmseg need only
-            mmengine.
+        scope: The `default_scope` of a config; others than mmdet and mmseg need
+            only mmengine.
 
     Raises:
-        UserError: It names the package, what is installed, and the command that repairs it.
+        UserError: It names the package, what is installed, and the repairing command.
     """
     for package in _NEEDED.get(scope or 'mmengine', ('mmengine',)):
         try:

@@ -85,8 +85,8 @@ def check_layout(
     raise UserError(
         f"data set not found: data_root='{written_root}' ({where})\n"
         + '\n'.join(lines)
-        + '\nPut the data set there (annotations in COCO format), or set PAPERZOO_DATA to '
-        'the folder that holds it, or point the config elsewhere: --cfg-options '
+        + '\nPut the data set there (annotations in COCO format), or set PAPERZOO_DATA '
+        'to the folder that holds it, or point the config elsewhere: --cfg-options '
         'train_dataloader.dataset.data_root=PATH (and likewise val_, test_dataloader '
         'and the evaluators).\nWithout any data set: mim train paperzoo '
         'fcos_tiny_shapes.py runs on images that paperzoo makes itself.'

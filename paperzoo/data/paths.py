@@ -14,7 +14,7 @@ def cache_root() -> Path:
 def resolve(path: str) -> str:
     """Return where a path of a config really lies.
 
-    - `data/shapes/...` is a generated set: it lies in the cache and is made on first use.
+    - `data/shapes/...` is a generated set: made in the cache on first use.
     - `data/...` lies below `$PAPERZOO_DATA` if that is set, else below `data/` of the
       working directory.
     - Everything else (absolute paths, URLs, other relative paths) stays as it is.

@@ -62,7 +62,9 @@ class PicturePageHook(Hook):
             file = (
                 self.out_dir / f'{len(self.files):03d}_{Path(sample.img_path).stem}.jpg'
             )
-            options = {} if 'gt_sem_seg' in sample else {'pred_score_thr': self.score_thr}
+            options = (
+                {} if 'gt_sem_seg' in sample else {'pred_score_thr': self.score_thr}
+            )
             runner.visualizer.add_datasample(
                 file.stem, image, sample, draw_gt=True, out_file=str(file), **options
             )
@@ -82,15 +84,25 @@ class PicturePageHook(Hook):
         )
 
     def _thumbnail(self, file: Path) -> np.ndarray:
-        picture = cv2.imread(str(file))
+        picture = mmcv.imread(str(file))
         height = max(1, round(picture.shape[0] * self.pair_width / picture.shape[1]))
         small = cv2.resize(
             picture, (self.pair_width, height), interpolation=cv2.INTER_AREA
         )
         title = np.full((22, self.pair_width, 3), 255, np.uint8)
-        for x, text in ((6, f'{file.stem}: truth'), (self.pair_width // 2, 'prediction')):
+        for x, text in (
+            (6, f'{file.stem}: truth'),
+            (self.pair_width // 2, 'prediction'),
+        ):
             cv2.putText(
-                title, text, (x, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA
+                title,
+                text,
+                (x, 16),
+                cv2.FONT_HERSHEY_SIMPLEX,
+                0.5,
+                (0, 0, 0),
+                1,
+                cv2.LINE_AA,
             )
         return np.concatenate([title, small])
 
@@ -108,7 +120,9 @@ def make_grid(pictures: list[np.ndarray], columns: int, gap: int = 8) -> np.ndar
     for start in range(0, len(pictures), columns):
         row = pictures[start : start + columns]
         height = max(picture.shape[0] for picture in row)
-        canvas = np.full((height + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+        canvas = np.full(
+            (height + gap, columns * (width + gap) + gap, 3), 255, np.uint8
+        )
         for column, picture in enumerate(row):
             left = gap + column * (width + gap)
             canvas[gap : gap + picture.shape[0], left : left + width] = picture

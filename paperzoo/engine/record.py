@@ -51,7 +51,9 @@ def checkpoint_record(checkpoint: str) -> dict[str, str]:
     record = {'checkpoint': checkpoint}
     if Path(checkpoint).is_file():
         with Path(checkpoint).open('rb') as file:
-            record['checkpoint_sha256'] = hashlib.file_digest(file, 'sha256').hexdigest()
+            record['checkpoint_sha256'] = hashlib.file_digest(
+                file, 'sha256'
+            ).hexdigest()
     return record
 
 

@@ -40,6 +40,6 @@ class FastCocoMetric(CocoMetric):
         Args:
             results: What `process` collected: ground truth and prediction per image.
         """
-        # mmdet offers no argument for the evaluator class; the name is looked up when used.
+        # mmdet has no argument for the evaluator class; it looks the name up when used.
         with mock.patch.object(coco_metric, 'COCOeval', COCOeval_faster):
             return super().compute_metrics(results)

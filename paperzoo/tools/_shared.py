@@ -57,8 +57,8 @@ def find_config(name: str) -> Path:
     near = difflib.get_close_matches(base, known, n=3)
     hint = f' Did you mean {" or ".join(near)}?' if near else ''
     raise UserError(
-        f"config '{name}' is neither a file nor the name of a config of paperzoo, mmdet "
-        f"or mmseg.{hint} All of paperzoo's: mim search paperzoo"
+        f"config '{name}' is neither a file nor the name of a config of paperzoo, "
+        f"mmdet or mmseg.{hint} All of paperzoo's: mim search paperzoo"
     )
 
 
@@ -73,7 +73,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='override settings, as in train_cfg.max_epochs=2 model.backbone.init_cfg=None',
+        help='override settings: train_cfg.max_epochs=2 model.backbone.init_cfg=None',
     )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
@@ -130,7 +130,9 @@ def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
         try:
             return load(filename, *args, **kwargs)
         except RuntimeError as error:
-            if 'do not match exactly' not in str(error) and 'size mismatch' not in str(error):
+            if 'do not match exactly' not in str(error) and 'size mismatch' not in str(
+                error
+            ):
                 raise
             raise UserError(mismatch_message(filename, str(error))) from error
 

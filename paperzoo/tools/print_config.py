@@ -32,7 +32,9 @@ def main() -> None:
         print(cfg.pretty_text)
         return
     if Path(args.output).exists():
-        raise UserError(f"'{args.output}' exists already: name another file, or remove it")
+        raise UserError(
+            f"'{args.output}' exists already: name another file, or remove it"
+        )
     if Path(args.output).suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise UserError(f"'{args.output}' must end in .py, .json or .yml")
     cfg.dump(args.output)

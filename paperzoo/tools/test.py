@@ -1,4 +1,4 @@
-"""Test a checkpoint: metrics on the terminal and in a JSON file, pictures on request."""
+"""Test a checkpoint: metrics, also as a JSON file, and pictures on request."""
 
 import argparse
 import time
@@ -47,10 +47,8 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     file = Path(cfg.filename)
     object.__setattr__(cfg, '_filename', str(file.with_stem(f'{file.stem}_test')))
     if args.show_dir:
-        from paperzoo.engine import PicturePageHook
-
         hook = dict(
-            type=PicturePageHook,
+            type='paperzoo.PicturePageHook',
             out_dir=args.show_dir,
             max_images=args.show_images,
             score_thr=args.show_score,
@@ -59,12 +57,8 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     if args.out:
         if not args.out.endswith(('.pkl', '.pickle')):
             raise UserError(f"--out '{args.out}' must end in .pkl: it is a pickle file")
-        from mmengine.evaluator import DumpResults
-
-        cfg.test_evaluator = [
-            *as_list(cfg.test_evaluator),
-            dict(type=DumpResults, out_file_path=args.out),
-        ]
+        dump = dict(type='DumpResults', out_file_path=args.out)
+        cfg.test_evaluator = [*as_list(cfg.test_evaluator), dump]
 
 
 def as_list(evaluator: object) -> list:

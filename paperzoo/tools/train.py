@@ -23,14 +23,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help="scale the learning rate by the batch size, from the config's base_batch_size",
+        help='scale the learning rate from base_batch_size to the real batch size',
     )
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a name from the last one in the work dir',
+        help='go on from a checkpoint, by default the last one in the work dir',
     )
     return parser.parse_args()
 
@@ -47,8 +47,8 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError(
-                f'{cfg.filename}: --auto-scale-lr needs the batch size that the learning '
-                'rate was set for: auto_scale_lr=dict(base_batch_size=16)'
+                f'{cfg.filename}: --auto-scale-lr needs the batch size that the '
+                'learning rate was set for: auto_scale_lr=dict(base_batch_size=16)'
             )
         cfg.auto_scale_lr.enable = True
     if args.resume:

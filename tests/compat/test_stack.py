@@ -1,4 +1,4 @@
-"""A missing or wrong mmcv ends in one message that names the command that repairs it."""
+"""A missing or wrong mmcv ends in one message that names the repairing command."""
 
 import os
 import subprocess
@@ -31,7 +31,10 @@ def test_a_complete_stack_passes() -> None:
     ('source', 'said'),
     [
         ("__version__ = '2.2.0'", 'MMCV==2.2.0'),
-        ("raise ModuleNotFoundError('No module named mmcv', name='mmcv')", 'not installed'),
+        (
+            "raise ModuleNotFoundError('No module named mmcv', name='mmcv')",
+            'not installed',
+        ),
     ],
     ids=['wrong version', 'missing'],
 )

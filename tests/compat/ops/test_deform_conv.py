@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import mmcv_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
 from paperzoo.compat.ops.deform_conv import Geometry, bilinear_corners, deform_conv
 from paperzoo.errors import UserError
-from tests.references import mmcv_ops as reference
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')

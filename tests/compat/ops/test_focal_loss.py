@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import mmcv_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
@@ -13,7 +14,6 @@ from paperzoo.compat.ops.focal_loss import (
     sigmoid_focal_loss_backward,
     sigmoid_focal_loss_forward,
 )
-from tests.references import mmcv_ops as reference
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references.mmcv_ops import greedy_nms
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
 from paperzoo.compat.ops import nms as module
-from tests.references.mmcv_ops import greedy_nms
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')

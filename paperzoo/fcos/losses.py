@@ -1,0 +1,188 @@
+"""The losses of FCOS for boxes and centre-ness, with mmdet's calling convention."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from paperzoo.common import WeightedLoss
+from paperzoo.errors import UserError
+from paperzoo.registry import MODELS
+
+
+def _areas(boxes: Float[Tensor, '*boxes 4']) -> Float[Tensor, '*boxes']:
+    return (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)
+
+
+def aligned_iou_union(
+    pred: Float[Tensor, '*boxes 4'],
+    target: Float[Tensor, '*boxes 4'],
+    eps: float = 1e-6,
+) -> tuple[Float[Tensor, '*boxes'], Float[Tensor, '*boxes']]:
+    """Return intersection over union, and the union, of each box with its partner.
+
+    Args:
+        pred: Boxes as x0, y0, x1, y1.
+        target: As many boxes.
+        eps: Smallest union, against a division by zero.
+
+    Paper: fcos Eq. 2 (its box term)
+    """
+    start = torch.maximum(pred[..., :2], target[..., :2])
+    end = torch.minimum(pred[..., 2:], target[..., 2:])
+    overlap = (end - start).clamp(min=0).prod(dim=-1)
+    union = (_areas(pred) + _areas(target) - overlap).clamp(min=eps)
+    return overlap / union, union
+
+
+def aligned_giou(
+    pred: Float[Tensor, '*boxes 4'],
+    target: Float[Tensor, '*boxes 4'],
+    eps: float = 1e-6,
+) -> Float[Tensor, '*boxes']:
+    """Return the generalised IoU of each box with its partner, from -1 to 1.
+
+    It is the IoU less the part of the enclosing box that neither of the two covers, so
+    boxes that do not overlap still get a gradient.
+
+    Args:
+        pred: Boxes as x0, y0, x1, y1.
+        target: As many boxes.
+        eps: Smallest union and smallest enclosing area, against a division by zero.
+
+    Paper: fcos-journal
+    """
+    iou, union = aligned_iou_union(pred, target, eps)
+    start = torch.minimum(pred[..., :2], target[..., :2])
+    end = torch.maximum(pred[..., 2:], target[..., 2:])
+    enclosing = (end - start).clamp(min=0).prod(dim=-1).clamp(min=eps)
+    return iou - (enclosing - union) / enclosing
+
+
+class _BoxLoss(WeightedLoss):
+    """A loss per pair of boxes.
+
+    Args:
+        eps: Against divisions by zero and the logarithm of zero.
+        reduction: `'none'`, `'mean'` or `'sum'`.
+        loss_weight: What the result is multiplied by.
+    """
+
+    def __init__(
+        self, *, eps: float = 1e-6, reduction: str = 'mean', loss_weight: float = 1.0
+    ) -> None:
+        super().__init__(reduction=reduction, loss_weight=loss_weight)
+        self.eps = eps
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: Tensor | float | None = None,
+        reduction_override: str | None = None,
+    ) -> Tensor:
+        """Return the weighted loss, reduced.
+
+        Args:
+            pred: Boxes as x0, y0, x1, y1, (boxes, 4).
+            target: As many boxes.
+            weight: One weight per box, or four, of which the mean counts.
+            avg_factor: What `'mean'` divides the sum by.
+            reduction_override: Replaces the reduction given to the constructor.
+        """
+        if weight is not None and weight.dim() > 1:
+            weight = weight.mean(dim=-1)
+        # Areas overflow half precision: 300 x 300 pixels are enough.
+        pred, target = (
+            boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
+            for boxes in (pred, target)
+        )
+        return super().forward(pred, target, weight, avg_factor, reduction_override)
+
+
+@MODELS.register_module()
+class IoULoss(_BoxLoss):
+    """The IoU loss: `-log(IoU)`, or `1 - IoU`, or `1 - IoU^2`.
+
+    Args:
+        mode: `'log'` (the paper's), `'linear'` or `'square'`.
+        eps: Smallest IoU and smallest union.
+        reduction: `'none'`, `'mean'` or `'sum'`.
+        loss_weight: What the result is multiplied by.
+
+    Paper: fcos Eq. 2 (its box term)
+    Differs: as in mmdet the IoU is held above `eps`; the authors add 1 to intersection
+        and union instead.
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: str = 'log',
+        eps: float = 1e-6,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__(eps=eps, reduction=reduction, loss_weight=loss_weight)
+        if mode not in ('log', 'linear', 'square'):
+            raise UserError(f"IoULoss(mode={mode!r}): use 'log', 'linear' or 'square'")
+        self.mode = mode
+
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each pair of boxes."""
+        iou = aligned_iou_union(pred, target)[0].clamp(min=self.eps)
+        if self.mode == 'log':
+            return -iou.log()
+        return 1 - (iou if self.mode == 'linear' else iou.square())
+
+
+@MODELS.register_module()
+class GIoULoss(_BoxLoss):
+    """The generalised IoU loss, `1 - GIoU`.
+
+    Args:
+        eps: Smallest union and smallest enclosing area.
+        reduction: `'none'`, `'mean'` or `'sum'`.
+        loss_weight: What the result is multiplied by.
+
+    Paper: fcos-journal
+    """
+
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each pair of boxes."""
+        return 1 - aligned_giou(pred, target, self.eps)
+
+
+@MODELS.register_module()
+class CenternessLoss(WeightedLoss):
+    """Binary cross entropy between a centre-ness logit and the centre-ness.
+
+    Args:
+        use_sigmoid: Must be True; it is there so that the arguments of mmdet's
+            `CrossEntropyLoss` fit.
+        reduction: `'none'`, `'mean'` or `'sum'`.
+        loss_weight: What the result is multiplied by.
+
+    Paper: fcos "Center-ness"
+    """
+
+    def __init__(
+        self,
+        *,
+        use_sigmoid: bool = True,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__(reduction=reduction, loss_weight=loss_weight)
+        if not use_sigmoid:
+            raise UserError(
+                'CenternessLoss(use_sigmoid=False): centre-ness is one number per '
+                'location, a softmax over it is constant; set use_sigmoid=True'
+            )
+
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return the cross entropy at each location."""
+        return F.binary_cross_entropy_with_logits(
+            pred, target.to(pred.dtype), reduction='none'
+        )
