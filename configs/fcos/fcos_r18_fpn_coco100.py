@@ -23,9 +23,9 @@ data_root = 'data/coco100/'
 train_pipeline[2].update(scale=(384, 384))
 test_pipeline[1].update(scale=(384, 384))
 train_dataloader.update(batch_size=4)
-train_dataloader['dataset'].update(data_root=data_root)
+train_dataloader['dataset'].update(data_root=data_root, pipeline=train_pipeline)
 val_dataloader.update(batch_size=4)
-val_dataloader['dataset'].update(data_root=data_root)
+val_dataloader['dataset'].update(data_root=data_root, pipeline=test_pipeline)
 test_dataloader = val_dataloader
 val_evaluator.update(ann_file=data_root + 'annotations/instances_val2017.json')
 test_evaluator = val_evaluator

@@ -16,15 +16,15 @@ Array = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 Position = tuple[int, int]
 
-THING_CLASSES = ('circle', 'rectangle', 'triangle', 'star', 'cross', 'ring', 'crescent')
+THING_CLASSES = ('circle', 'rectangle', 'triangle', 'star', 'cross', 'ring', 'frame')
 STUFF_CLASSES = ('grass', 'brick', 'water')
 
 MAX_OBJECTS = 8
 SIDE_RANGE = (16.0, 128.0)  # sqrt(area) in pixels
-MIN_VISIBLE_FRACTION = 0.3
+MIN_VISIBLE_FRACTION = 0.4
 MIN_VISIBLE_AREA = 64
 # Enough that more than a quarter of the objects are more than 20 % hidden.
-OVERLAP_PROBABILITY = 0.55
+OVERLAP_PROBABILITY = 0.38
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -62,7 +62,7 @@ def draw_scene(rng: Generator, width: int, height: int) -> Scene:
         canvas.put(alpha >= 128, position)
         _paint(image, alpha, position, rng)
         kinds.append(kind)
-    image += 4 * rng.standard_normal((height, width, 1), dtype=np.float32)
+    image += 2.5 * rng.standard_normal((height, width, 1), dtype=np.float32)
     pixels = np.rint(np.clip(image, 0, 255, out=image)).astype(np.uint8)
     return Scene(pixels, canvas.objects, stuff, kinds, canvas.full_areas)
 
@@ -72,20 +72,10 @@ def _arc(radius: float, start: float, stop: float) -> Array:
     return np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32) * radius
 
 
-def _crescent() -> Array:
-    # A unit disc less a disc of radius 0.85 whose centre lies 0.5 to the right.
-    shift, inner = 0.5, 0.85
-    x = (1 + shift**2 - inner**2) / (2 * shift)
-    tip = np.arccos(x)
-    bite = np.arctan2(np.sin(tip), x - shift)
-    back = _arc(inner, 2 * np.pi - bite, bite) + np.array([shift, 0], np.float32)
-    return np.concatenate([_arc(1, tip, 2 * np.pi - tip), back])
-
-
 def _outline(kind: str, rng: Generator) -> list[Array]:
     """Return the contours of a silhouette of any size; a second contour cuts a hole."""
     if kind == 'rectangle':
-        half = rng.uniform(1, 1.8)
+        half = rng.uniform(1, 1.4)
         return [np.array([(-half, -1), (half, -1), (half, 1), (-half, 1)])]
     if kind == 'triangle':
         return [_arc(1, 0, 2 * np.pi)[::32]]
@@ -99,8 +89,9 @@ def _outline(kind: str, rng: Generator) -> list[Array]:
         arms = [np.array(corner), np.array(corner) @ turns[0].T]
         arms += [arm @ turns[1].T for arm in arms]
         return [np.concatenate(arms).astype(np.float32)]
-    if kind == 'crescent':
-        return [_crescent()]
+    if kind == 'frame':
+        square = _arc(1, 0, 2 * np.pi)[::24]
+        return [square, square * 0.55]
     circle = _arc(1, 0, 2 * np.pi)
     return [circle, circle * 0.55] if kind == 'ring' else [circle]
 
@@ -152,7 +143,7 @@ class _Canvas:
         least = np.maximum(MIN_VISIBLE_FRACTION * full, MIN_VISIBLE_AREA)
         if rng.random() < OVERLAP_PROBABILITY:
             target, places = self._approach(mask, rng)
-            hidden = rng.uniform(0.22, 0.55)
+            hidden = rng.uniform(0.22, 0.45)
             for place in places:
                 visible = self._visible_after(mask, place)
                 enough = visible[target] <= (1 - hidden) * full[target]
@@ -217,16 +208,13 @@ def _paint(image: Array, alpha: Mask, place: Position, rng: Generator) -> None:
     (x, y), (height, width) = place, alpha.shape
     patch = image[y : y + height, x : x + width]
     under = float(patch[alpha >= 128].mean())
-    contrast = rng.uniform(40, 100)
+    contrast = rng.uniform(55, 105)
     fits = [s for s in (-1, 1) if 25 < under + s * contrast < 230]
     sign = float(rng.choice(fits)) if fits else (1.0 if under < 128 else -1.0)
     fill = _colour(float(np.clip(under + sign * contrast, 25, 230)), rng)
 
     light = _plane(height, width, rng.uniform(0, 2 * np.pi))
     light = 24 * (light - light.mean()) / max(float(np.ptp(light)), 1)
-    if rng.random() < 0.5:
-        stripes = _plane(height, width, rng.uniform(0, np.pi)) / rng.uniform(4, 12)
-        light += rng.uniform(4, 12) * np.sin(2 * np.pi * stripes)
     core = cv2.erode(alpha, np.ones((3, 3), np.uint8), iterations=1 + (height > 40))
     light += sign * 35 * (alpha.astype(np.float32) - core) / 255
     share = alpha[..., None].astype(np.float32) / 255
@@ -241,7 +229,7 @@ def _unit(field: NDArray) -> Array:
 def _grass(height: int, width: int, rng: Generator) -> Array:
     noise = rng.standard_normal((height, width), dtype=np.float32)
     blades = cv2.GaussianBlur(noise, (0, 0), sigmaX=0.8, sigmaY=rng.uniform(1.5, 3))
-    return 15 * _unit(blades)
+    return 8 * _unit(blades)
 
 
 def _brick(height: int, width: int, rng: Generator) -> Array:
@@ -252,9 +240,9 @@ def _brick(height: int, width: int, rng: Generator) -> Array:
     u = _plane(height, width, angle) / (tall * 2.2) + (half - np.floor(half)) + 32
     column = np.floor(u)
     joint = np.minimum(v - row, 2.2 * (u - column)) < 2 / tall
-    shades = rng.uniform(-10, 10, 1024).astype(np.float32)
+    shades = rng.uniform(-6, 6, 1024).astype(np.float32)
     bricks = shades.take((31 * row + column).astype(np.int64) & 1023, mode='clip')
-    return np.where(joint, np.float32(rng.choice([-35, 35])), bricks)
+    return np.where(joint, np.float32(rng.choice([-18, 18])), bricks)
 
 
 def _water(height: int, width: int, rng: Generator) -> Array:
@@ -262,7 +250,7 @@ def _water(height: int, width: int, rng: Generator) -> Array:
     u, v = _plane(height, width, angle), _plane(height, width, angle + np.pi / 2)
     swell = np.sin(u / rng.uniform(10, 16) + rng.uniform(0, 6))
     drift = np.sin(u / 45 + v / 60 + rng.uniform(0, 6))
-    return 17 * np.sin(2 * np.pi * v / length + 0.9 * swell + 1.5 * drift)
+    return 9 * np.sin(2 * np.pi * v / length + 0.9 * swell + 1.5 * drift)
 
 
 _TEXTURES: tuple[Callable[[int, int, Generator], Array], ...] = (_grass, _brick, _water)

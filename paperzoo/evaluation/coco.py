@@ -20,7 +20,7 @@ class FastCocoMetric(CocoMetric):
         kwargs: Further arguments of mmdet's `CocoMetric`.
 
     Raises:
-        UserError: If the annotation file is not there, or nothing was evaluated.
+        UserError: If the annotation file is not there.
     """
 
     def __init__(self, ann_file: str | None = None, **kwargs: Any) -> None:

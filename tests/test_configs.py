@@ -1,0 +1,169 @@
+"""Every config loads, dumps, builds, learns and predicts, also without objects."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+
+from paperzoo.registry import DATASETS, HOOKS, METRICS, MODELS, TASK_UTILS
+from paperzoo.tools._shared import config_folders
+
+FOLDER = config_folders()[0]
+CONFIGS = sorted(path for path in FOLDER.rglob('*.py') if '_base_' not in path.parts)
+by_name = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+
+
+def load(path: Path) -> Config:
+    cfg = Config.fromfile(str(path))
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def samples(count: int, objects: int, classes: int) -> list[DetDataSample]:
+    torch.manual_seed(1)
+    made = []
+    for _ in range(count):
+        corner = torch.rand(objects, 2) * 60
+        boxes = torch.cat([corner, corner + 10 + torch.rand(objects, 2) * 50], dim=1)
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=(128, 128),
+                ori_shape=(128, 128),
+                batch_input_shape=(128, 128),
+                scale_factor=(1.0, 1.0),
+            )
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=boxes, labels=torch.randint(0, classes, (objects,))
+        )
+        made.append(sample)
+    return made
+
+
+def small_model(cfg: Config) -> Any:
+    """Build the model of a config with ResNet-18 widths of an eighth."""
+    cfg.model.backbone.update(init_cfg=None, depth=18, base_channels=8)
+    cfg.model.neck.in_channels = [8, 16, 32, 64]
+    torch.manual_seed(0)
+    return MODELS.build(cfg.model)
+
+
+@by_name
+def test_loads_dumps_and_reloads(path: Path, tmp_path: Path) -> None:
+    cfg = load(path)
+    cfg.dump(str(tmp_path / 'dumped.py'))
+    again = Config.fromfile(str(tmp_path / 'dumped.py'))
+    again.dump(str(tmp_path / 'again.py'))
+    dumped, twice = (tmp_path / f'{name}.py' for name in ('dumped', 'again'))
+    assert dumped.read_text() == twice.read_text()
+    assert again.model.type == 'mmdet.models.FCOS'
+    assert again.train_dataloader.batch_size == cfg.train_dataloader.batch_size
+
+
+@by_name
+def test_has_a_lab_header(path: Path) -> None:
+    header = ast.get_docstring(ast.parse(path.read_text()))
+    assert header
+    for word in ('Paper: ', 'Expect: ', 'Run: '):
+        assert f'\n{word}' in header
+    assert path.name in header
+
+
+@by_name
+def test_every_parameter_learns(path: Path) -> None:
+    cfg = load(path)
+    model = small_model(cfg)
+    model.train()
+    images = torch.randn(2, 3, 128, 128)
+    losses = model.loss(images, samples(2, 4, cfg.model.bbox_head.num_classes))
+    sum(losses.values()).backward()
+    without = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
+    assert not without
+
+
+@by_name
+def test_an_image_without_objects_is_no_special_case(path: Path) -> None:
+    cfg = load(path)
+    model = small_model(cfg)
+    model.train()
+    losses = model.loss(
+        torch.randn(2, 3, 128, 128), samples(2, 0, cfg.model.bbox_head.num_classes)
+    )
+    total = sum(losses.values())
+    total.backward()
+    assert torch.isfinite(total)
+    assert losses['loss_bbox'] == 0
+    assert losses['loss_centerness'] == 0
+    assert all(
+        parameter.grad is not None
+        for parameter in model.parameters()
+        if parameter.requires_grad
+    )
+
+
+@by_name
+def test_predicts_boxes_inside_the_image(path: Path) -> None:
+    cfg = load(path)
+    cfg.model.test_cfg.score_thr = 0.0
+    model = small_model(cfg)
+    model.eval()
+    with torch.no_grad():
+        (found,) = model.predict(torch.randn(1, 3, 128, 128), samples(1, 0, 1))
+    boxes = found.pred_instances.bboxes
+    assert 0 < len(boxes) <= 100
+    assert boxes.min() >= 0
+    assert boxes.max() <= 128
+    assert found.pred_instances.labels.max() < cfg.model.bbox_head.num_classes
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmengine'])
+def test_string_names_are_found_from_any_scope(scope: str) -> None:
+    register_all_modules(init_default_scope=False)
+    init_default_scope(scope)
+    from mmengine.registry import DATASETS as ALL_DATASETS
+    from mmengine.registry import MODELS as ALL_MODELS
+
+    for name in ('FCOSHead', 'FocalLoss', 'IoULoss', 'GIoULoss', 'CenternessLoss'):
+        found = ALL_MODELS.get(f'paperzoo.{name}')
+        assert found is MODELS.get(name)
+        assert found.__module__.startswith('paperzoo.')
+    for name in ('CocoDataset', 'ShapesDataset'):
+        assert ALL_DATASETS.get(f'paperzoo.{name}') is DATASETS.get(name)
+    assert TASK_UTILS.get('paperzoo.FCOSRangeAssigner')
+    assert METRICS.get('paperzoo.PanopticQuality')
+    assert METRICS.get('paperzoo.FastCocoMetric')
+    assert HOOKS.get('paperzoo.PicturePageHook')
+
+
+def test_text_config_inherits_a_printed_one(tmp_path: Path) -> None:
+    load(FOLDER / 'fcos_r50_fpn.py').dump(str(tmp_path / 'base.py'))
+    child = tmp_path / 'child.py'
+    child.write_text(
+        "_base_ = ['base.py']\n"
+        'model = dict(backbone=dict(init_cfg=None), bbox_head=dict(num_classes=3))\n'
+    )
+    cfg = load(child)
+    assert cfg.model.bbox_head.num_classes == 3
+    assert small_model(cfg).bbox_head.num_classes == 3
+
+
+def test_python_config_inherits_from_the_installed_package(tmp_path: Path) -> None:
+    child = tmp_path / 'child.py'
+    child.write_text(
+        'from mmengine.config import read_base\n'
+        'with read_base():\n'
+        '    from paperzoo.configs.fcos.fcos_tiny_shapes import *\n'
+        "model['bbox_head'].update(num_classes=5)\n"
+    )
+    assert load(child).model.bbox_head.num_classes == 5
