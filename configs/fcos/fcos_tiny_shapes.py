@@ -50,7 +50,7 @@ model['bbox_head']['loss_bbox'] = dict(type=GIoULoss, loss_weight=1.0)
 
 model['test_cfg'].update(score_thr=0.01)
 
-# Smaller images cost a third less; boxes are measured in the original ones all the same.
+# Smaller images cost a third less; boxes are measured in the original ones.
 scale = (256, 192)
 train_pipeline[2:3] = [
     dict(type=Resize, scale=scale, keep_ratio=True),
@@ -68,7 +68,7 @@ val_dataloader.update(num_workers=0, persistent_workers=False)
 val_dataloader['dataset'].update(pipeline=test_pipeline)
 test_dataloader = val_dataloader
 custom_hooks = [dict(type=ChannelsLastHook)]
-max_epochs = 16
+max_epochs = 18
 
 train_cfg.update(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
