@@ -16,19 +16,21 @@ from paperzoo.data.shapes_draw import THING_CLASSES, draw_scene, silhouette
 def test_silhouette_has_the_area_asked_for_and_fits(kind, side, seed):
     alpha = silhouette(kind, side, np.random.default_rng(seed))
     assert np.sqrt(alpha.sum() / 255) == pytest.approx(side, abs=0.5)
-    assert np.sqrt((alpha >= 128).sum()) == pytest.approx(side, abs=0.8)
+    # All eight straight edges of a frame may round to the same side.
+    rounding = 1.0 if kind == 'frame' else 0.8
+    assert np.sqrt((alpha >= 128).sum()) == pytest.approx(side, abs=rounding)
     assert max(alpha.shape) <= 240
     border = [alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]]
     assert max(edge.max() for edge in border) < 128
 
 
-def test_only_the_ring_has_a_hole():
+def test_only_ring_and_frame_have_a_hole():
     for kind in THING_CLASSES:
         alpha = silhouette(kind, 64, np.random.default_rng(0))
         contours, _ = cv2.findContours(
             (alpha >= 128).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
         )
-        assert len(contours) == (2 if kind == 'ring' else 1)
+        assert len(contours) == (2 if kind in ('ring', 'frame') else 1)
 
 
 @given(seed=st.integers(0, 2**32 - 1))
