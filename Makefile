@@ -68,7 +68,7 @@ dev: $(VENV)/.base
 # --- the main job --------------------------------------------------------------------
 
 demo: $(VENV)/.demo
-	@echo '== training a small FCOS on 400 synthetic images, about 4 minutes on 2 cores'
+	@echo '== training a small FCOS on 400 synthetic images, about 5 minutes on 2 cores'
 	$(BIN)/mim train paperzoo fcos_tiny_shapes.py --work-dir $(DEMO) --resume
 	@echo '== testing its checkpoint on 100 other images, drawing 24 of them'
 	$(BIN)/mim test paperzoo fcos_tiny_shapes.py -C "$$(cat $(DEMO)/last_checkpoint)" \
