@@ -61,7 +61,6 @@ train_pipeline[2:3] = [
     ),
 ]
 test_pipeline[1].update(scale=scale)
-# Workers would take the two cores from the training itself.
 train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
 train_dataloader['dataset'].update(pipeline=train_pipeline)
 val_dataloader.update(num_workers=0, persistent_workers=False)
@@ -81,8 +80,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-# One parameter group: with one per parameter, as paramwise_cfg makes them, a third of
-# the time would go into the optimizer.
+# Replaced whole: the base's optimizer and its bias rates belong to SGD.
 optim_wrapper = dict(
     type=OptimWrapper,
     optimizer=dict(type=AdamW, lr=0.002, weight_decay=0.05, fused=True),

@@ -11,7 +11,7 @@ from paperzoo.registry import HOOKS
 class ChannelsLastHook(Hook):
     """Keep the weights of convolutions with the channels last; features follow.
 
-    The numbers stay the same up to rounding; convolutions on a CPU get faster.
+    The numbers stay the same up to rounding; some processors run convolutions faster.
     """
 
     def before_run(self, runner: Runner) -> None:

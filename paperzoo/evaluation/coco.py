@@ -13,7 +13,7 @@ from paperzoo.registry import METRICS
 
 @METRICS.register_module()
 class FastCocoMetric(CocoMetric):
-    """mmdet's `CocoMetric` on faster-coco-eval: the same numbers, several times faster.
+    """mmdet's `CocoMetric` on faster-coco-eval: the same numbers.
 
     Args:
         ann_file: Annotation file; `data/...` follows `$PAPERZOO_DATA`.
