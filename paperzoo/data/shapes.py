@@ -31,7 +31,7 @@ from paperzoo.errors import UserError
 __all__ = ['STUFF_CLASSES', 'THING_CLASSES', 'ShapesSpec', 'generate_shapes']
 
 # Raise it whenever the same spec would give other files.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 MIN_POLYGON_IOU = 0.9
 SPLITS = ('train', 'val')
 

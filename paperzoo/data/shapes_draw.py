@@ -117,7 +117,9 @@ def silhouette(kind: str, side: float, rng: Generator) -> Mask:
     # four times less in a picture four times larger, which is averaged down.
     large = np.zeros((4 * height, 4 * width), np.uint8)
     corners = [np.rint((c - low) * 4 * 16 - 8).astype(np.int32) for c in contours]
-    cv2.fillPoly(large, corners, 255, shift=4)
+    cv2.fillPoly(large, corners[:1], 255, shift=4)
+    # A hole is cut as a polygon of its own: too fat by as much, so the bar is not.
+    cv2.fillPoly(large, corners[1:], 0, shift=4)
     size = int(width), int(height)
     return np.asarray(cv2.resize(large, size, interpolation=cv2.INTER_AREA), np.uint8)
 

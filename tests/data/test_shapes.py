@@ -299,7 +299,7 @@ def test_another_spec_is_refused(tmp_path):
 def test_older_generator_is_refused(tmp_path, monkeypatch):
     generate_shapes(tmp_path / 'shapes', SMALL)
     monkeypatch.setattr(shapes, 'GENERATOR_VERSION', 99)
-    with pytest.raises(UserError, match='generator_version is 1, wanted 99'):
+    with pytest.raises(UserError, match=r'generator_version is \d+, wanted 99'):
         generate_shapes(tmp_path / 'shapes', SMALL)
 
 
