@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# The same examples in every run: what is green stays green. To look for new ones:
-# HYPOTHESIS_PROFILE=default make test
-settings.register_profile('repeatable', derandomize=True, deadline=None)
-settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'repeatable'))
-
 # One generated Shapes set for all runs and workers of this checkout.
 os.environ.setdefault(
     'PAPERZOO_CACHE', str(Path(__file__).parents[1] / '.cache' / 'paperzoo')
 )
 
 import paperzoo.compat  # noqa: F401
+
+# The same examples in every run: what is green stays green. To look for new ones:
+# HYPOTHESIS_PROFILE=default make test
+settings.register_profile('repeatable', derandomize=True, deadline=None)
+settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'repeatable'))
 
 
 @pytest.fixture
