@@ -68,3 +68,6 @@ TASK_UTILS = RoomRegistry('task util', _PAPERS, parent=root.TASK_UTILS)
 DATASETS = RoomRegistry('dataset', _DATA, parent=root.DATASETS)
 METRICS = RoomRegistry('metric', _METRICS, parent=root.METRICS)
 HOOKS = RoomRegistry('hook', ['paperzoo.engine'], parent=root.HOOKS)
+OPTIM_WRAPPERS = RoomRegistry(
+    'optimizer wrapper', ['paperzoo.engine'], parent=root.OPTIM_WRAPPERS
+)

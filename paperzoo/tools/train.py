@@ -42,8 +42,7 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
         UserError: If the config has no base batch size to scale by.
     """
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        use_amp(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError(
@@ -54,6 +53,21 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+
+
+def use_amp(cfg: 'Config') -> None:
+    """Train in mixed precision: float16 on a GPU, bfloat16 on a CPU."""
+    from mmengine.device import is_cuda_available
+
+    if is_cuda_available():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        return
+    cfg.optim_wrapper.type = 'paperzoo.Bf16OptimWrapper'
+    cfg.optim_wrapper.pop('loss_scale', None)
+    # Without it bfloat16 convolutions are slower than those of float32.
+    hooks = [*(cfg.get('custom_hooks') or []), {'type': 'paperzoo.ChannelsLastHook'}]
+    cfg.custom_hooks = hooks
 
 
 def main() -> None:
