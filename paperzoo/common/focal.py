@@ -1,85 +1,23 @@
-"""The sigmoid focal loss, and the weighting that every loss of paperzoo shares."""
+"""The sigmoid focal loss."""
+
+from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 from torch.nn import functional as F
 
+from paperzoo.common.weighted import (
+    WeightedLoss,
+    average,
+    check_reduction,
+    weighted_reduction,
+)
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 
-
-def weighted_reduction(
-    loss: Tensor,
-    weight: Tensor | None = None,
-    reduction: str = 'mean',
-    avg_factor: Tensor | float | None = None,
-) -> Tensor:
-    """Weight a loss per element and reduce it, by the conventions of mmdet's losses.
-
-    Args:
-        loss: The loss of each element.
-        weight: One weight per element; anything that broadcasts against `loss`.
-        reduction: `'none'`, `'mean'` or `'sum'`.
-        avg_factor: What `'mean'` divides the sum by, not the number of elements.
-    """
-    if reduction not in ('none', 'mean', 'sum'):
-        raise UserError(f"reduction={reduction!r}: use 'none', 'mean' or 'sum'")
-    if weight is not None:
-        loss = loss * weight
-    if reduction == 'none':
-        return loss
-    if avg_factor is None:
-        return loss.mean() if reduction == 'mean' else loss.sum()
-    if reduction == 'sum':
-        raise UserError(
-            "reduction='sum' in a loss whose caller divides by an avg_factor: set "
-            "reduction='mean' in that loss of the config"
-        )
-    # mmdet's guard against a factor of zero; without it the numbers would differ.
-    return loss.sum() / (avg_factor + torch.finfo(torch.float32).eps)
-
-
-class WeightedLoss(nn.Module):
-    """A loss with mmdet's calling convention; subclasses give the loss per element.
-
-    Args:
-        reduction: `'none'`, `'mean'` or `'sum'`.
-        loss_weight: What the result is multiplied by.
-    """
-
-    def __init__(self, *, reduction: str = 'mean', loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.reduction = reduction
-        self.loss_weight = loss_weight
-
-    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each element, unweighted."""
-        raise NotImplementedError
-
-    def forward(
-        self,
-        pred: Tensor,
-        target: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: Tensor | float | None = None,
-        reduction_override: str | None = None,
-    ) -> Tensor:
-        """Return the weighted loss, reduced.
-
-        Args:
-            pred: The prediction.
-            target: What it should be.
-            weight: One weight per element, or per row of it.
-            avg_factor: What `'mean'` divides the sum by.
-            reduction_override: Replaces the reduction given to the constructor.
-        """
-        loss = self.elementwise(pred, target)
-        if weight is not None and weight.dim() < loss.dim():
-            weight = weight.unsqueeze(-1)
-        reduction = reduction_override or self.reduction
-        loss = weighted_reduction(loss, weight, reduction, avg_factor)
-        return self.loss_weight * loss
+# Rows that stay in the processor's cache from the first operation to the last.
+_CHUNK = 1024
 
 
 def sigmoid_focal_loss(
@@ -103,6 +41,123 @@ def sigmoid_focal_loss(
     balance = alpha * target + (1 - alpha) * (1 - target)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction='none')
     return balance * error.pow(gamma) * entropy
+
+
+def one_hot(
+    labels: Int[Tensor, '*samples'], like: Float[Tensor, '*samples classes']
+) -> Float[Tensor, '*samples classes']:
+    """Return 1 at the label of each sample, 0 elsewhere, shaped and typed like `like`.
+
+    Unlike torch's it reads no value back from the device, and labels that are no class
+    give a row of zeros.
+    """
+    classes = torch.arange(like.size(-1), device=like.device)
+    return (labels.unsqueeze(-1) == classes).to(like.dtype)
+
+
+def _should_be_low(
+    logits: Tensor, gamma: float, factor: float
+) -> tuple[Tensor, Tensor]:
+    """Return `factor p^gamma softplus(x)`, p the sigmoid of x, and its derivative.
+
+    It is the focal loss of a logit x that should be low; of one that should be high it
+    is that of -x.
+    """
+    prob = logits.sigmoid()
+    rest = logits.neg().sigmoid_()  # 1 - prob would lose the digits of a small one
+    # softplus(x) = max(x, 0) - log(1 - sigmoid(-|x|)), far cheaper than F.softplus.
+    entropy = torch.minimum(prob, rest).neg_().log1p_().neg_().add_(logits.relu())
+    # d p / d x = p (1 - p); the other share is that of the softplus.
+    slope = torch.addcmul(prob, rest, entropy, value=gamma)
+    down = (prob.square_() if gamma == 2 else prob.pow_(gamma)).mul_(factor)
+    return entropy.mul_(down), slope.mul_(down)
+
+
+def _at_label(
+    logits: Tensor, labels: Tensor, gamma: float, alpha: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return one column of each row, the loss there and its derivative, (rows, 1).
+
+    It is the column of the row's class, the only one that may be present; in a row of
+    no class it is any column, and absent like the others.
+    """
+    column = labels.clamp(0, logits.size(1) - 1).unsqueeze(1)
+    present = labels.unsqueeze(1) == column
+    there = logits.gather(1, column).to(_wide(logits.dtype))
+    low, low_slope = _should_be_low(there, gamma, 1 - alpha)
+    high, high_slope = _should_be_low(-there, gamma, alpha)
+    loss = torch.where(present, high, low)
+    return column, loss, torch.where(present, -high_slope, low_slope)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the type to compute in: half precision loses small losses in the sum."""
+    return torch.float32 if dtype.itemsize < 4 else dtype
+
+
+class _FocalSum(torch.autograd.Function):
+    """The sum of the focal losses; the gradient is computed along the way."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        labels: Tensor,
+        weight: Tensor | None,
+        gamma: float,
+        alpha: float,
+    ) -> Tensor:
+        wide = _wide(logits.dtype)
+        grad = logits.new_empty(logits.shape, dtype=wide)
+        column, at_label, slope_at_label = _at_label(logits, labels, gamma, alpha)
+        rows = _CHUNK if logits.device.type == 'cpu' else max(len(logits), 1)
+        totals = [logits.new_zeros((), dtype=wide)]
+        for start in range(0, len(logits), rows):
+            part = slice(start, start + rows)
+            loss, slope = _should_be_low(logits[part].to(wide), gamma, 1 - alpha)
+            loss.scatter_(1, column[part], at_label[part])
+            slope.scatter_(1, column[part], slope_at_label[part])
+            if weight is not None:
+                loss, slope = loss * weight[part], slope * weight[part]
+            totals.append(loss.sum())
+            grad[part] = slope
+        ctx.save_for_backward(grad, logits, labels, weight)
+        ctx.shape = gamma, alpha
+        return torch.stack(totals).sum()
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+        grad, logits, labels, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # someone wants the gradient of the gradient
+            loss = sigmoid_focal_loss(logits, one_hot(labels, logits), *ctx.shape)
+            loss = weighted_reduction(loss, weight, 'sum')
+            (grad,) = torch.autograd.grad(loss, logits, create_graph=True)
+        # Scaled first, for a small slope is zero in half precision.
+        return (grad * grad_total).to(logits.dtype), None, None, None, None
+
+
+def sigmoid_focal_sum(
+    logits: Float[Tensor, 'samples classes'],
+    labels: Int[Tensor, ' samples'],
+    weight: Float[Tensor, 'samples #classes'] | None = None,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+) -> Float[Tensor, '']:
+    """Return the weighted sum of the focal losses: one pass, for many logits.
+
+    It is the sum of `sigmoid_focal_loss`, without its many arrays of the size of the
+    logits.
+
+    Args:
+        logits: Scores before the sigmoid.
+        labels: The class of each sample; `classes` or more means none of them.
+        weight: One weight per sample or per logit; gets no gradient.
+        gamma: How strongly easy examples are turned down; 0 turns nothing down.
+        alpha: Weight of the positives; the negatives have `1 - alpha`.
+
+    Paper: fcos Eq. 2 (its classification term)
+    """
+    return _FocalSum.apply(logits, labels, weight, gamma, alpha)
 
 
 @MODELS.register_module()
@@ -138,6 +193,42 @@ class FocalLoss(WeightedLoss):
         self.gamma = gamma
         self.alpha = alpha
 
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: Tensor | float | None = None,
+        reduction_override: str | None = None,
+    ) -> Tensor:
+        """Return the weighted loss, reduced.
+
+        Args:
+            pred: Logits, (samples, classes).
+            target: One label per sample, `classes` meaning none of them; or one number
+                per logit.
+            weight: One weight per sample or per logit.
+            avg_factor: What `'mean'` divides the sum by.
+            reduction_override: Replaces the reduction given to the constructor.
+        """
+        reduction = reduction_override or self.reduction
+        one_pass = (
+            reduction in ('mean', 'sum')
+            and (pred.dim(), target.dim()) == (2, 1)
+            and (weight is None or not weight.requires_grad)
+            # Compiled, the equation itself becomes one pass over the logits.
+            and not torch.compiler.is_compiling()
+        )
+        if not one_pass:
+            return super().forward(pred, target, weight, avg_factor, reduction)
+        check_reduction(reduction, avg_factor)
+        if weight is not None and weight.dim() == 1:
+            weight = weight.unsqueeze(-1)
+        total = sigmoid_focal_sum(pred, target, weight, self.gamma, self.alpha)
+        if reduction == 'mean' and avg_factor is None:
+            return self.loss_weight * (total / pred.numel())
+        return self.loss_weight * average(total, avg_factor)
+
     def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each class of each sample.
 
@@ -147,7 +238,5 @@ class FocalLoss(WeightedLoss):
                 per logit.
         """
         if target.dim() < pred.dim():
-            # A comparison instead of one_hot: it reads no value back from the device.
-            classes = torch.arange(pred.size(-1), device=pred.device)
-            target = target.unsqueeze(-1) == classes
+            target = one_hot(target, pred)
         return sigmoid_focal_loss(pred, target.to(pred.dtype), self.gamma, self.alpha)

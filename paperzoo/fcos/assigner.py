@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from paperzoo.errors import UserError
+from paperzoo.fcos.bits import WORD, first_bit, pack_bits, unpack_bits
+from paperzoo.fcos.geometry import box_areas
 from paperzoo.registry import TASK_UTILS
 
 INF = 1e8
@@ -21,16 +24,28 @@ class FCOSRangeAssigner:
     range of its pyramid level, both ends included. Of several boxes it takes the one
     with the smallest area, of equal areas the first.
 
+    The points of a level are a grid, and each condition is about x or about y alone, or
+    is the "or" of two such; so boxes are compared with columns and with rows, and a
+    point combines the answers for 63 boxes, the bits of one number, in three
+    operations. A point and a box cost one bit of memory.
+
     Args:
         regress_ranges: Smallest and largest distance of each level, in pixels.
         center_sampling: Only locations near the centre of a box are positive.
         center_sample_radius: How near, in strides of the level.
-        chunk: How many boxes are compared with all points at once. It bounds the
-            memory; the result does not depend on it.
+        ambiguity: Which of several boxes a location takes: the one of smallest
+            `'area'`, or the one with the `'nearest'` centre, of equally near ones the
+            smallest, of those the first.
+        area_convention: What the area of a box is: w h (`'mmdet'`) or (w + 1)(h + 1)
+            (`'authors'`). Only boxes of nearly equal area are affected.
+
+    Raises:
+        UserError: If an argument has a value that means nothing.
 
     Paper: fcos "Multi-level Prediction with FPN"
-    Differs: the authors measure the area as (w + 1)(h + 1); here it is w h, as in
-        mmdet. Only boxes of nearly equal area are affected.
+    Differs: `ambiguity='nearest'` is neither in the paper nor in the authors' code. In
+        the latter, centre sampling takes all positives from an image whose first box is
+        centred on x = 0; here it does not.
     """
 
     def __init__(
@@ -39,18 +54,35 @@ class FCOSRangeAssigner:
         *,
         center_sampling: bool = False,
         center_sample_radius: float = 1.5,
-        chunk: int = 64,
+        ambiguity: str = 'area',
+        area_convention: str = 'mmdet',
     ) -> None:
+        _check_choice('ambiguity', ambiguity, ('area', 'nearest'))
+        _check_choice('area_convention', area_convention, ('mmdet', 'authors'))
+        for level, limits in enumerate(regress_ranges):
+            if len(limits) != 2 or not limits[0] <= limits[1]:
+                raise UserError(
+                    f'FCOSRangeAssigner: regress_ranges[{level}]={limits!r} must be '
+                    'two numbers, the smallest and the largest distance: (64, 128)'
+                )
+        if center_sampling and not center_sample_radius > 0:
+            raise UserError(
+                f'FCOSRangeAssigner: center_sample_radius={center_sample_radius!r} '
+                'leaves no location to any box; give a number of strides above 0, '
+                'such as 1.5, or set center_sampling=False'
+            )
         self.regress_ranges = tuple(regress_ranges)
         self.center_sampling = center_sampling
         self.center_sample_radius = center_sample_radius
-        self.chunk = chunk
+        self.ambiguity = ambiguity
+        self.area_convention = area_convention
 
     def assign(
         self,
         points: Sequence[Tensor],
         strides: Sequence[tuple[float, float]],
         gt_bboxes: Tensor,
+        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> Tensor:
         """Return for each point the box it learns: 0 for none, k for box k - 1.
 
@@ -58,80 +90,202 @@ class FCOSRangeAssigner:
             points: x and y of the points of each level, (points, 2).
             strides: Horizontal and vertical stride of each level.
             gt_bboxes: The boxes of one image, (boxes, 4), as x0, y0, x1, y1.
+            sizes: Height and width of each level, whose points must then lie on a grid,
+                row by row. Without it the points may lie anywhere; off the CPU and
+                under `torch.compile`, where nobody looks whether they are a grid, that
+                takes longer.
 
         Returns:
             One number per point, levels one after the other: mmdet's `gt_inds`.
 
         Raises:
-            UserError: If the points have another number of levels than the ranges.
+            UserError: If the points have another number of levels than the ranges, or
+                a level another number of points than its size.
         """
-        if len(points) != len(self.regress_ranges):
-            raise UserError(
-                f'regress_ranges has {len(self.regress_ranges)} levels, the head '
-                f'{len(points)} (its strides): give one range per stride'
-            )
-        widths, heights = (gt_bboxes[:, 2:] - gt_bboxes[:, :2]).unbind(-1)
         # Sorted by area, the box to take is the first that fits: ranks have no ties.
-        order = torch.argsort(widths * heights, stable=True)
-        by_area = gt_bboxes[order]
-        first = [
-            self._first_fitting(level_points, stride, low, high, by_area)
-            for level_points, stride, (low, high) in zip(
-                points, strides, self.regress_ranges, strict=True
-            )
-        ]
+        areas = box_areas(gt_bboxes, self.area_convention)
+        order = torch.argsort(areas, stable=True)
+        boxes = _in_words(gt_bboxes[order])
+        words = self._candidates(points, strides, boxes, sizes)
+        if self.ambiguity == 'nearest':
+            rank = _nearest(torch.cat(list(points)), boxes, words, len(gt_bboxes))
+        else:
+            rank = first_bit(words, len(gt_bboxes))
         # The last entry catches the points that no box fits.
-        numbers = torch.cat((order + 1, order.new_zeros(1)))
-        return numbers[torch.cat(first)]
+        return torch.cat((order + 1, order.new_zeros(1)))[rank]
 
-    def _first_fitting(
+    def candidates(
         self,
-        points: Tensor,
-        stride: tuple[float, float],
-        low: float,
-        high: float,
-        boxes: Tensor,
+        points: Sequence[Tensor],
+        strides: Sequence[tuple[float, float]],
+        gt_bboxes: Tensor,
+        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> Tensor:
-        """Return the first box that fits each point, len(boxes) where none does."""
-        none = len(boxes)
-        ranks = torch.arange(none, device=boxes.device)
-        first = torch.full((len(points),), none, device=boxes.device)
-        for start in range(0, none, self.chunk):
-            part = slice(start, start + self.chunk)
-            fits = self._fits(points, stride, low, high, boxes[part])
-            first = torch.minimum(
-                first, torch.where(fits, ranks[part], none).amin(dim=1)
-            )
-        return first
+        """Return which boxes each point could learn, (points, boxes).
 
-    def _fits(
+        It is what `assign` chooses from, to be looked at: the answer has a byte per
+        point and box. Arguments and errors are those of `assign`.
+        """
+        words = self._candidates(points, strides, _in_words(gt_bboxes), sizes)
+        bits = unpack_bits(words).transpose(0, 1).flatten(0, 1)  # (boxes, points)
+        return bits[: len(gt_bboxes)].T
+
+    def _candidates(
         self,
-        points: Tensor,
-        stride: tuple[float, float],
-        low: float,
-        high: float,
+        points: Sequence[Tensor],
+        strides: Sequence[tuple[float, float]],
         boxes: Tensor,
+        sizes: Sequence[tuple[int, int]] | None,
     ) -> Tensor:
-        """Return which boxes are candidates for which points, (points, boxes)."""
-        inside_x, reach_x = self._along(points[:, 0], boxes[:, 0::2], stride[0])
-        inside_y, reach_y = self._along(points[:, 1], boxes[:, 1::2], stride[1])
-        farthest = torch.maximum(reach_x, reach_y)
-        return inside_x & inside_y & (farthest >= low) & (farthest <= high)
-
-    def _along(self, at: Tensor, edges: Tensor, stride: float) -> tuple[Tensor, Tensor]:
-        """Return what one axis says: near enough, and the larger distance to an edge.
+        """Return the candidates of each point of all levels as bits, (words, points).
 
         Args:
-            at: Coordinate of each point.
-            edges: Start and end of each box, (boxes, 2).
-            stride: Of the level, along this axis.
+            points: As in `assign`.
+            strides: As in `assign`.
+            boxes: The boxes, (words, 63, 4).
+            sizes: As in `assign`.
         """
-        at = at[:, None]
-        start, end = edges.unbind(-1)
-        reach = torch.maximum(at - start, end - at)
+        levels = len(self.regress_ranges)
+        if len(points) != levels:
+            raise UserError(
+                f'regress_ranges has {levels} levels, the head {len(points)} (its '
+                'strides): give one range per stride'
+            )
+        grids: Sequence[tuple[int, int] | None]
+        grids = sizes or [_grid_size(level) for level in points]
+        axes = [_axes(level, size) for level, size in zip(points, grids, strict=True)]
+        # Points that are no grid cost several floats per box: not all boxes at once.
+        parts = (boxes,) if all(grids) else boxes.split(1)
+        return torch.cat([self._words(part, axes, strides) for part in parts])
+
+    def _words(
+        self,
+        boxes: Tensor,
+        axes: list[tuple[Tensor, Tensor]],
+        strides: Sequence[tuple[float, float]],
+    ) -> Tensor:
+        """Return the candidates of each point of all levels as bits, (words, points).
+
+        Args:
+            boxes: The boxes, (words, 63, 4).
+            axes: x and y of each level, which broadcast to its points.
+            strides: As in `assign`.
+        """
+        (xs, ys), (across, down) = zip(*axes, strict=True), zip(*strides, strict=True)
+        near_x, far_x = self._along(xs, boxes[..., 0::2], across)
+        near_y, far_y = self._along(ys, boxes[..., 1::2], down)
+        return torch.cat(
+            [
+                # The larger reach is far enough if either is.
+                ((fx & ny) | (nx & fy)).flatten(1)
+                for nx, fx, ny, fy in zip(near_x, far_x, near_y, far_y, strict=True)
+            ],
+            dim=1,
+        )
+
+    def _along(
+        self, at: Sequence[Tensor], edges: Tensor, strides: Sequence[float]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return for which boxes one axis is near, and for which also far enough.
+
+        Args:
+            at: Coordinates of each level along this axis, of any shape.
+            edges: Start and end of each box, (words, 63, 2).
+            strides: Of each level, along this axis.
+
+        Returns:
+            Twice bits for each level, (words, *shape): inside, and no edge beyond the
+            largest distance; that, and the farther edge not below the smallest.
+        """
+        all_at = torch.cat([one.flatten() for one in at])
+        low, high = (
+            _spread(at, limits) for limits in zip(*self.regress_ranges, strict=True)
+        )
+        start, end = edges[..., None].unbind(2)  # (words, 63, 1)
+        reach = torch.maximum(all_at - start, end - all_at)
         if self.center_sampling:
+            radius = _spread(at, [one * self.center_sample_radius for one in strides])
             middle = (start + end) / 2
-            radius = stride * self.center_sample_radius
             start = torch.maximum(middle - radius, start)
             end = torch.minimum(middle + radius, end)
-        return (at > start) & (at < end), reach
+        near = (all_at > start) & (all_at < end) & (reach <= high)
+        bits = pack_bits(near), pack_bits(near & (reach >= low))
+        counts = [one.numel() for one in at]
+        near_bits, far_bits = (
+            [part.unflatten(1, one.shape) for part, one in zip(parts, at, strict=True)]
+            for parts in (both.split(counts, dim=1) for both in bits)
+        )
+        return near_bits, far_bits
+
+
+def _axes(points: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    """Return x and y, which broadcast to the points: of a grid's columns and rows."""
+    if size is None:
+        return points[:, 0], points[:, 1]
+    if size[0] * size[1] != len(points):
+        raise UserError(
+            f'FCOSRangeAssigner: sizes says {size[0]} x {size[1]} for a level of '
+            f'{len(points)} points; give height and width of each level'
+        )
+    grid = points.reshape(*size, 2)
+    return grid[:1, :, 0], grid[:, :1, 1]
+
+
+def _spread(at: Sequence[Tensor], values: Sequence[float]) -> Tensor:
+    """Return one value per level as often as the level has coordinates."""
+    # Filled on the device: a tensor made of a list would be copied to it.
+    levels = zip(at, values, strict=True)
+    return torch.cat([one.new_full((one.numel(),), value) for one, value in levels])
+
+
+def _grid_size(points: Tensor) -> tuple[int, int] | None:
+    """Return height and width of the grid that the points are, or None.
+
+    Looking at values makes a GPU wait and breaks a compiled graph: there it is None.
+    """
+    if points.device.type != 'cpu' or torch.compiler.is_compiling() or not len(points):
+        return None
+    width = int((points[:, 1] == points[0, 1]).sum())
+    if len(points) % width:
+        return None
+    grid = points.reshape(-1, width, 2)
+    columns, rows = grid[:1, :, 0], grid[:, :1, 1]
+    is_grid = (grid[..., 0] == columns).all() and (grid[..., 1] == rows).all()
+    return (len(grid), width) if is_grid else None
+
+
+def _in_words(boxes: Tensor) -> Tensor:
+    """Return the boxes in groups of 63, filled up with empty ones, (words, 63, 4)."""
+    words = len(boxes) // WORD + 1
+    filled = F.pad(boxes, (0, 0, 0, words * WORD - len(boxes)))
+    return filled.view(words, WORD, 4)
+
+
+def _nearest(points: Tensor, boxes: Tensor, words: Tensor, none: int) -> Tensor:
+    """Return which candidate's centre is nearest to each point, `none` without any.
+
+    Args:
+        points: x and y, (points, 2).
+        boxes: Those to prefer among equally near ones first, (words, 63, 4).
+        words: The candidates of each point as bits, (words, points).
+        none: The answer without candidates.
+    """
+    nearest = points.new_full((len(points),), float('inf'))
+    rank = torch.full_like(words[0], none)
+    x, y = points.unbind(-1)
+    for number, word in enumerate(words):
+        middle_x, middle_y = ((boxes[number, :, :2] + boxes[number, :, 2:]) / 2).T
+        squared = (x - middle_x[:, None]).square() + (y - middle_y[:, None]).square()
+        squared = torch.where(unpack_bits(word), squared, float('inf'))  # (63, points)
+        index = squared.argmin(dim=0)
+        least = squared.gather(0, index[None])[0]
+        closer = least < nearest
+        rank = torch.where(closer, WORD * number + index, rank)
+        nearest = torch.where(closer, least, nearest)
+    return rank
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        listed = ' or '.join(map(repr, choices))
+        raise UserError(f'FCOSRangeAssigner: {name}={value!r}: use {listed}')

@@ -76,3 +76,19 @@ def centerness(ltrb: Float[Tensor, '*points 4']) -> Float[Tensor, '*points']:
     horizontal = torch.minimum(left, right) / torch.maximum(left, right)
     vertical = torch.minimum(top, bottom) / torch.maximum(top, bottom)
     return (horizontal * vertical).sqrt()
+
+
+def box_areas(
+    boxes: Float[Tensor, '*boxes 4'], convention: str = 'mmdet'
+) -> Float[Tensor, '*boxes']:
+    """Return the areas that decide between boxes.
+
+    Args:
+        boxes: x0, y0, x1, y1, in pixels.
+        convention: `'mmdet'`: w h; `'authors'`: (w + 1)(h + 1), as if the last column
+            and row of pixels belonged to the box.
+    """
+    width, height = (boxes[..., 2:] - boxes[..., :2]).unbind(-1)
+    if convention == 'authors':
+        return (width + 1) * (height + 1)
+    return width * height

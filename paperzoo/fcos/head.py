@@ -1,4 +1,4 @@
-"""The FCOS head: towers, targets and losses."""
+"""The FCOS head: its arguments and its network."""
 
 from collections.abc import Sequence
 from math import log
@@ -6,28 +6,21 @@ from typing import Any
 
 import torch
 from mmcv.cnn import Scale
-from mmdet.models.dense_heads import AnchorFreeHead
 from mmdet.models.layers import NormedConv2d
 from mmdet.models.task_modules.coders import DistancePointBBoxCoder
 from mmdet.models.utils import multi_apply
-from mmdet.structures.bbox import get_box_tensor
-from mmdet.utils import (
-    ConfigType,
-    InstanceList,
-    MultiConfig,
-    OptConfigType,
-    reduce_mean,
-)
+from mmdet.utils import ConfigType, MultiConfig, OptConfigType
 from mmengine.model import NormalInit
-from mmengine.structures import InstanceData
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from paperzoo.common import FocalLoss
 from paperzoo.errors import UserError
 from paperzoo.fcos.assigner import INF, REGRESS_RANGES, FCOSRangeAssigner
-from paperzoo.fcos.geometry import centerness, decode_ltrb, encode_ltrb, level_points
 from paperzoo.fcos.losses import CenternessLoss, IoULoss
+from paperzoo.fcos.normalizer import ClsNormalizer, check_choice
+from paperzoo.fcos.post_processing import FCOSPostProcessing, score_options
+from paperzoo.fcos.training import FCOSTraining
 from paperzoo.registry import MODELS, TASK_UTILS
 
 # No box reaches farther, and areas of such boxes are still far from overflow.
@@ -53,12 +46,11 @@ INIT_CFG = {
 
 
 @MODELS.register_module()
-class FCOSHead(AnchorFreeHead):
+class FCOSHead(FCOSTraining, FCOSPostProcessing):
     """Predicts at every location a class, a box around it, and its centre-ness.
 
-    It takes the arguments of mmdet's FCOSHead, has its parameters' names and gives its
-    numbers; losses are computed over all locations by masking, so shapes do not depend
-    on how many objects there are.
+    It takes the arguments of mmdet's FCOSHead, has its parameters' names and, at the
+    defaults, gives its numbers.
 
     Args:
         num_classes: Number of classes, background not counted.
@@ -74,13 +66,22 @@ class FCOSHead(AnchorFreeHead):
         loss_bbox: Loss of the boxes, which it gets as x0, y0, x1, y1.
         loss_centerness: Loss of the centre-ness logits.
         bbox_coder: Turns distances into boxes when predicting.
-        assigner: Replaces the FCOSRangeAssigner that the arguments above describe.
+        assigner: Replaces the FCOSRangeAssigner that the other arguments describe.
+        box_quality: What the third branch learns: `'centerness'`, or the `'iou'` of the
+            predicted box with its target. With the latter all positives count alike in
+            the box loss.
+        cls_normalizer: What the class loss is divided by: the positives, `'fg'`, their
+            running mean, `'moving_fg'`, or the number of locations, `'all'`.
+        ambiguity: Which of several boxes a location takes, see FCOSRangeAssigner.
+        area_convention: What the area of a box is, see FCOSRangeAssigner.
+        smooth_iou: Add 1 to intersection and union, as the authors do; it is passed to
+            `loss_bbox`, and holds for the IoU of `box_quality`.
         norm_cfg: Normalisation in the towers.
         cls_predictor_cfg: Arguments of a NormedConv2d in place of the last class layer.
         init_cfg: Initial weights.
         **kwargs: Those of mmdet's AnchorFreeHead: `feat_channels`, `stacked_convs`,
             `strides`, `dcn_on_last_conv`, `conv_bias`, `conv_cfg`, `train_cfg`,
-            `test_cfg`.
+            `test_cfg` (whose keys FCOSPostProcessing lists).
 
     Paper: fcos "Multi-level Prediction with FPN"
     """
@@ -102,6 +103,11 @@ class FCOSHead(AnchorFreeHead):
         init_cfg: MultiConfig = INIT_CFG,
         bbox_coder: ConfigType = BBOX_CODER,
         assigner: OptConfigType = None,
+        box_quality: str = 'centerness',
+        cls_normalizer: str = 'fg',
+        ambiguity: str = 'area',
+        area_convention: str = 'mmdet',
+        smooth_iou: bool = False,
         **kwargs: Any,
     ) -> None:
         self.regress_ranges = regress_ranges
@@ -120,12 +126,12 @@ class FCOSHead(AnchorFreeHead):
             init_cfg=init_cfg,
             **kwargs,
         )
-        if getattr(self.loss_cls, 'use_sigmoid', False) and not self.use_sigmoid_cls:
-            raise UserError(
-                f'FCOSHead: loss_cls={loss_cls} is over sigmoids but does not say so, '
-                'and the head counts its channels by that: add use_sigmoid=True to it'
-            )
+        self._check_losses(loss_cls, loss_bbox, smooth_iou)
+        check_choice('FCOSHead', 'box_quality', box_quality, ('centerness', 'iou'))
+        self.box_quality = box_quality
+        self.cls_normalizer = ClsNormalizer(cls_normalizer)
         self.loss_centerness = MODELS.build(loss_centerness)
+        score_options(self.test_cfg)  # a wrong value is better found now than later
         self.stride_pairs = [to_2tuple(stride) for stride in self.strides]
         self.assigner = TASK_UTILS.build(
             assigner
@@ -134,8 +140,27 @@ class FCOSHead(AnchorFreeHead):
                 'regress_ranges': regress_ranges,
                 'center_sampling': center_sampling,
                 'center_sample_radius': center_sample_radius,
+                'ambiguity': ambiguity,
+                'area_convention': area_convention,
             }
         )
+
+    def _check_losses(
+        self, loss_cls: ConfigType, loss_bbox: ConfigType, smooth_iou: bool
+    ) -> None:
+        if getattr(self.loss_cls, 'use_sigmoid', False) and not self.use_sigmoid_cls:
+            raise UserError(
+                f'FCOSHead: loss_cls={loss_cls} is over sigmoids but does not say so, '
+                'and the head counts its channels by that: add use_sigmoid=True to it'
+            )
+        if smooth_iou and not hasattr(self.loss_bbox, 'smooth_iou'):
+            raise UserError(
+                f'FCOSHead: smooth_iou=True, but loss_bbox={loss_bbox} has no such '
+                "argument: use type='paperzoo.IoULoss' or 'paperzoo.GIoULoss' in it"
+            )
+        if smooth_iou:
+            self.loss_bbox.smooth_iou = True
+        self.smooth_iou = getattr(self.loss_bbox, 'smooth_iou', False)
 
     def _init_layers(self) -> None:
         super()._init_layers()
@@ -178,125 +203,13 @@ class FCOSHead(AnchorFreeHead):
         else:
             bbox_pred = bbox_pred.clamp(min=0)
             if not self.training:
-                bbox_pred = bbox_pred * _per_side(stride, bbox_pred, (4, 1, 1))
+                bbox_pred = bbox_pred * _per_side(stride, bbox_pred)
         return cls_score, bbox_pred, centerness_pred
 
-    def loss_by_feat(
-        self,
-        cls_scores: list[Tensor],
-        bbox_preds: list[Tensor],
-        centernesses: list[Tensor],
-        batch_gt_instances: InstanceList,
-        batch_img_metas: list[dict],
-        batch_gt_instances_ignore: list[InstanceData | None] | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the three losses of a batch.
 
-        Args:
-            cls_scores: Class logits of each level, (images, classes, height, width).
-            bbox_preds: Distances of each level, (images, 4, height, width).
-            centernesses: Centre-ness logits of each level, (images, 1, height, width).
-            batch_gt_instances: `bboxes` and `labels` of each image.
-            batch_img_metas: Not used.
-            batch_gt_instances_ignore: Not used.
-
-        Paper: fcos Eq. 2
-        Differs: like the authors' code, the box loss is weighted by centre-ness and
-            divided by its sum.
-        """
-        points = self._points(bbox_preds)
-        targets = self.get_targets(points, batch_gt_instances)
-        labels, bbox_targets = (torch.cat(levels) for levels in targets)
-        scores, ltrb = _flatten(cls_scores), _flatten(bbox_preds)
-        centerness_pred = _flatten(centernesses).squeeze(-1)
-        images = len(batch_gt_instances)
-        locations = torch.cat([level.repeat(images, 1) for level in points])
-
-        positive = (labels >= 0) & (labels < self.num_classes)
-        num_pos = reduce_mean(positive.sum().float()).clamp(min=1.0)
-        # Where there is no object, a unit box stands for prediction and target alike:
-        # the loss is finite there, and its weight of 0 and where() leave no gradient.
-        ltrb = torch.where(positive[:, None], ltrb, 1.0)
-        bbox_targets = torch.where(positive[:, None], bbox_targets, 1.0)
-        centrality = centerness(bbox_targets) * positive
-        total_centrality = reduce_mean(centrality.sum()).clamp(min=1e-6)
-
-        losses = {'loss_cls': self.loss_cls(scores, labels, avg_factor=num_pos)}
-        if getattr(self.loss_cls, 'custom_accuracy', False):
-            losses.update(self.loss_cls.get_accuracy(scores, labels))
-        losses['loss_bbox'] = self.loss_bbox(
-            decode_ltrb(locations, ltrb),
-            decode_ltrb(locations, bbox_targets),
-            weight=centrality,
-            avg_factor=total_centrality,
-        )
-        losses['loss_centerness'] = self.loss_centerness(
-            centerness_pred, centrality, weight=positive.float(), avg_factor=num_pos
-        )
-        return losses
-
-    def get_targets(
-        self, points: list[Tensor], batch_gt_instances: InstanceList
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return what every location of a batch should predict.
-
-        Args:
-            points: x and y of the points of each level, (points, 2).
-            batch_gt_instances: `bboxes` and `labels` of each image.
-
-        Returns:
-            For each level, images one after the other: labels (images * points), where
-            `num_classes` is background, and distances (images * points, 4), zero on
-            background, in strides if `norm_on_bbox`.
-        """
-        sizes = [len(level) for level in points]
-        per_image = [self._get_targets_single(gt, points) for gt in batch_gt_instances]
-        labels = zip(*(labels.split(sizes) for labels, _ in per_image), strict=True)
-        ltrb = zip(*(ltrb.split(sizes) for _, ltrb in per_image), strict=True)
-        level_labels = [torch.cat(level) for level in labels]
-        level_ltrb = [torch.cat(level) for level in ltrb]
-        if self.norm_on_bbox:
-            level_ltrb = [
-                level / _per_side(stride, level, (4,))
-                for level, stride in zip(level_ltrb, self.stride_pairs, strict=True)
-            ]
-        return level_labels, level_ltrb
-
-    @torch.no_grad()
-    def _get_targets_single(
-        self, gt_instances: InstanceData, points: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Return labels and distances, in pixels, of all points of one image."""
-        boxes, labels = get_box_tensor(gt_instances.bboxes), gt_instances.labels
-        gt_inds = self.assigner.assign(points, self.stride_pairs, boxes)
-        # Entry 0 is the background, so an image without boxes is no special case.
-        labels = torch.cat((labels.new_full((1,), self.num_classes), labels))
-        boxes = torch.cat((boxes.new_zeros(1, 4), boxes))
-        ltrb = encode_ltrb(torch.cat(points), boxes[gt_inds])
-        return labels[gt_inds], torch.where(gt_inds[:, None] > 0, ltrb, 0.0)
-
-    def _points(self, maps: list[Tensor]) -> list[Tensor]:
-        """Return the points of each level, in the type of the maps."""
-        return [
-            level_points(
-                (level.size(-2), level.size(-1)), stride, level.dtype, level.device
-            )
-            for level, stride in zip(maps, self.stride_pairs, strict=True)
-        ]
-
-
-def _flatten(maps: list[Tensor]) -> Tensor:
-    """Return the maps of all levels as rows: level by level, image by image."""
-    return torch.cat(
-        [level.permute(0, 2, 3, 1).reshape(-1, level.size(1)) for level in maps]
-    )
-
-
-def _per_side(
-    stride: tuple[float, float], like: Tensor, shape: tuple[int, ...]
-) -> float | Tensor:
-    """Return the stride that belongs to left, top, right and bottom."""
+def _per_side(stride: tuple[float, float], like: Tensor) -> float | Tensor:
+    """Return the stride that belongs to the maps of left, top, right and bottom."""
     horizontal, vertical = stride
     if horizontal == vertical:
         return horizontal
-    return like.new_tensor([horizontal, vertical] * 2).view(shape)
+    return like.new_tensor([horizontal, vertical] * 2).view(4, 1, 1)

@@ -17,11 +17,13 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from paperzoo.common import FocalLoss, sigmoid_focal_loss, weighted_reduction
+from paperzoo.common.focal import _CHUNK, sigmoid_focal_sum
 from paperzoo.errors import UserError
 
 # A whole number may stand where a float is asked for, as everywhere in Python.
 typecheck = beartype(conf=BeartypeConf(is_pep484_tower=True))
 checked = jaxtyped(typechecker=typecheck)(sigmoid_focal_loss)
+checked_sum = jaxtyped(typechecker=typecheck)(sigmoid_focal_sum)
 LOGITS = st.lists(st.floats(-30, 30), min_size=1, max_size=8)
 
 
@@ -111,6 +113,88 @@ def test_interchangeable_with_mmdet(
         loss.sum().backward()
         results.append(loss if kind == 'loss' else pred.grad)
     assert_close(results[0], results[1])
+
+
+def in_float64(
+    logits: torch.Tensor, labels: torch.Tensor, gamma: float = 2.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum of the equation over all logits, and its gradient."""
+    pred = logits.detach().double().requires_grad_()
+    present = labels[:, None] == torch.arange(logits.size(1))
+    loss = sigmoid_focal_loss(pred, present.double(), gamma).sum()
+    return loss.detach(), torch.autograd.grad(loss, pred)[0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.lists(st.floats(-30, 30), min_size=3, max_size=3), max_size=5),
+    st.integers(-1, 4),
+    st.floats(0, 5),
+)
+def test_the_sum_in_one_pass_equals_the_equation(
+    rows: list[list[float]], first: int, gamma: float
+) -> None:
+    logits = torch.tensor(rows, dtype=torch.float64).reshape(-1, 3).requires_grad_()
+    labels = (torch.arange(len(rows)) + first) % 6 - 1  # -1 and 3, 4: none of them
+    loss = checked_sum(logits, labels, None, gamma)
+    found = loss.detach(), torch.autograd.grad(loss, logits)[0]
+    assert_close(found, in_float64(logits, labels, gamma), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize('gamma', [0.0, 1.5, 2.0])
+@pytest.mark.parametrize('classes', [1, 3])
+def test_gradient_of_the_sum(gamma: float, classes: int) -> None:
+    torch.manual_seed(0)
+    pred = torch.randn(4, 3, dtype=torch.float64).requires_grad_()
+    weight = torch.rand(4, classes, dtype=torch.float64)
+    labels = torch.tensor([0, 3, 2, 1])
+    total = lambda p: checked_sum(p, labels, weight, gamma, 0.3)
+    assert torch.autograd.gradcheck(total, pred)
+    assert torch.autograd.gradgradcheck(total, pred)
+
+
+def test_many_rows_are_as_exact_as_float32_allows() -> None:
+    torch.manual_seed(0)
+    count = 2 * _CHUNK + 7  # a last part that is not full
+    logits = (torch.randn(count, 5) * 3 - 2).requires_grad_()
+    labels = torch.randint(0, 6, (count,))
+    loss, slope = in_float64(logits, labels)
+    found = FocalLoss(reduction='sum')(logits, labels)
+    found.backward()
+    assert_close(found.detach().double(), loss, rtol=1e-6, atol=0)
+    assert (logits.grad - slope).norm() <= 2e-7 * slope.norm()
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    logits = (torch.randn(40, 5) * 3).to(dtype).requires_grad_()
+    labels = torch.randint(0, 6, (40,))
+    loss, slope = in_float64(logits, labels)
+    found = FocalLoss(loss_weight=1e3)(logits, labels, avg_factor=1e3)
+    found.backward()
+    assert found.dtype == torch.float32
+    assert_close(found.detach().double(), loss, rtol=1e-5, atol=0)
+    assert_close(logits.grad, slope.to(dtype), rtol=torch.finfo(dtype).eps, atol=0)
+
+
+def test_gamma_zero_is_the_cross_entropy_of_the_labels() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(9, 4, dtype=torch.float64), torch.randint(0, 5, (9,))
+    present = F.one_hot(labels, 5)[:, :4].double()
+    expected = F.binary_cross_entropy_with_logits(logits, present)
+    assert_close(FocalLoss(gamma=0, alpha=0.5)(logits, labels), expected / 2)
+
+
+def test_it_compiles_as_one_graph() -> None:
+    torch.manual_seed(0)
+    labels = torch.randint(0, 5, (6,))
+    pred = torch.randn(6, 4).requires_grad_()
+    loss = FocalLoss()
+    eager = torch.autograd.grad(loss(pred, labels, avg_factor=2.0), pred)
+    whole = torch.compile(loss, fullgraph=True, backend='aot_eager')
+    compiled = torch.autograd.grad(whole(pred, labels, avg_factor=2.0), pred)
+    assert_close(compiled, eager)
 
 
 def test_an_average_over_a_sum_is_refused() -> None:

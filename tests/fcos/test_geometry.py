@@ -15,9 +15,10 @@ from paperzoo.fcos import geometry
 
 # A whole number may stand where a float is asked for, as everywhere in Python.
 typecheck = beartype(conf=BeartypeConf(is_pep484_tower=True))
-centerness, decode_ltrb, encode_ltrb, level_points = (
+box_areas, centerness, decode_ltrb, encode_ltrb, level_points = (
     jaxtyped(typechecker=typecheck)(function)
     for function in (
+        geometry.box_areas,
         geometry.centerness,
         geometry.decode_ltrb,
         geometry.encode_ltrb,
@@ -81,6 +82,12 @@ def test_centerness_laws(sides: tuple[float, ...], factor: float) -> None:
     assert_close(centerness(ltrb * factor), value)
     for other in ((right, top, left, bottom), (top, left, bottom, right)):
         assert_close(centerness(torch.tensor(other, dtype=torch.float64)), value)
+
+
+def test_areas_by_hand() -> None:
+    boxes = torch.tensor([[10.0, 20, 15, 23], [4, 4, 4, 9]])
+    assert_close(box_areas(boxes), torch.tensor([15.0, 0]))
+    assert_close(box_areas(boxes, 'authors'), torch.tensor([24.0, 6]))
 
 
 def test_gradients() -> None:

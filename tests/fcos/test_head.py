@@ -16,9 +16,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-import paperzoo.fcos.head
+import paperzoo.fcos.training
 from paperzoo.errors import UserError
-from paperzoo.fcos import FCOSHead, FCOSRangeAssigner
+from paperzoo.fcos import FCOSHead, FCOSRangeAssigner, level_points
 
 SIZES = [(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)]
 STRIDES = [8, 16, 32, 64, 128]
@@ -84,6 +84,13 @@ def ground_truth(*counts: int, boxes_as: Any = lambda boxes: boxes) -> list:
 
 def features(dtype: torch.dtype = torch.float64) -> list[Tensor]:
     return [torch.randn(2, 8, *size, dtype=dtype).requires_grad_() for size in SIZES]
+
+
+def points_of(maps: list[Tensor]) -> list[Tensor]:
+    return [
+        level_points((level.size(2), level.size(3)), (stride, stride))
+        for level, stride in zip(maps, STRIDES, strict=True)
+    ]
 
 
 def twins(**options: Any) -> tuple[FCOSHead, MMDetFCOSHead]:
@@ -192,7 +199,7 @@ def test_boxes_predicted_on_background_do_not_matter() -> None:
     head, gt = twins()[0], ground_truth(2, 0)
     scores, boxes, centralities = head(features(torch.float32))
     expected = head.loss_by_feat(scores, boxes, centralities, gt, METAS)['loss_bbox']
-    labels, _ = head.get_targets(head._points(boxes), gt)
+    labels, _ = head.get_targets(points_of(boxes), gt)
     spoilt = []
     for level, label in zip(boxes, labels, strict=True):
         background = (label == 4).reshape(2, 1, *level.shape[-2:])
@@ -209,7 +216,7 @@ def test_positives_are_averaged_over_all_ranks(monkeypatch: pytest.MonkeyPatch) 
     head, x, gt = twins()[0], features(torch.float32), ground_truth(3, 2)
     alone = step(head, x, gt)[0]
     # As if the other ranks had so many more that the mean is twice ours.
-    monkeypatch.setattr(paperzoo.fcos.head, 'reduce_mean', lambda value: 2 * value)
+    monkeypatch.setattr(paperzoo.fcos.training, 'reduce_mean', lambda value: 2 * value)
     together = step(head, x, gt)[0]
     for key, loss in alone.items():
         assert_close(2 * together[key], loss, msg=f'{key} ignores the other ranks')
@@ -253,10 +260,10 @@ def test_strides_may_differ_between_the_axes() -> None:
 
 
 def test_an_assigner_can_be_given() -> None:
-    assigner = {'type': 'paperzoo.FCOSRangeAssigner', 'chunk': 3}
+    assigner = {'type': 'paperzoo.FCOSRangeAssigner', 'center_sample_radius': 3}
     head = FCOSHead(**BASE, assigner=assigner)
     assert isinstance(head.assigner, FCOSRangeAssigner)
-    assert head.assigner.chunk == 3
+    assert head.assigner.center_sample_radius == 3
 
 
 def test_a_loss_that_hides_its_sigmoid_is_refused() -> None:
@@ -264,13 +271,21 @@ def test_a_loss_that_hides_its_sigmoid_is_refused() -> None:
         FCOSHead(**BASE, loss_cls={'type': 'paperzoo.FocalLoss'})
 
 
-def test_the_loss_traces_as_one_graph() -> None:
+def test_targets_and_losses_compile_as_one_graph() -> None:
     torch.manual_seed(0)
     head, gt = twins(**VARIANTS['improved'])[0], ground_truth(3, 2)
-    outputs = head(features(torch.float32))
     head.loss_bbox = MODELS.build({'type': 'paperzoo.GIoULoss'})
     head.loss_cls = MODELS.build({'type': 'paperzoo.FocalLoss'})
     head.loss_centerness = MODELS.build({'type': 'paperzoo.CenternessLoss'})
-    expected = head.loss_by_feat(*outputs, gt, METAS)
-    traced = torch.compile(head.loss_by_feat, fullgraph=True, backend='eager')
-    assert_close(traced(*outputs, gt, METAS), expected)
+    outputs = [
+        [level.detach().requires_grad_() for level in levels]
+        for levels in head(features(torch.float32))
+    ]
+    compiled = torch.compile(head.loss_by_feat, fullgraph=True, backend='aot_eager')
+    results = []
+    for function in (compiled, head.loss_by_feat):
+        losses = function(*outputs, gt, METAS)
+        flat = [level for levels in outputs for level in levels]
+        gradients = torch.autograd.grad(sum(losses.values()), flat)
+        results.append(({k: v.detach() for k, v in losses.items()}, gradients))
+    assert_close(results[0], results[1])

@@ -26,6 +26,7 @@ from paperzoo.fcos import (
 )
 
 GOLDEN = Path(__file__).parents[1] / 'data' / 'golden'
+IOU_FILES = sorted(path.stem for path in GOLDEN.glob('fcos_iou_loss*.npz'))
 EDGE, SIDE = st.floats(-50, 50), st.floats(0.5, 60)
 BOX = st.builds(lambda x, y, w, h: (x, y, x + w, y + h), EDGE, EDGE, SIDE, SIDE)
 BOX_LOSSES = {
@@ -33,6 +34,10 @@ BOX_LOSSES = {
     'linear_iou': (IoULoss, mmdet_losses.IoULoss, {'mode': 'linear'}),
     'square_iou': (IoULoss, mmdet_losses.IoULoss, {'mode': 'square'}),
     'giou': (GIoULoss, mmdet_losses.GIoULoss, {}),
+}
+SMOOTH = {
+    f'smooth_{name}': (ours, config | {'smooth_iou': True})
+    for name, (ours, _, config) in BOX_LOSSES.items()
 }
 
 
@@ -53,6 +58,12 @@ def test_by_hand() -> None:
     assert_close(IoULoss(mode='linear')(pred, target).item(), 6 / 7)
     assert_close(IoULoss(mode='square')(pred, target).item(), 48 / 49)
     assert_close(GIoULoss()(pred, target).item(), 1 - 1 / 7 + 2 / 9)
+    smooth = {'smooth_iou': True}  # (1 + 1) / (7 + 1)
+    assert_close(IoULoss(**smooth)(pred, target).item(), log(4))
+    assert_close(IoULoss(mode='linear', **smooth)(pred, target).item(), 3 / 4)
+    assert_close(
+        GIoULoss(**smooth)(pred, target).item(), 3 / 4 + 2 / 9, rtol=0, atol=1e-7
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -69,6 +80,27 @@ def test_iou_laws(one: tuple, other: tuple, factor: float) -> None:
     assert_close(aligned_giou(a, a), torch.ones_like(giou))
 
 
+@settings(max_examples=60, deadline=None)
+@given(BOX, BOX)
+def test_smooth_iou_laws(one: tuple, other: tuple) -> None:
+    a, b = double(one), double(other)
+    iou, union = aligned_iou_union(a, b, smooth=True)
+    giou = aligned_giou(a, b, smooth=True)
+    expected = reference.smooth_iou_and_giou(one, other)
+    assert_close((iou.item(), giou.item()), expected, rtol=1e-9, atol=1e-9)
+    plain, same_union = aligned_iou_union(a, b)
+    assert_close(union, same_union)
+    # (I + 1) / (U + 1) lies between I / U and 1, up to rounding.
+    assert plain - 1e-12 <= iou <= 1 + 1e-12
+
+
+def test_smooth_iou_pulls_boxes_that_do_not_overlap() -> None:
+    pred = double((0, 0, 1, 1)).requires_grad_()
+    IoULoss(smooth_iou=True)(pred, double((5, 5, 6, 6))).backward()
+    # The union shrinks with the box, by 1 per side, and log's slope is 1 / (2 + 1).
+    assert_close(pred.grad, double((-1 / 3, -1 / 3, 1 / 3, 1 / 3)))
+
+
 def test_only_giou_pulls_boxes_that_do_not_overlap() -> None:
     for loss, pulls in ((IoULoss(), False), (GIoULoss(), True)):
         pred = double((0, 0, 1, 1)).requires_grad_()
@@ -77,10 +109,10 @@ def test_only_giou_pulls_boxes_that_do_not_overlap() -> None:
         assert pred.grad.isfinite().all()
 
 
-@pytest.mark.parametrize('name', BOX_LOSSES)
+@pytest.mark.parametrize('name', [*BOX_LOSSES, *SMOOTH])
 def test_box_gradient(name: str) -> None:
     torch.manual_seed(1)
-    ours, _, config = BOX_LOSSES[name]
+    ours, *_, config = (BOX_LOSSES | SMOOTH)[name]
     pred, target = random_boxes(6).requires_grad_(), random_boxes(6)
     weight = torch.rand(6, dtype=torch.float64)
     assert gradcheck(lambda p: ours(**config)(p, target, weight, 2.0), pred)
@@ -109,12 +141,15 @@ def test_box_losses_are_interchangeable_with_mmdet(
     assert_close(gradients[0], gradients[1])
 
 
-@pytest.mark.parametrize('file', ['fcos_iou_loss', 'fcos_iou_loss_stride_normalised'])
+@pytest.mark.parametrize('file', IOU_FILES)
 @pytest.mark.parametrize('name', ['iou', 'linear_iou', 'giou'])
-def test_golden(file: str, name: str) -> None:
+@pytest.mark.parametrize('whose', ['mmdet', 'official', 'adet'])
+def test_golden(file: str, name: str, whose: str) -> None:
     golden = np.load(GOLDEN / f'{file}.npz')
     load = lambda key: torch.from_numpy(golden[key]).double()
     ours, _, config = BOX_LOSSES[name]
+    # AdelaiDet's GIoU lacks the 1e-7 of the official code, which is beyond the digits.
+    config = config | {'smooth_iou': whose != 'mmdet'}
     pred = load('in:pred').requires_grad_()
     boxes = decode_ltrb(load('in:points'), pred)
     target = decode_ltrb(load('in:points'), load('in:target'))
@@ -122,9 +157,9 @@ def test_golden(file: str, name: str) -> None:
     total = ours(**config, reduction='sum')(boxes, target, load('in:weight'))
     total.backward()
     for value, key in (
-        (per_box, f'out:mmdet.{name}.per_box'),
-        (total, f'loss:mmdet.{name}.weighted_sum'),
-        (pred.grad, f'grad:mmdet.{name}.pred'),
+        (per_box, f'out:{whose}.{name}.per_box'),
+        (total, f'loss:{whose}.{name}.weighted_sum'),
+        (pred.grad, f'grad:{whose}.{name}.pred'),
     ):
         expected = load(key)
         atol = 2e-7 * expected.abs().max().item() + 1e-7

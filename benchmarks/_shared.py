@@ -1,0 +1,57 @@
+"""What the benchmarks share: turns, ratios, the commit."""
+
+import gc
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+import paperzoo.compat  # noqa: F401  (before any benchmark imports mmdet)
+
+
+def take_turns(
+    pair: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 1
+) -> dict[str, Any]:
+    """Time two ways to the same result in turns; the second is the peer.
+
+    A slow spell of the machine hits both, so the ratio of a turn is worth more than
+    the times.
+
+    Returns:
+        Median seconds of each; median and range of the ratio of the first to the
+        second; on a GPU their peak memory.
+    """
+    times: dict[str, list[float]] = {name: [] for name in pair}
+    memory = {}
+    gpu = torch.cuda.is_available()
+    for turn in range(warm_up + repeats):
+        for name, run in pair.items():
+            gc.collect()
+            if gpu:
+                torch.cuda.reset_peak_memory_stats()
+                torch.cuda.synchronize()
+            begin = time.perf_counter()
+            run()
+            if gpu:
+                torch.cuda.synchronize()
+                memory[name] = torch.cuda.max_memory_allocated() >> 20
+            if turn >= warm_up:
+                times[name].append(time.perf_counter() - begin)
+    one, peer = times.values()
+    ratios = [a / b for a, b in zip(one, peer, strict=True)]
+    return {
+        'seconds': {name: round(median(own), 5) for name, own in times.items()},
+        'ratio': round(median(ratios), 3),
+        'ratio_range': [round(min(ratios), 3), round(max(ratios), 3)],
+        **({'peak_mib': memory} if memory else {}),
+    }
+
+
+def commit() -> str:
+    """Return the commit that is measured, with `-dirty` if files were changed."""
+    git = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty']
+    return subprocess.run(git, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,202 @@
+"""Time FCOS with our head beside mmdet's: loss, post-processing, training, inference.
+
+python benchmarks/fcos_speed.py --out benchmarks/results/fcos_speed_cpu.json
+
+Everything but the head is the same module with the same weights. The two take turns, so
+that a slow spell of the machine hits both; ratios are medians over the turns.
+"""
+
+import argparse
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from _shared import commit, take_turns
+from mmdet.structures import DetDataSample
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from paperzoo.engine.record import run_record, write_json
+from paperzoo.registry import MODELS
+
+CONFIG = Path(__file__).parents[1] / 'configs' / 'fcos_r50_fpn.py'
+MMDET = {
+    'type': 'mmdet.FCOSHead',
+    'loss_cls': {'type': 'mmdet.FocalLoss', 'use_sigmoid': True},
+    'loss_bbox': {'type': 'mmdet.IoULoss'},
+    'loss_centerness': {'type': 'mmdet.CrossEntropyLoss', 'use_sigmoid': True},
+}
+Timed = Callable[[], Any]
+
+
+def models(device: str) -> dict[str, nn.Module]:
+    """Return FCOS R50 with our head and with mmdet's, weights equal."""
+    cfg = Config.fromfile(str(CONFIG)).model
+    cfg.backbone.init_cfg = None
+    theirs = copy.deepcopy(cfg)
+    theirs.bbox_head.update(copy.deepcopy(MMDET))
+    built = {'ours': MODELS.build(cfg), 'mmdet': MODELS.build(theirs)}
+    torch.manual_seed(0)
+    built['ours'].init_weights()
+    built['mmdet'].load_state_dict(built['ours'].state_dict(), strict=True)
+    return {
+        name: model.to(device, memory_format=torch.channels_last)
+        for name, model in built.items()
+    }
+
+
+def samples(images: int, size: tuple[int, int], device: str) -> list[DetDataSample]:
+    """Return samples with 20 random boxes each, of 16 to about 500 pixels."""
+    made = []
+    limit = torch.tensor([size[1], size[0]] * 2)
+    for _ in range(images):
+        centre = torch.rand(20, 2) * limit[:2]
+        half = torch.exp(torch.rand(20, 2) * 3.4) * 8
+        boxes = torch.cat((centre - half, centre + half), dim=1).clamp(min=0)
+        sample = DetDataSample(
+            metainfo={
+                'img_shape': size,
+                'ori_shape': size,
+                'batch_input_shape': size,
+                'scale_factor': (1.0, 1.0),
+            }
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=torch.minimum(boxes, limit).to(device),
+            labels=torch.randint(0, 80, (20,), device=device),
+        )
+        made.append(sample)
+    return made
+
+
+def outputs(
+    images: int, size: tuple[int, int], device: str
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Return random outputs of a head: one class in 200 is above the threshold."""
+    maps = [(-(-size[0] // s), -(-size[1] // s)) for s in (8, 16, 32, 64, 128)]
+    logits = [torch.randn(images, 80, *m, device=device) * 1.5 - 7 for m in maps]
+    ltrb = [torch.rand(images, 4, *m, device=device) * 200 + 1 for m in maps]
+    quality = [torch.randn(images, 1, *m, device=device) for m in maps]
+    for level in (*logits, *ltrb, *quality):
+        level.requires_grad_()
+    return logits, ltrb, quality
+
+
+def head_cases(
+    built: dict[str, nn.Module], images: int, size: tuple[int, int], device: str
+) -> dict[str, dict[str, Timed]]:
+    """Return loss and post-processing of both heads on the same random outputs."""
+    raw = outputs(images, size, device)
+    batch = samples(images, size, device)
+    truth = [sample.gt_instances for sample in batch]
+    metas = [sample.metainfo for sample in batch]
+
+    def loss(head: nn.Module) -> None:
+        total = sum(head.loss_by_feat(*raw, truth, metas).values())
+        torch.autograd.grad(total, [level for kind in raw for level in kind])
+
+    def predict(head: nn.Module) -> None:
+        detached = ([level.detach() for level in kind] for kind in raw)
+        head.predict_by_feat(*detached, metas, rescale=True)
+
+    heads = {name: model.bbox_head for name, model in built.items()}
+    return {
+        'loss, forward and backward': {
+            n: lambda h=h: loss(h) for n, h in heads.items()
+        },
+        'post-processing': {n: lambda h=h: predict(h) for n, h in heads.items()},
+    }
+
+
+def model_cases(
+    built: dict[str, nn.Module],
+    images: int,
+    size: tuple[int, int],
+    device: str,
+    dtype: torch.dtype,
+) -> dict[str, dict[str, Timed]]:
+    """Return a training step (without the optimizer) and an inference of both."""
+    batch = samples(images, size, device)
+    pixels = torch.randn(images, 3, *size, device=device)
+    pixels = pixels.to(memory_format=torch.channels_last)
+    cast = dict(device_type=device, dtype=dtype, enabled=dtype != torch.float32)
+
+    def train(model: nn.Module) -> None:
+        model.train()
+        with torch.autocast(**cast):
+            total = sum(model.loss(pixels, batch).values())
+        total.backward()
+        model.zero_grad()
+
+    @torch.inference_mode()
+    def infer(model: nn.Module) -> None:
+        model.eval()
+        with torch.autocast(**cast):
+            model.predict(pixels, copy.deepcopy(batch))
+
+    return {
+        'training step': {n: lambda m=m: train(m) for n, m in built.items()},
+        'inference': {n: lambda m=m: infer(m) for n, m in built.items()},
+    }
+
+
+def compile_parts(model: nn.Module) -> None:
+    """Compile backbone, neck and head's forward, each on its own."""
+    for part in (model.backbone, model.neck, model.bbox_head):
+        part.compile()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--size', type=int, nargs=2, default=[800, 1216])
+    parser.add_argument('--images', type=int, default=1, help='batch of whole models')
+    parser.add_argument('--repeats', type=int, default=3, help='of whole models')
+    parser.add_argument('--bf16-repeats', type=int, default=1)
+    parser.add_argument('--no-compile', action='store_true')
+    args = parser.parse_args()
+    register_all_modules()
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    size = args.size[0], args.size[1]
+    built = models(device)
+    rows: dict[str, Any] = {}
+
+    def add(name: str, pair: dict[str, Timed], repeats: int, warm_up: int) -> None:
+        rows[name] = take_turns(pair, repeats, warm_up)
+        print(name, rows[name], flush=True)
+
+    for case, pair in head_cases(built, 2, size, device).items():
+        add(f'{case}, 2 images', pair, 9, 2)
+    for dtype, repeats in (
+        (torch.float32, args.repeats),
+        (torch.bfloat16, args.bf16_repeats),
+    ):
+        cases = model_cases(built, args.images, size, device, dtype)
+        name = str(dtype).removeprefix('torch.')
+        for case, pair in cases.items():
+            add(f'{case}, {name}', pair, repeats, 1 if repeats > 1 else 0)
+    if not args.no_compile:
+        for model in built.values():
+            compile_parts(model)
+        cases = model_cases(built, args.images, size, device, torch.float32)
+        for case, pair in cases.items():
+            add(f'{case}, float32, compiled', pair, args.repeats, 1)
+    record = {
+        'what': 'FCOS R50 with our head beside mmdet.FCOSHead; everything else equal',
+        'data': f'random images of {size[0]}x{size[1]} with 20 random boxes each',
+        'images': args.images,
+        'rows': rows,
+        'commit': commit(),
+        **run_record(),
+    }
+    print(f'Written: {write_json(args.out, record)}')
+
+
+if __name__ == '__main__':
+    main()

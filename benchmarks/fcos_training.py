@@ -1,0 +1,138 @@
+"""Train our FCOS head and mmdet's side by side: one config, equal seeds, one JSON.
+
+python benchmarks/fcos_training.py fcos_tiny_shapes --seeds 0 1 2 \
+    --data 'Shapes: 400 training and 100 test images, synthetic' \
+    --out benchmarks/results/fcos_shapes.json
+
+Both heads train at the same time, each on one thread, so that what slows the machine
+slows both; the times of steps are comparable within a run only.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+from _shared import commit
+
+from paperzoo.engine.record import run_record, write_json
+
+MMDET = [
+    'model.bbox_head.type=mmdet.FCOSHead',
+    'model.bbox_head.loss_cls.type=mmdet.FocalLoss',
+    'model.bbox_head.loss_bbox.type=mmdet.GIoULoss',
+    'model.bbox_head.loss_centerness.type=mmdet.CrossEntropyLoss',
+    'model.bbox_head.loss_centerness.use_sigmoid=True',
+]
+HEADS = {'paperzoo.FCOSHead': [], 'mmdet.FCOSHead': MMDET}
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Start the `paperzoo` command on one thread; its output goes to a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'output.txt').open('a') as output:
+        return subprocess.Popen(
+            [sys.executable, '-m', 'paperzoo', *arguments, '--work-dir', str(folder)],
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def finish(folder: Path, process: subprocess.Popen) -> None:
+    """Wait for a command; if it failed, show the end of what it said."""
+    if process.wait():
+        sys.exit((folder / 'output.txt').read_text()[-3000:])
+
+
+def step_times(folder: Path) -> list[float]:
+    """Return the seconds per step that the log of a training holds."""
+    (log,) = folder.glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [line['time'] for line in lines if 'loss' in line]
+
+
+def train_and_test(config: str, seed: int, folder: Path, extra: list[str]) -> list:
+    """Return what the trainings of both heads with one seed came to."""
+    works = {head: folder / f'{head}_{seed}' for head in HEADS}
+    options = {
+        head: ['--cfg-options', f'randomness.seed={seed}', *HEADS[head], *extra]
+        for head in HEADS
+    }
+    for job in ('train', 'test'):
+        running = {}
+        for head, work in works.items():
+            arguments = [job, config]
+            if job == 'test':
+                arguments.append((work / 'last_checkpoint').read_text())
+            running[head] = start(work, *arguments, *options[head])
+        for head, process in running.items():
+            finish(works[head], process)
+    return [result(head, seed, work) for head, work in works.items()]
+
+
+def result(head: str, seed: int, work: Path) -> dict[str, Any]:
+    (tested,) = work.glob('*/test_metrics.json')
+    metrics = json.loads(tested.read_text())['metrics']
+    return {
+        'head': head,
+        'seed': seed,
+        'seconds_per_step': round(median(step_times(work)), 4),
+        **{key.removeprefix('coco/'): value for key, value in metrics.items()},
+    }
+
+
+def summary(runs: list[dict]) -> dict[str, Any]:
+    """Return mean and spread of the AP of each head, and ours over mmdet's time."""
+    by_head = {head: [run for run in runs if run['head'] == head] for head in HEADS}
+    aps = {head: [run['bbox_mAP'] for run in own] for head, own in by_head.items()}
+    ours, theirs = (
+        [run['seconds_per_step'] for run in by_head[head]] for head in HEADS
+    )
+    return {
+        'mean_bbox_mAP': {head: round(mean(ap), 4) for head, ap in aps.items()},
+        'stdev_bbox_mAP': {
+            head: round(stdev(ap), 4) if len(ap) > 1 else None
+            for head, ap in aps.items()
+        },
+        'step_time_ours_over_mmdet': round(
+            median(a / b for a, b in zip(ours, theirs, strict=True)), 3
+        ),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config')
+    parser.add_argument('--data', required=True, help='what it is measured on')
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--cfg-options', nargs='*', default=[])
+    args = parser.parse_args()
+    runs: list[dict] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in args.seeds:
+            runs += train_and_test(args.config, seed, Path(folder), args.cfg_options)
+            print(*runs[-2:], sep='\n', flush=True)
+    record = {
+        'what': f'{args.config}: {" beside ".join(HEADS)}, everything else equal',
+        'data': f'{args.data}; no paper has these numbers',
+        **summary(runs),
+        'runs': runs,
+        'cfg_options': args.cfg_options,
+        'threads_per_training': 1,
+        'commit': commit(),
+        **run_record(),
+    }
+    print(f'Written: {write_json(args.out, record)}')
+
+
+if __name__ == '__main__':
+    main()
