@@ -2,15 +2,13 @@
 
 import ast
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData
+from small_models import samples, small_model
 
 from paperzoo.registry import DATASETS, HOOKS, METRICS, MODELS, TASK_UTILS
 from paperzoo.tools._shared import config_folders
@@ -24,35 +22,6 @@ def load(path: Path) -> Config:
     cfg = Config.fromfile(str(path))
     init_default_scope(cfg.default_scope)
     return cfg
-
-
-def samples(count: int, objects: int, classes: int) -> list[DetDataSample]:
-    torch.manual_seed(1)
-    made = []
-    for _ in range(count):
-        corner = torch.rand(objects, 2) * 60
-        boxes = torch.cat([corner, corner + 10 + torch.rand(objects, 2) * 50], dim=1)
-        sample = DetDataSample(
-            metainfo=dict(
-                img_shape=(128, 128),
-                ori_shape=(128, 128),
-                batch_input_shape=(128, 128),
-                scale_factor=(1.0, 1.0),
-            )
-        )
-        sample.gt_instances = InstanceData(
-            bboxes=boxes, labels=torch.randint(0, classes, (objects,))
-        )
-        made.append(sample)
-    return made
-
-
-def small_model(cfg: Config) -> Any:
-    """Build the model of a config with ResNet-18 widths of an eighth."""
-    cfg.model.backbone.update(init_cfg=None, depth=18, base_channels=8)
-    cfg.model.neck.in_channels = [8, 16, 32, 64]
-    torch.manual_seed(0)
-    return MODELS.build(cfg.model)
 
 
 @by_name

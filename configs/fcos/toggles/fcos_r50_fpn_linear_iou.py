@@ -1,0 +1,13 @@
+"""FCOS with 1 - IoU as box loss, in place of -log(IoU).
+
+Paper: fcos (arXiv 1904.01355)
+Expect: no number of the authors for this switch alone; not measured by us
+Run: mim train paperzoo fcos_r50_fpn_linear_iou.py
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from ...fcos_r50_fpn import *
+
+model['bbox_head']['loss_bbox'].update(mode='linear')
