@@ -7,3 +7,20 @@ class UserError(ValueError):
     The tools print it as one message without a traceback; in a program it is an
     ordinary `ValueError`.
     """
+
+
+def check_choice(owner: str, name: str, value: object, choices: tuple) -> None:
+    """Refuse a value that is none of the choices.
+
+    Args:
+        owner: What has the argument, as the user knows it.
+        name: Of the argument.
+        value: What the user gave.
+        choices: What he may give.
+
+    Raises:
+        UserError: If `value` is none of the choices.
+    """
+    if value not in choices:
+        listed = ' or '.join(map(repr, choices))
+        raise UserError(f'{owner}: {name}={value!r}: use {listed}')

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from paperzoo.errors import UserError
+from paperzoo.errors import UserError, check_choice
 from paperzoo.fcos.bits import WORD, first_bit, pack_bits, unpack_bits
 from paperzoo.fcos.geometry import box_areas
 from paperzoo.registry import TASK_UTILS
@@ -57,8 +57,13 @@ class FCOSRangeAssigner:
         ambiguity: str = 'area',
         area_convention: str = 'mmdet',
     ) -> None:
-        _check_choice('ambiguity', ambiguity, ('area', 'nearest'))
-        _check_choice('area_convention', area_convention, ('mmdet', 'authors'))
+        check_choice('FCOSRangeAssigner', 'ambiguity', ambiguity, ('area', 'nearest'))
+        check_choice(
+            'FCOSRangeAssigner',
+            'area_convention',
+            area_convention,
+            ('mmdet', 'authors'),
+        )
         for level, limits in enumerate(regress_ranges):
             if len(limits) != 2 or not limits[0] <= limits[1]:
                 raise UserError(
@@ -283,9 +288,3 @@ def _nearest(points: Tensor, boxes: Tensor, words: Tensor, none: int) -> Tensor:
         rank = torch.where(closer, WORD * number + index, rank)
         nearest = torch.where(closer, least, nearest)
     return rank
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        listed = ' or '.join(map(repr, choices))
-        raise UserError(f'FCOSRangeAssigner: {name}={value!r}: use {listed}')

@@ -15,10 +15,10 @@ from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from paperzoo.common import FocalLoss
-from paperzoo.errors import UserError
+from paperzoo.errors import UserError, check_choice
 from paperzoo.fcos.assigner import INF, REGRESS_RANGES, FCOSRangeAssigner
 from paperzoo.fcos.losses import CenternessLoss, IoULoss
-from paperzoo.fcos.normalizer import ClsNormalizer, check_choice
+from paperzoo.fcos.normalizer import ClsNormalizer
 from paperzoo.fcos.post_processing import FCOSPostProcessing, score_options
 from paperzoo.fcos.training import FCOSTraining
 from paperzoo.registry import MODELS, TASK_UTILS

@@ -1,30 +1,13 @@
-"""What the class loss is divided by, and the check that head and scores share."""
+"""What the class loss is divided by."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paperzoo.errors import UserError
+from paperzoo.errors import check_choice
 
 MOMENTUM = 0.9
 FIRST_MEAN = 100.0
-
-
-def check_choice(owner: str, name: str, value: object, choices: tuple) -> None:
-    """Refuse a value that is none of the choices.
-
-    Args:
-        owner: What has the argument, as the user knows it.
-        name: Of the argument.
-        value: What the user gave.
-        choices: What he may give.
-
-    Raises:
-        UserError: If `value` is none of the choices.
-    """
-    if value not in choices:
-        listed = ' or '.join(map(repr, choices))
-        raise UserError(f'{owner}: {name}={value!r}: use {listed}')
 
 
 class ClsNormalizer(nn.Module):
