@@ -59,7 +59,14 @@ class RoomRegistry(Registry):
         return found
 
 
-_PAPERS = ['paperzoo.common', 'paperzoo.fcos']
+_PAPERS = [
+    'paperzoo.common',
+    'paperzoo.fcos',
+    'paperzoo.knet.init_head',
+    'paperzoo.knet.update_head',
+    'paperzoo.knet.detector',
+    'paperzoo.knet.semantic',
+]
 _DATA = ['paperzoo.data.coco']
 _METRICS = ['paperzoo.evaluation.coco', 'paperzoo.evaluation.panoptic_quality']
 

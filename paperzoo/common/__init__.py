@@ -1,10 +1,14 @@
 """What more than one paper uses; no paper's name inside, and no need of mmdet."""
 
-from paperzoo.common.focal import (
-    FocalLoss,
-    WeightedLoss,
-    sigmoid_focal_loss,
-    weighted_reduction,
-)
+from paperzoo.common.dice import DiceLoss, dice_loss
+from paperzoo.common.focal import FocalLoss, sigmoid_focal_loss
+from paperzoo.common.weighted import WeightedLoss, weighted_reduction
 
-__all__ = ['FocalLoss', 'WeightedLoss', 'sigmoid_focal_loss', 'weighted_reduction']
+__all__ = [
+    'DiceLoss',
+    'FocalLoss',
+    'WeightedLoss',
+    'dice_loss',
+    'sigmoid_focal_loss',
+    'weighted_reduction',
+]

@@ -1,0 +1,78 @@
+"""K-Net: Towards Unified Image Segmentation, arXiv 2106.14855.
+
+One set of learnable kernels, each of which predicts a mask as a convolution kernel, for
+semantic, instance and panoptic segmentation. Kernels are updated in stages: each takes
+up the features of the pixels it has claimed, and looks at the other kernels.
+
+Files, in the order in which the paper introduces them:
+    init_head.py: the first kernels and their masks ("K-Net"), on the fused pyramid of
+        semantic_fpn.py.
+    kernels.py: the mathematics of an update ("Group Feature Assembling", "Adaptive
+        Kernel Update") and the KernelUpdater; pure functions.
+    update_head.py: one stage ("Group-Aware Kernels", "Kernel Interaction"); its small
+        layers are in layers.py.
+    iter_head.py: the stages one after the other, and who assigns what to whom.
+    match_costs.py, assigner.py: which kernel learns which object ("Training Instance
+        Kernels"); targets.py: what it then learns; losses.py: the losses, of which
+        dice and focal are in `paperzoo.common`.
+    panoptic.py: from classes and masks to instances or one panoptic map.
+    detector.py: KNet, the mmdet detector that holds all this.
+    semantic.py: KNetSemanticHead, the mmseg decode head.
+    checkpoints.py: loads the authors' checkpoints, whose names differ from ours.
+
+Where we differ from the paper: as in the authors' code, the loss of panoptic
+segmentation also makes kernels compete for each pixel (`loss_rank`).
+
+Where we differ from the authors' code: any batch size; images without objects, and
+batches without any, take the same path as all others; defaults are the values of their
+configs, not of their classes; assignments of all stages are made together; boxes of
+instances are those around the masks; kernels may be more than 255. `filter_first`,
+`num_points` and `num_stages=0` are ours.
+
+This module imports its parts when they are asked for: the kernel updates need mmcv, the
+detector needs mmdet, the semantic head mmseg.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import paperzoo.compat  # noqa: F401  (before any part imports mmdet or mmseg)
+
+_HOMES = {
+    'KNet': 'detector',
+    'KNetKernelInitHead': 'init_head',
+    'KNetKernelIterHead': 'iter_head',
+    'KNetKernelUpdateHead': 'update_head',
+    'KNetSemanticHead': 'semantic',
+    'KernelUpdater': 'kernels',
+    'SemanticFPNWrapper': 'semantic_fpn',
+    'MaskHungarianAssigner': 'assigner',
+    'DiceCost': 'match_costs',
+    'FocalLossCost': 'match_costs',
+    'MaskCost': 'match_costs',
+    'MaskBCELoss': 'losses',
+    'RankLoss': 'losses',
+}
+
+__all__ = [
+    'DiceCost',
+    'FocalLossCost',
+    'KNet',
+    'KNetKernelInitHead',
+    'KNetKernelIterHead',
+    'KNetKernelUpdateHead',
+    'KNetSemanticHead',
+    'KernelUpdater',
+    'MaskBCELoss',
+    'MaskCost',
+    'MaskHungarianAssigner',
+    'RankLoss',
+    'SemanticFPNWrapper',
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the part that defines a name."""
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)

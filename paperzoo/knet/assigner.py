@@ -1,0 +1,237 @@
+"""Which kernel learns which object: bipartite matching by masks and classes."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmdet.models.task_modules.assigners import AssignResult
+from mmengine.structures import InstanceData
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional as F
+
+from paperzoo.errors import UserError
+from paperzoo.knet.match_costs import (
+    DiceCost,
+    FocalLossCost,
+    MaskCost,
+    MaskOverlap,
+    MaskTerm,
+    mask_overlap,
+)
+from paperzoo.registry import TASK_UTILS
+
+Config = dict[str, Any]
+
+CLS_COST: Config = {'type': FocalLossCost, 'weight': 2.0}
+MASK_COST: Config = {'type': MaskCost, 'weight': 1.0}
+DICE_COST: Config = {'type': DiceCost, 'weight': 4.0}
+
+
+class Matching(NamedTuple):
+    """One assignment to make.
+
+    Attributes:
+        assigner: Who makes it.
+        pred_instances: Predictions, with mask logits `masks` and perhaps `scores`.
+        gt_instances: Objects, with `masks` and `labels`.
+        place: Where it is made, for error messages.
+    """
+
+    assigner: 'MaskHungarianAssigner'
+    pred_instances: InstanceData
+    gt_instances: InstanceData
+    place: str = ''
+
+
+@TASK_UTILS.register_module()
+class MaskHungarianAssigner:
+    """Give each object one kernel, so that the sum of the costs is smallest.
+
+    It has the interface of mmdet's `HungarianAssigner`, and is interchangeable with it.
+    Costs are computed in single precision under any autocast. Our `DiceCost` and
+    `MaskCost` share one pass over the masks; other costs are computed by themselves.
+
+    Args:
+        cls_cost: Match cost of the classes; not used where predictions have no
+            `scores`. None for none.
+        mask_cost: Match cost of the masks, per pixel; None for none.
+        dice_cost: Match cost of the masks, per mask; None for none.
+        boundary_cost: A further match cost.
+        topk: How many kernels each object gets, in as many rounds of matching.
+        num_points: Compare masks at so many random points instead of all pixels; 0
+            for all pixels.
+
+    Paper: knet "Training Instance Kernels"
+    Differs: with `topk` a kernel keeps the object of its first round; the authors'
+        gets another one when kernels run out.
+    """
+
+    def __init__(
+        self,
+        cls_cost: Config | None = CLS_COST,
+        mask_cost: Config | None = MASK_COST,
+        dice_cost: Config | None = DICE_COST,
+        boundary_cost: Config | None = None,
+        topk: int = 1,
+        *,
+        num_points: int = 0,
+    ) -> None:
+        if topk < 1 or num_points < 0:
+            raise UserError(
+                f'MaskHungarianAssigner(topk={topk}, num_points={num_points}): topk '
+                'must be at least 1, num_points at least 0'
+            )
+        configs = {
+            'cls_cost': cls_cost,
+            'mask_cost': mask_cost,
+            'dice_cost': dice_cost,
+            'boundary_cost': boundary_cost,
+        }
+        self.costs = {
+            name: TASK_UTILS.build(config)
+            for name, config in configs.items()
+            if config is not None and config.get('weight', 1.0) != 0
+        }
+        self.topk = topk
+        self.num_points = num_points
+
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        img_meta: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> AssignResult:
+        """Return which object each prediction of one image learns.
+
+        Args:
+            pred_instances: With mask logits `masks` and perhaps class logits `scores`.
+            gt_instances: With `masks` of the same size, and `labels`.
+            img_meta: Names the image in error messages.
+
+        Returns:
+            `gt_inds`: 0 for none, k for object k - 1; `labels`: its class or -1.
+        """
+        place = str((img_meta or {}).get('img_path', ''))
+        matching = Matching(self, pred_instances, gt_instances, place)
+        gt_inds = match_all([matching])[0]
+        labels = gt_instances.labels
+        labels = torch.cat([labels.new_full((1,), -1), labels])[gt_inds]
+        return AssignResult(len(gt_instances), gt_inds, None, labels=labels)
+
+    @torch.no_grad()
+    def terms(
+        self, pred_instances: InstanceData, gt_instances: InstanceData
+    ) -> dict[str, Tensor]:
+        """Return each weighted cost, (predictions, objects).
+
+        Args:
+            pred_instances: As of `assign`.
+            gt_instances: As of `assign`.
+        """
+        if self.num_points:
+            pred_instances, gt_instances = self._sampled(pred_instances, gt_instances)
+        overlaps: dict[str | None, MaskOverlap] = {}
+        terms = {}
+        for name, cost in self.costs.items():
+            if name == 'cls_cost' and 'scores' not in pred_instances:
+                continue
+            if not isinstance(cost, MaskTerm):
+                with torch.autocast(pred_instances.masks.device.type, enabled=False):
+                    terms[name] = cost(_full(pred_instances), gt_instances)
+                continue
+            mode = cost.act_mode
+            if mode not in overlaps:
+                overlaps[mode] = mask_overlap(
+                    pred_instances.masks, gt_instances.masks, mode
+                )
+            terms[name] = cost.from_overlap(overlaps[mode]) * cost.weight
+        return terms
+
+    def solve(self, cost: np.ndarray) -> np.ndarray:
+        """Return which object each prediction learns: 0 for none, k for object k - 1.
+
+        Args:
+            cost: Finite costs, (predictions, objects).
+        """
+        gt_inds = np.zeros(len(cost), dtype=np.int64)
+        for _ in range(self.topk):
+            free = np.flatnonzero(gt_inds == 0)
+            rows, columns = linear_sum_assignment(cost[free])
+            gt_inds[free[rows]] = columns + 1
+        return gt_inds
+
+    def _sampled(
+        self, preds: InstanceData, gt: InstanceData
+    ) -> tuple[InstanceData, InstanceData]:
+        """Return predictions and objects with their masks at random points."""
+        masks = preds.masks
+        at = torch.rand(1, 1, self.num_points, 2, device=masks.device) * 2 - 1
+        sampled = []
+        for data in (preds, gt):
+            points = F.grid_sample(
+                data.masks[None].to(at.dtype), at, align_corners=False
+            )
+            rest = {key: value for key, value in data.items() if key != 'masks'}
+            sampled.append(InstanceData(masks=points[0, :, 0], **rest))
+        return sampled[0], sampled[1]
+
+
+def match_all(matchings: Sequence[Matching]) -> list[Tensor]:
+    """Make assignments, all costs crossing from the device to the host in one piece.
+
+    Args:
+        matchings: The assignments to make.
+
+    Returns:
+        For each the object of each prediction: 0 for none, k for object k - 1.
+
+    Raises:
+        UserError: If a cost is NaN or infinite.
+    """
+    if not matchings:
+        return []
+    costs = []
+    for assigner, preds, gt, _ in matchings:
+        terms = list(assigner.terms(preds, gt).values()) if len(gt) else []
+        nothing = preds.masks.new_zeros(len(preds), len(gt), dtype=torch.float32)
+        costs.append(sum(terms, nothing))
+    shapes = [cost.shape for cost in costs]
+    on_host = torch.cat([cost.flatten() for cost in costs]).cpu()
+    pieces = on_host.split([shape.numel() for shape in shapes])
+    solved = []
+    for matching, piece, shape in zip(matchings, pieces, shapes, strict=True):
+        cost = piece.view(shape).numpy()
+        if not np.isfinite(cost).all():
+            raise UserError(_explain(matching, cost))
+        solved.append(torch.from_numpy(matching.assigner.solve(cost)))
+    together = torch.cat(solved).to(costs[0].device)
+    return list(together.split([len(inds) for inds in solved]))
+
+
+def _explain(matching: Matching, cost: np.ndarray) -> str:
+    """Return what is wrong with a cost that is not finite."""
+    assigner, preds, gt, place = matching
+    bad = [
+        name
+        for name, term in assigner.terms(preds, gt).items()
+        if not term.isfinite().all()
+    ]
+    row, column = np.argwhere(~np.isfinite(cost))[0]
+    return (
+        f'matching cost of kernel {row} and object {column} is {cost[row, column]} '
+        f'({", ".join(bad) or "their sum"}; {place or "place unknown"}). The '
+        'predictions have diverged, or a mask is broken: lower lr, lengthen the '
+        'warm-up, or train without AMP (optim_wrapper of the config)'
+    )
+
+
+def _full(preds: InstanceData) -> InstanceData:
+    """Return predictions in single precision at least."""
+    whole = {
+        key: value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+        for key, value in preds.items()
+    }
+    return InstanceData(**whole)

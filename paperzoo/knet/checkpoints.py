@@ -1,0 +1,45 @@
+"""Renames the parameters of the authors' and mmseg's checkpoints while loading."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def rename_keys(
+    state_dict: dict[str, Tensor], prefix: str, names: Mapping[str, str]
+) -> None:
+    """Rename, in place, the keys of a state dict that lie below `prefix`.
+
+    Args:
+        state_dict: The state dict.
+        prefix: Path of the module whose children are renamed, with its final dot.
+        names: From the beginning of a path below `prefix` to what replaces it; whole
+            path components are compared, the longest match wins.
+    """
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        parts = key[len(prefix) :].split('.')
+        for end in range(len(parts), 0, -1):
+            new = names.get('.'.join(parts[:end]))
+            if new is not None:
+                renamed = '.'.join([new, *parts[end:]])
+                state_dict[prefix + renamed] = state_dict.pop(key)
+                break
+
+
+def rename_on_load(module: nn.Module, names: Mapping[str, str]) -> None:
+    """Let a module load state dicts that have other names for its children.
+
+    Its own names go on loading: `names` should have none of them as a key.
+
+    Args:
+        module: The module.
+        names: As of `rename_keys`, with paths below the module.
+    """
+
+    def hook(
+        module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any
+    ) -> None:
+        rename_keys(state_dict, prefix, names)
+
+    module.register_load_state_dict_pre_hook(hook)

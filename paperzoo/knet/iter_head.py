@@ -1,0 +1,249 @@
+"""The stages one after the other: their outputs, and the losses of all of them."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mmengine.model import BaseModule, ModuleList
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from paperzoo.errors import UserError
+from paperzoo.knet.assigner import MaskHungarianAssigner, Matching
+from paperzoo.knet.checkpoints import rename_on_load
+from paperzoo.knet.init_head import InitialKernels
+from paperzoo.knet.kernels import assemble_group_features, group_pixels
+from paperzoo.knet.targets import GroundTruth, kernel_targets
+from paperzoo.knet.update_head import KNetKernelUpdateHead, StageOutput
+from paperzoo.registry import MODELS, TASK_UTILS
+
+Config = dict[str, Any]
+ASSIGNER: Config = {'type': MaskHungarianAssigner}
+
+
+class Prediction(NamedTuple):
+    """Classes and upsampled masks, of one stage or of the initial kernels.
+
+    Attributes:
+        cls_score: Class logits, (images, kernels, classes); None without classes.
+        mask_preds: Mask logits, (images, kernels, height, width).
+    """
+
+    cls_score: Tensor | None
+    mask_preds: Tensor
+
+
+@MODELS.register_module()
+class KNetKernelIterHead(BaseModule):
+    """Chains kernel update stages and assigns objects to their kernels.
+
+    The masks of a stage group the pixels of the next; its upsampled masks go to loss
+    and result. The kernels of each stage learn the objects that the predictions before
+    them match best; the first two assignments know no classes.
+
+    Args:
+        num_stages: Number of stages. 0 is the ablation: kernels stay as they begin,
+            and their classes are those of the pixels of their masks.
+        recursive: All stages share their weights.
+        assign_stages: How many stages are assigned anew; later ones keep the last
+            assignment.
+        stage_loss_weights: Weight of each stage's losses, by default 1.
+        num_proposals: Number of thing kernels.
+        num_thing_classes: Number of thing classes.
+        num_stuff_classes: Number of stuff classes.
+        mask_head: Arguments of the `KNetKernelUpdateHead`s: one for all, or a list.
+        do_panoptic: Results are panoptic maps, not instances; stuff kernels take part.
+        post_assign: A stage is assigned by its own predictions.
+        hard_target: Masks of objects are made hard in the losses.
+        proposal_feature_channel: Not used; the authors' configs name it.
+        train_cfg: Of each stage, `assigner` and `pos_weight`; one for all, or a list.
+        test_cfg: Of the results, see `paperzoo.knet.KNet`.
+        init_cfg: Initial weights.
+
+    Paper: knet "K-Net"
+    """
+
+    def __init__(
+        self,
+        num_stages: int = 3,
+        recursive: bool = False,
+        assign_stages: int = 5,
+        stage_loss_weights: Sequence[float] | None = None,
+        num_proposals: int = 100,
+        num_thing_classes: int = 80,
+        num_stuff_classes: int = 0,
+        mask_head: Config | Sequence[Config] | None = None,
+        *,
+        do_panoptic: bool = False,
+        post_assign: bool = False,
+        hard_target: bool = False,
+        proposal_feature_channel: int = 256,
+        train_cfg: Config | Sequence[Config] | None = None,
+        test_cfg: Config | None = None,
+        init_cfg: Config | list[Config] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_stages = num_stages
+        self.assign_stages = assign_stages
+        self.num_proposals = num_proposals
+        self.num_thing_classes = num_thing_classes
+        self.num_stuff_classes = num_stuff_classes
+        self.do_panoptic = do_panoptic
+        self.post_assign = post_assign
+        self.hard_target = hard_target
+        self.test_cfg = test_cfg
+        self.stage_loss_weights = _per_stage(
+            'stage_loss_weights', stage_loss_weights or 1.0, num_stages
+        )
+        options = _per_stage('train_cfg', train_cfg or {}, num_stages)
+        self.assigners = [
+            TASK_UTILS.build(option.get('assigner') or ASSIGNER) for option in options
+        ]
+        self.pos_weights = [option.get('pos_weight', 1.0) for option in options]
+        heads = [
+            MODELS.build({'type': KNetKernelUpdateHead, **config})
+            for config in _per_stage('mask_head', mask_head or {}, num_stages)
+        ]
+        self.stages = ModuleList(heads[:1] * num_stages if recursive else heads)
+        for head in heads:
+            found = head.num_thing_classes, head.num_stuff_classes
+            if found != (num_thing_classes, num_stuff_classes):
+                raise UserError(
+                    f'mask_head has {found[0]} thing and {found[1]} stuff classes, '
+                    f'roi_head {num_thing_classes} and {num_stuff_classes}: mend '
+                    'num_thing_classes and num_stuff_classes of roi_head.mask_head'
+                )
+        rename_on_load(self, {'mask_head': 'stages'})
+
+    def forward(self, start: InitialKernels) -> list[StageOutput]:
+        """Return what each stage predicts.
+
+        Args:
+            start: What the first stage starts from.
+        """
+        outputs = []
+        kernels, masks = start.kernels, start.mask_preds
+        for stage in self.stages:
+            output = stage(start.features, kernels, masks)
+            kernels, masks = output.kernels, output.mask_preds
+            outputs.append(output)
+        return outputs
+
+    def last(self, start: InitialKernels) -> Prediction:
+        """Return the last stage's classes and upsampled masks.
+
+        Args:
+            start: What the first stage starts from.
+        """
+        if not self.num_stages:
+            return Prediction(class_of_pixels(start), start.mask_preds)
+        output = self(start)[-1]
+        return Prediction(output.cls_score, self.stages[-1].upsample(output.mask_preds))
+
+    def predictions(
+        self, start: InitialKernels, outputs: Sequence[StageOutput]
+    ) -> list[Prediction]:
+        """Return the initial and each stage's predictions, masks upsampled.
+
+        Args:
+            start: What the first stage started from.
+            outputs: What each stage predicts.
+        """
+        if not self.num_stages:
+            return [Prediction(None, start.mask_preds)]
+        first = Prediction(None, self.stages[0].upsample(start.mask_preds))
+        return [first] + [
+            Prediction(output.cls_score, stage.upsample(output.mask_preds))
+            for stage, output in zip(self.stages, outputs, strict=True)
+        ]
+
+    def matchings(
+        self,
+        predictions: Sequence[Prediction],
+        ground_truths: Sequence[GroundTruth],
+        places: Sequence[str],
+    ) -> list[Matching]:
+        """Return the assignments to make, images of the first stage first.
+
+        Args:
+            predictions: The initial and each stage's predictions.
+            ground_truths: What each image has.
+            places: Name of each image.
+        """
+        # Only thing kernels and thing classes are matched.
+        things, classes = self.num_proposals, self.num_thing_classes
+        matchings = []
+        for stage in range(min(self.num_stages, self.assign_stages)):
+            scores, masks = predictions[stage + 1 if self.post_assign else stage]
+            for image, (gt, place) in enumerate(
+                zip(ground_truths, places, strict=True)
+            ):
+                data = {'masks': masks[image, :things].detach()}
+                if scores is not None:
+                    data['scores'] = scores[image, :things, :classes].detach()
+                objects = InstanceData(masks=gt.masks, labels=gt.labels)
+                where = f'stage {stage}, {place}'
+                matchings.append(
+                    Matching(
+                        self.assigners[stage], InstanceData(**data), objects, where
+                    )
+                )
+        return matchings
+
+    def loss_by_feat(
+        self,
+        predictions: Sequence[Prediction],
+        gt_inds: Sequence[Sequence[Tensor]],
+        ground_truths: Sequence[GroundTruth],
+    ) -> dict[str, Tensor]:
+        """Return the losses of all stages.
+
+        Args:
+            predictions: The initial and each stage's predictions.
+            gt_inds: For each assigned stage and each image the object of each thing
+                kernel: 0 for none.
+            ground_truths: What each image has.
+        """
+        losses = {}
+        for number, stage in enumerate(self.stages):
+            targets = kernel_targets(
+                gt_inds[min(number, len(gt_inds) - 1)],
+                ground_truths,
+                self.num_thing_classes,
+                self.num_stuff_classes,
+                with_stuff=self.num_stuff_classes > 0,
+                pos_weight=self.pos_weights[number],
+            )
+            weight = self.stage_loss_weights[number]
+            found = stage.loss_by_feat(*predictions[number + 1], targets)
+            for key, value in found.items():
+                value = value * weight if 'loss' in key else value
+                losses[f's{number}_{key}'] = value
+        return losses
+
+
+def class_of_pixels(start: InitialKernels) -> Tensor:
+    """Return the mean class logits of the pixels of each mask.
+
+    Args:
+        start: The initial kernels.
+    """
+    if start.seg_preds is None:
+        raise UserError(
+            'KNet without stages (num_stages=0) takes its classes from the semantic '
+            'branch: set semantic_fpn=True in rpn_head'
+        )
+    groups = group_pixels(start.mask_preds)
+    pixels = groups.sum(dim=(2, 3)).clamp(min=1)
+    return assemble_group_features(start.seg_preds, groups) / pixels[..., None]
+
+
+def _per_stage(name: str, value: Any, num_stages: int) -> list[Any]:
+    """Return one value per stage, given one for all or one for each."""
+    if not isinstance(value, list | tuple):
+        return [value] * num_stages
+    if len(value) != num_stages:
+        raise UserError(
+            f'{name} has {len(value)} entries, but num_stages={num_stages} in '
+            'roi_head: give one per stage, or a single one for all'
+        )
+    return list(value)

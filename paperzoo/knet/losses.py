@@ -1,0 +1,202 @@
+"""The losses of masks and of kernels that compete for a pixel.
+
+The dice loss and the focal loss are in `paperzoo.common`.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from mmengine.dist import all_reduce
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paperzoo.common import WeightedLoss, weighted_reduction
+from paperzoo.errors import UserError
+from paperzoo.knet.kernels import full
+from paperzoo.knet.targets import NOBODY, KernelTargets, topmost
+from paperzoo.registry import MODELS
+
+
+@MODELS.register_module()
+class MaskBCELoss(WeightedLoss):
+    """Binary cross entropy between mask logits and a mask that may be soft.
+
+    Args:
+        use_sigmoid: Must be True; it is there so that the arguments of mmdet's
+            `CrossEntropyLoss` fit.
+        reduction: `'none'`, `'mean'` or `'sum'`.
+        loss_weight: What the result is multiplied by.
+
+    Paper: knet "Training Instance Kernels"
+    """
+
+    def __init__(
+        self,
+        *,
+        use_sigmoid: bool = True,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__(reduction=reduction, loss_weight=loss_weight)
+        if not use_sigmoid:
+            raise UserError(
+                'MaskBCELoss(use_sigmoid=False): masks may overlap, so each pixel of '
+                'each mask has a sigmoid of its own; set use_sigmoid=True in loss_mask'
+            )
+
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return the cross entropy of each pixel."""
+        return F.binary_cross_entropy_with_logits(
+            pred, target.to(pred.dtype), reduction='none'
+        )
+
+
+def rank_loss(
+    mask_logits: Float[Tensor, 'images kernels height width'],
+    target: Int[Tensor, 'images height width'],
+    ignore_index: int = 255,
+) -> Float[Tensor, 'images height width']:
+    """Return for each pixel the cross entropy of the kernel that should win it.
+
+    Args:
+        mask_logits: The masks of all kernels.
+        target: Number of the kernel that should have the highest logit.
+        ignore_index: Where `target` has this value the loss is 0.
+
+    Paper: knet "Training Instance Kernels"
+    Differs: the paper does not mention this loss; the authors' panoptic configs use
+        it.
+    """
+    return F.cross_entropy(
+        mask_logits, target, reduction='none', ignore_index=ignore_index
+    )
+
+
+@MODELS.register_module()
+class RankLoss(WeightedLoss):
+    """Lets kernels compete for pixels: a softmax over kernels at each pixel.
+
+    The mean is over all pixels, ignored ones included, as with the authors.
+
+    Args:
+        use_sigmoid: Must be False; it is there so that the arguments of mmdet's
+            `CrossEntropyLoss` fit.
+        reduction: `'none'`, `'mean'` or `'sum'`.
+        loss_weight: What the result is multiplied by.
+        ignore_index: Target of the pixels that no kernel should win.
+    """
+
+    def __init__(
+        self,
+        *,
+        use_sigmoid: bool = False,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        ignore_index: int = 255,
+    ) -> None:
+        super().__init__(reduction=reduction, loss_weight=loss_weight)
+        if use_sigmoid:
+            raise UserError(
+                'RankLoss(use_sigmoid=True): kernels compete by a softmax over them; '
+                'set use_sigmoid=False in loss_rank'
+            )
+        self.ignore_index = ignore_index
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: Tensor | float | None = None,
+        reduction_override: str | None = None,
+        ignore_index: int | None = None,
+    ) -> Tensor:
+        """Return the weighted loss, reduced.
+
+        Args:
+            pred: Mask logits, (images, kernels, height, width).
+            target: Number of a kernel, (images, height, width).
+            weight: One weight per pixel.
+            avg_factor: What `'mean'` divides the sum by.
+            reduction_override: Replaces the reduction given to the constructor.
+            ignore_index: Replaces the one given to the constructor.
+        """
+        if ignore_index is None:
+            ignore_index = self.ignore_index
+        loss = rank_loss(pred, target, ignore_index)
+        reduction = reduction_override or self.reduction
+        return self.loss_weight * weighted_reduction(
+            loss, weight, reduction, avg_factor
+        )
+
+
+def class_losses(
+    cls_score: Tensor, targets: KernelTargets, loss_cls: nn.Module
+) -> dict[str, Tensor]:
+    """Return the loss of the classes, and their accuracy in percent.
+
+    Args:
+        cls_score: Class logits, (images, kernels, classes).
+        targets: What the kernels learn.
+        loss_cls: Loss of the classes.
+    """
+    positive = targets.positive.flatten()
+    scores, labels = cls_score.flatten(0, 1), targets.labels.flatten()
+    num_pos = positive.sum().to(full(scores))
+    correct = (scores.argmax(dim=1) == labels) & positive
+    accuracy = 100 * correct.sum() / num_pos.clamp(min=1.0)
+    # Over all devices, so that each object counts alike.
+    all_reduce(num_pos, 'mean')
+    # Unmatched kernels still get a class loss: they must learn "no object".
+    loss = loss_cls(
+        scores,
+        labels,
+        targets.label_weights.flatten(0, 1),
+        avg_factor=num_pos.clamp(min=1.0),
+    )
+    return {'loss_cls': loss, 'pos_acc': accuracy}
+
+
+def mask_losses(
+    mask_preds: Tensor, targets: KernelTargets, losses: nn.ModuleDict
+) -> dict[str, Tensor]:
+    """Return the losses of the masks; only kernels that have a mask to learn count.
+
+    Args:
+        mask_preds: Logits, (images, kernels, height, width).
+        targets: What the kernels learn, at the same size.
+        losses: `loss_mask`, per pixel; `loss_dice`, per mask; and perhaps
+            `loss_rank`, of all kernels at each pixel.
+
+    Raises:
+        UserError: If predictions and targets have different sizes.
+    """
+    if mask_preds.shape != targets.masks.shape:
+        raise UserError(
+            f'predicted masks are (images, kernels, height, width) = '
+            f'{tuple(mask_preds.shape)}, their targets {tuple(targets.masks.shape)}: '
+            'pad images to a multiple of 32 (pad_size_divisor of the data '
+            'preprocessor), and set mask_assign_stride of KNet to the stride of the '
+            'upsampled predictions'
+        )
+    pred = mask_preds.flatten(2).flatten(0, 1)
+    target = targets.masks.flatten(2).flatten(0, 1)
+    weight = targets.positive.flatten().to(pred.dtype)
+    # A mean over the masks there are: one path for none and for a thousand.
+    positives = weight.sum().clamp(min=1.0)
+    found = {
+        'loss_mask': losses['loss_mask'](
+            pred,
+            target,
+            weight=weight[:, None].expand_as(pred),
+            avg_factor=positives * pred.size(1),
+        ),
+        'loss_dice': losses['loss_dice'](
+            pred, target, weight=weight, avg_factor=positives
+        ),
+    }
+    if 'loss_rank' in losses:
+        winners = torch.stack([topmost(masks) for masks in targets.masks])
+        found['loss_rank'] = losses['loss_rank'](
+            mask_preds, winners, ignore_index=NOBODY
+        )
+    return found

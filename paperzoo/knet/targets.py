@@ -1,0 +1,142 @@
+"""What each kernel learns, given which object it was matched with."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# Of the last of several masks that cover a pixel: no mask does. The authors use 255,
+# which is also the number of a kernel where there are as many.
+NOBODY = -1
+
+
+class GroundTruth(NamedTuple):
+    """The objects and the stuff of one image, at the size where masks are compared.
+
+    Attributes:
+        masks: Mask of each object, (objects, height, width), 0 to 1.
+        labels: Class of each object.
+        stuff_masks: Mask of each stuff class, (stuff classes, height, width).
+        stuff_present: Which stuff classes the image has.
+    """
+
+    masks: Tensor
+    labels: Tensor
+    stuff_masks: Tensor
+    stuff_present: Tensor
+
+
+class KernelTargets(NamedTuple):
+    """What the kernels of a batch learn.
+
+    Attributes:
+        labels: Class of each kernel, (images, kernels); `num_classes` is no object.
+        label_weights: Weight of each class logit, (images, kernels, classes).
+        masks: (images, kernels, height, width); zeros for kernels without object.
+        positive: Which kernels have an object or a stuff class to learn.
+    """
+
+    labels: Tensor
+    label_weights: Tensor
+    masks: Tensor
+    positive: Tensor
+
+
+def topmost(
+    masks: Float[Tensor, 'masks height width'],
+) -> Int[Tensor, 'height width']:
+    """Return the number of the last mask that covers each pixel, or `NOBODY`.
+
+    Args:
+        masks: Masks painted one over the other; any value but 0 covers.
+    """
+    numbers = torch.arange(len(masks), device=masks.device, dtype=torch.int32)
+    covered = torch.where(masks != 0, numbers[:, None, None], NOBODY)
+    # The plane below all others lets it work without any mask.
+    bottom = covered.new_full((1, *covered.shape[1:]), NOBODY)
+    return torch.cat([bottom, covered]).amax(dim=0).long()
+
+
+def kernel_targets(
+    gt_inds: Sequence[Tensor],
+    ground_truths: Sequence[GroundTruth],
+    num_thing_classes: int,
+    num_stuff_classes: int,
+    *,
+    with_stuff: bool,
+    pos_weight: float = 1.0,
+) -> KernelTargets:
+    """Return what the kernels of a batch learn.
+
+    Stuff kernel j always learns stuff class j. A thing kernel is not punished for the
+    stuff classes, nor a stuff kernel for any class but its own; a stuff class that an
+    image lacks is a pure negative.
+
+    Args:
+        gt_inds: For each image the object of each thing kernel: 0 for none, k for
+            object k - 1.
+        ground_truths: The objects and the stuff of each image.
+        num_thing_classes: Number of thing classes, which come first.
+        num_stuff_classes: Number of stuff classes.
+        with_stuff: Whether stuff kernels follow the thing kernels.
+        pos_weight: Weight of the classes of kernels that have an object.
+
+    Paper: knet "Training Instance Kernels"
+    """
+    num_classes = num_thing_classes + num_stuff_classes
+    per_image = [
+        _targets_single(inds, gt, num_thing_classes, num_classes, with_stuff)
+        for inds, gt in zip(gt_inds, ground_truths, strict=True)
+    ]
+    labels, masks = (torch.stack(parts) for parts in zip(*per_image, strict=True))
+    positive = labels < num_classes
+    things = gt_inds[0].numel()
+    # Which classes a kernel answers for: (kernels, classes).
+    weights = masks.new_zeros(labels.size(1), num_classes)
+    weights[:things, :num_thing_classes] = 1
+    if with_stuff:
+        weights[things:, num_thing_classes:].fill_diagonal_(1)
+    label_weights = torch.where(positive, pos_weight, 1.0).to(masks)[..., None]
+    return KernelTargets(labels, label_weights * weights, masks, positive)
+
+
+def _targets_single(
+    gt_inds: Tensor,
+    gt: GroundTruth,
+    num_thing_classes: int,
+    num_classes: int,
+    with_stuff: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return label and mask of each kernel of one image."""
+    # Entry 0 is "no object", so an image without objects is no special case.
+    labels = torch.cat([gt.labels.new_full((1,), num_classes), gt.labels])[gt_inds]
+    nothing = gt.masks.new_zeros(1, *gt.masks.shape[1:])
+    masks = torch.cat([nothing, gt.masks])[gt_inds]
+    if with_stuff:
+        stuff = torch.arange(num_thing_classes, num_classes, device=labels.device)
+        labels = torch.cat([labels, torch.where(gt.stuff_present, stuff, num_classes)])
+        masks = torch.cat([masks, gt.stuff_masks])
+    return labels, masks
+
+
+def paint_classes(
+    labels: Int[Tensor, ' kernels'],
+    masks: Float[Tensor, 'kernels height width'],
+    stuff_masks: Float[Tensor, 'stuff height width'],
+    num_thing_classes: int,
+    num_classes: int,
+) -> Int[Tensor, 'height width']:
+    """Return the class of each pixel: stuff, painted over by things in kernel order.
+
+    Args:
+        labels: Class of each thing kernel.
+        masks: Its mask; zeros if it has none.
+        stuff_masks: Mask of each stuff class.
+        num_thing_classes: Number of thing classes.
+        num_classes: Number of classes; what no mask covers gets this number.
+    """
+    stuff, thing = topmost(stuff_masks), topmost(masks)
+    painted = torch.where(stuff != NOBODY, num_thing_classes + stuff, num_classes)
+    return torch.where(thing != NOBODY, labels[thing.clamp(min=0)], painted)

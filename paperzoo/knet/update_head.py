@@ -1,0 +1,308 @@
+"""One stage that updates kernels, and with them the masks they predict."""
+
+from typing import Any, NamedTuple
+
+from mmcv.cnn import ConvModule, build_norm_layer
+from mmengine.model import BaseModule, bias_init_with_prob
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paperzoo.common import DiceLoss, FocalLoss
+from paperzoo.errors import UserError
+from paperzoo.knet.checkpoints import rename_on_load
+from paperzoo.knet.kernels import (
+    ACT_CFG,
+    GROUPINGS,
+    NORM_CFG,
+    KernelUpdater,
+    assemble_group_features,
+    group_pixels,
+    predict_masks,
+)
+from paperzoo.knet.layers import branch, feed_forward, ffn_names, resize
+from paperzoo.knet.losses import MaskBCELoss, class_losses, mask_losses
+from paperzoo.knet.targets import KernelTargets
+from paperzoo.registry import MODELS
+
+Config = dict[str, Any]
+
+# Classes as types: a bare name is another class under another default scope.
+LOSS_MASK: Config = {'type': MaskBCELoss, 'loss_weight': 1.0}
+LOSS_DICE: Config = {'type': DiceLoss, 'loss_weight': 4.0}
+LOSS_CLS: Config = {'type': FocalLoss, 'gamma': 2.0, 'alpha': 0.25, 'loss_weight': 2.0}
+FEAT_TRANSFORM_CFG: Config = {'conv_cfg': {'type': 'Conv2d'}, 'act_cfg': None}
+_AUTHORS_UPDATERS = ('KernelUpdator', 'mmseg.KernelUpdator')
+
+
+class StageOutput(NamedTuple):
+    """What a stage predicts.
+
+    Attributes:
+        cls_score: Class logits, (images, kernels, classes); None without classes.
+        mask_preds: Mask logits, (images, kernels, height, width).
+        kernels: (images, kernels, channels, size, size).
+    """
+
+    cls_score: Tensor | None
+    mask_preds: Tensor
+    kernels: Tensor
+
+
+@MODELS.register_module()
+class KNetKernelUpdateHead(BaseModule):
+    """Updates kernels with their groups' features and with each other.
+
+    The groups are those of the masks of the stage before. The same class serves
+    instances, panoptic and semantic segmentation; they differ in `grouping` and
+    `with_cls`.
+
+    Args:
+        num_classes: Number of classes, background not counted.
+        num_ffn_fcs: Layers of the feed-forward network.
+        num_heads: Heads of the attention between kernels.
+        num_cls_fcs: Layers before the class layer.
+        num_mask_fcs: Layers before the layer that makes the kernels.
+        feedforward_channels: Channels inside the feed-forward network.
+        in_channels: Channels of features and kernels.
+        out_channels: Channels of the kernels that predict masks.
+        dropout: In attention and feed-forward network.
+        mask_thr: Not used; the authors' configs name it.
+        act_cfg: Activation before the class layer and the kernel layer.
+        ffn_act_cfg: Activation inside the feed-forward network.
+        conv_kernel_size: Size of the kernels, odd.
+        feat_transform_cfg: Arguments of the convolution of the features, of a
+            `ConvModule`; None for none.
+        hard_mask_thr: Probability from which on a pixel belongs to a group.
+        kernel_init: Initialise the kernel layer with small numbers.
+        with_ffn: Have a feed-forward network.
+        feat_gather_stride: Stride of the convolution of the features.
+        mask_transform_stride: 2 predicts masks at half the size, then upsamples.
+        mask_upsample_stride: Factor by which `upsample` enlarges masks, for losses
+            and results; the next stage gets them as they are.
+        num_thing_classes: Number of thing classes, by default all.
+        num_stuff_classes: Number of stuff classes.
+        grouping: How pixels are grouped, of `paperzoo.knet.kernels.group_pixels`.
+        with_cls: Predict classes.
+        kernel_updator_cfg: Arguments of the `KernelUpdater`.
+        loss_rank: Loss of the kernels that compete for a pixel (panoptic).
+        loss_mask: Loss of the masks, per pixel.
+        loss_dice: Loss of the masks, per mask.
+        loss_cls: Loss of the classes.
+        init_cfg: Initial weights, in place of the authors'.
+
+    Paper: knet "Group-Aware Kernels"
+    """
+
+    _AUTHORS_NAMES: dict[str, str] = {
+        'attention.attn': 'attention',
+        'kernel_update_conv': 'kernel_updater',
+    }
+
+    def __init__(
+        self,
+        num_classes: int = 80,
+        num_ffn_fcs: int = 2,
+        num_heads: int = 8,
+        num_cls_fcs: int = 1,
+        num_mask_fcs: int = 1,
+        feedforward_channels: int = 2048,
+        in_channels: int = 256,
+        out_channels: int = 256,
+        dropout: float = 0.0,
+        mask_thr: float = 0.5,
+        act_cfg: Config = ACT_CFG,
+        ffn_act_cfg: Config = ACT_CFG,
+        conv_kernel_size: int = 1,
+        feat_transform_cfg: Config | None = FEAT_TRANSFORM_CFG,
+        hard_mask_thr: float = 0.5,
+        kernel_init: bool = False,
+        with_ffn: bool = True,
+        feat_gather_stride: int = 1,
+        mask_transform_stride: int = 1,
+        mask_upsample_stride: int = 2,
+        num_thing_classes: int | None = None,
+        num_stuff_classes: int = 0,
+        *,
+        grouping: str = 'threshold',
+        with_cls: bool = True,
+        kernel_updator_cfg: Config | None = None,
+        loss_rank: Config | None = None,
+        loss_mask: Config | None = LOSS_MASK,
+        loss_dice: Config | None = LOSS_DICE,
+        loss_cls: Config | None = LOSS_CLS,
+        init_cfg: Config | list[Config] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if num_thing_classes is None:
+            num_thing_classes = num_classes - num_stuff_classes
+        self.num_classes = num_classes
+        self.num_thing_classes = num_thing_classes
+        self.num_stuff_classes = num_stuff_classes
+        self.in_channels = in_channels
+        self.conv_kernel_size = conv_kernel_size
+        self.grouping = grouping
+        self.hard_mask_thr = hard_mask_thr
+        self.kernel_init = kernel_init
+        self.feat_gather_stride = feat_gather_stride
+        self.mask_transform_stride = mask_transform_stride
+        self.mask_upsample_stride = mask_upsample_stride
+        self._check()
+
+        self.feat_transform = self._feature_layer(feat_transform_cfg)
+        self.kernel_updater = self._updater(kernel_updator_cfg or {})
+        wide = in_channels * conv_kernel_size**2
+        self.attention = nn.MultiheadAttention(
+            wide, num_heads, dropout, batch_first=True
+        )
+        self.attention_norm = build_norm_layer(NORM_CFG, wide)[1]
+        self.ffn: nn.Module | None = None
+        if with_ffn:
+            widths = [in_channels] + [feedforward_channels] * (num_ffn_fcs - 1)
+            self.ffn = feed_forward(widths, ffn_act_cfg, dropout)
+            self.ffn_norm = build_norm_layer(NORM_CFG, in_channels)[1]
+
+        losses = {
+            'loss_cls': loss_cls if with_cls else None,
+            'loss_mask': loss_mask,
+            'loss_dice': loss_dice,
+            'loss_rank': loss_rank,
+        }
+        self.losses = nn.ModuleDict(
+            {name: MODELS.build(config) for name, config in losses.items() if config}
+        )
+        self.fc_cls: nn.Linear | None = None
+        if with_cls:
+            self.cls_fcs = branch(in_channels, num_cls_fcs, act_cfg)
+            self.fc_cls = nn.Linear(in_channels, num_classes)
+        self.mask_fcs = branch(in_channels, num_mask_fcs, act_cfg)
+        self.fc_mask = nn.Linear(in_channels, out_channels)
+        rename_on_load(self, self._AUTHORS_NAMES | ffn_names(num_ffn_fcs))
+
+    def init_weights(self) -> None:
+        """Initialise all matrices by Xavier's rule and the class layer with a prior."""
+        super().init_weights()
+        if self.init_cfg:
+            return
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        if self.fc_cls is not None:
+            nn.init.constant_(self.fc_cls.bias, bias_init_with_prob(0.01))
+        if self.kernel_init:
+            nn.init.normal_(self.fc_mask.weight, mean=0, std=0.01)
+
+    def forward(
+        self,
+        x: Tensor,
+        proposal_feat: Tensor,
+        mask_preds: Tensor,
+        mask_shape: tuple[int, int] | None = None,
+    ) -> StageOutput:
+        """Return classes, masks and kernels of this stage.
+
+        Args:
+            x: Feature map, (images, channels, height, width).
+            proposal_feat: Kernels, (images, kernels, channels, size, size).
+            mask_preds: Mask logits of the stage before, of any height and width.
+            mask_shape: Height and width of the predicted masks, by default those of
+                the features.
+        """
+        if self.feat_transform is not None:
+            x = self.feat_transform(x)
+        masks = resize(mask_preds, (x.size(-2), x.size(-1)))
+        groups = group_pixels(masks, self.grouping, self.hard_mask_thr)
+        group_features = assemble_group_features(x, groups)
+
+        kernels = proposal_feat.flatten(3).transpose(2, 3)  # (..., taps, channels)
+        kernels = self._interact(kernels, group_features)
+        cls_score = None
+        if self.fc_cls is not None:
+            cls_score = self.fc_cls(self.cls_fcs(kernels.sum(dim=2)))
+        mask_kernels = self.fc_mask(self.mask_fcs(kernels))
+        masks = self._predict(x, self._as_kernels(mask_kernels))
+        if mask_shape is not None:
+            masks = resize(masks, mask_shape)
+        return StageOutput(cls_score, masks, self._as_kernels(kernels))
+
+    def _interact(self, kernels: Tensor, group_features: Tensor) -> Tensor:
+        """Return the kernels, updated with their groups' features and each other.
+
+        Paper: knet "Kernel Interaction"
+        """
+        shape = kernels.shape
+        wide = self.kernel_updater(group_features, kernels).reshape(*shape[:2], -1)
+        attended, _ = self.attention(wide, wide, wide, need_weights=False)
+        kernels = self.attention_norm(wide + attended).reshape(shape)
+        if self.ffn is not None:
+            kernels = self.ffn_norm(kernels + self.ffn(kernels))
+        return kernels
+
+    def _predict(self, x: Tensor, kernels: Tensor) -> Tensor:
+        halved = self.mask_transform_stride == 2
+        if halved and self.feat_gather_stride == 1:
+            x = F.interpolate(x, scale_factor=0.5, mode='bilinear')
+        masks = predict_masks(x, kernels)
+        return (
+            F.interpolate(masks, scale_factor=2, mode='bilinear') if halved else masks
+        )
+
+    def _as_kernels(self, taps: Tensor) -> Tensor:
+        """Turn (images, kernels, taps, channels) into convolution kernels."""
+        size = self.conv_kernel_size
+        return taps.transpose(2, 3).unflatten(3, (size, size))
+
+    def upsample(self, mask_preds: Tensor) -> Tensor:
+        """Return masks at the size of losses and results."""
+        if self.mask_upsample_stride == 1:
+            return mask_preds
+        return F.interpolate(
+            mask_preds, scale_factor=self.mask_upsample_stride, mode='bilinear'
+        )
+
+    def loss_by_feat(
+        self, cls_score: Tensor, mask_preds: Tensor, targets: KernelTargets
+    ) -> dict[str, Tensor]:
+        """Return the losses of this stage, and the accuracy of its classes in percent.
+
+        Args:
+            cls_score: Class logits, (images, kernels, classes).
+            mask_preds: Upsampled mask logits, (images, kernels, height, width).
+            targets: What the kernels learn.
+        """
+        missing = {'loss_cls', 'loss_mask', 'loss_dice'} - set(self.losses)
+        if missing:
+            raise UserError(f'mask_head is trained, but has no {sorted(missing)}')
+        masks = mask_losses(mask_preds, targets, self.losses)
+        return class_losses(cls_score, targets, self.losses['loss_cls']) | masks
+
+    def _check(self) -> None:
+        if self.num_thing_classes + self.num_stuff_classes != self.num_classes:
+            raise UserError(
+                f'KNetKernelUpdateHead: num_thing_classes={self.num_thing_classes} and '
+                f'num_stuff_classes={self.num_stuff_classes} do not add up to '
+                f'num_classes={self.num_classes}: mend them in mask_head'
+            )
+        if self.grouping not in GROUPINGS:
+            raise UserError(f'grouping={self.grouping!r}: use one of {GROUPINGS}')
+        if self.conv_kernel_size % 2 == 0:
+            raise UserError(
+                f'conv_kernel_size={self.conv_kernel_size}: an even kernel has no '
+                'centre and would change the size of the masks; use an odd one'
+            )
+
+    def _feature_layer(self, config: Config | None) -> nn.Module | None:
+        if config is None:
+            return None
+        options = {'kernel_size': 1, **config}
+        size, stride = options['kernel_size'], self.feat_gather_stride
+        # Half the stride is the authors' padding, half the kernel the one that keeps
+        # the size; where both work they agree.
+        options['padding'] = max(stride // 2, size // 2)
+        return ConvModule(self.in_channels, self.in_channels, stride=stride, **options)
+
+    def _updater(self, config: Config) -> nn.Module:
+        ours = {'in_channels': self.in_channels, 'feat_channels': self.in_channels}
+        config = {'type': KernelUpdater, **ours, **config}
+        if config['type'] in _AUTHORS_UPDATERS:
+            config['type'] = KernelUpdater
+        return MODELS.build(config)

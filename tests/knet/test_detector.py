@@ -1,0 +1,266 @@
+"""The whole detector on small features: any batch, any number of objects, options."""
+
+from typing import Any
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from mmengine.structures import InstanceData, PixelData
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from paperzoo.errors import UserError
+from paperzoo.knet import KNet, RankLoss, SemanticFPNWrapper
+
+PADDED = (32, 64)
+
+
+class Pyramid(nn.Module):
+    """A backbone of one convolution per level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(3, 8, 3, padding=1) for _ in range(4))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [
+            conv(nn.functional.avg_pool2d(x, 4 * 2**level))
+            for level, conv in enumerate(self.convs)
+        ]
+
+
+def config(panoptic: bool = False, **roi_head: Any) -> dict[str, Any]:
+    norm = {'type': 'GN', 'num_groups': 4}
+    encoding = {'type': 'mmdet.SinePositionalEncoding', 'num_feats': 4}
+    classes = {'num_thing_classes': 3, 'num_stuff_classes': 2 if panoptic else 0}
+    rank = {'type': RankLoss, 'loss_weight': 0.1} if panoptic else None
+    shared = {**classes, 'num_classes': sum(classes.values()), 'loss_rank': rank}
+    width = {'in_channels': 8, 'out_channels': 8}
+    stage = {'feedforward_channels': 16, 'num_heads': 2, **width}
+    fpn = {'type': SemanticFPNWrapper, 'positional_encoding': encoding}
+    fpn |= {'feat_channels': 8, **width}
+    return {
+        'backbone': {'type': Pyramid},
+        'rpn_head': {
+            'num_proposals': 6,
+            'in_channels': 8,
+            'out_channels': 8,
+            'norm_cfg': norm,
+            'localization_fpn': fpn | {'norm_cfg': norm},
+            'cat_stuff_mask': panoptic,
+            **shared,
+        },
+        'roi_head': {
+            'num_stages': 2,
+            'num_proposals': 6,
+            'mask_head': {**stage, **shared},
+            'do_panoptic': panoptic,
+            **classes,
+            **roi_head,
+        },
+    }
+
+
+def build(panoptic: bool = False, **roi_head: Any) -> KNet:
+    torch.manual_seed(0)
+    return KNet(**config(panoptic, **roi_head))
+
+
+def sample(objects: int, panoptic: bool = False, seed: int = 0) -> DetDataSample:
+    torch.manual_seed(seed)
+    shape = (30, 60)
+    info = {'batch_input_shape': PADDED, 'img_shape': shape, 'ori_shape': (45, 90)}
+    found = DetDataSample(metainfo=info | {'img_path': f'{seed}.png'})
+    masks = torch.zeros(objects, *shape, dtype=torch.uint8)
+    for number in range(objects):
+        top, left = torch.randint(0, 20, (2,)).tolist()
+        masks[number, top : top + 9, left : left + 14] = 1
+    found.gt_instances = InstanceData(
+        masks=BitmapMasks(masks.numpy(), *shape), labels=torch.arange(objects) % 3
+    )
+    if panoptic:
+        classes = torch.full((1, *shape), 255, dtype=torch.uint8)
+        classes[:, 20:, :40] = 3 + seed % 2
+        found.gt_sem_seg = PixelData(sem_seg=classes)
+    return found
+
+
+def images(number: int) -> Tensor:
+    torch.manual_seed(2)
+    return torch.randn(number, 3, *PADDED)
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    return sum(value for key, value in losses.items() if 'loss' in key)
+
+
+@pytest.mark.parametrize('panoptic', [False, True], ids=['instance', 'panoptic'])
+@pytest.mark.parametrize(
+    'objects', [[2], [0, 1, 2], [0, 0], [9, 1]], ids=lambda objects: f'{objects}'
+)
+def test_any_batch_and_any_number_of_objects(
+    panoptic: bool, objects: list[int]
+) -> None:
+    model = build(panoptic)
+    batch = [sample(n, panoptic, seed) for seed, n in enumerate(objects)]
+    losses = model.loss(images(len(batch)), batch)
+    kinds = ['cls', 'mask', 'dice'] + ['rank'] * panoptic
+    keys = {f's{stage}_loss_{kind}' for stage in range(2) for kind in kinds}
+    keys |= {f'loss_rpn_{kind}' for kind in ['mask', 'dice', 'seg', *kinds[3:]]}
+    assert keys == {key for key in losses if 'loss' in key}
+    total(losses).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize('panoptic', [False, True], ids=['instance', 'panoptic'])
+def test_images_of_a_batch_do_not_mix(panoptic: bool) -> None:
+    model, x = build(panoptic).eval(), images(3)
+    batch = [sample(1, panoptic, seed) for seed in range(3)]
+    together = model(x, batch, mode='tensor')
+    for number in range(3):
+        alone = model(x[number : number + 1], mode='tensor')
+        for one, other in zip(alone, together, strict=True):
+            assert_close(one, other[number : number + 1], rtol=1e-3, atol=1e-3)
+
+
+def test_predicted_instances() -> None:
+    model = build().eval()
+    model.kernel_iter_head.test_cfg = {'max_per_img': 7}
+    batch = [sample(0, seed=0), sample(0, seed=1)]
+    with torch.no_grad():
+        found = model(images(2), batch, mode='predict')
+        small = model.predict(images(2), batch, rescale=False)
+    for result in found:
+        instances = result.pred_instances
+        assert instances.masks.dtype == torch.bool
+        assert len(instances) == 7
+        assert (instances.scores[:-1] >= instances.scores[1:]).all()
+    assert small[0].pred_instances.masks.shape == (7, 30, 60)
+    assert small[0].pred_instances.bboxes.shape == (7, 4)
+
+
+def test_predicted_panoptic_map() -> None:
+    model = build(panoptic=True).eval()
+    with torch.no_grad():
+        found = model.predict(images(1), [sample(0, panoptic=True)])[0]
+    ids = found.pred_panoptic_seg.sem_seg
+    assert ids.shape == (1, 45, 90)
+    assert set((ids % 1000).unique().tolist()) <= set(range(6))
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    'hard_target': {'hard_target': True},
+    'post_assign': {'post_assign': True},
+    'assign_stages': {'assign_stages': 1},
+    'stage_loss_weights': {'stage_loss_weights': [2.0, 0.5]},
+}
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_options_of_the_stages_change_the_losses(name: str) -> None:
+    batch = [sample(3, seed=0), sample(2, seed=1)]
+    losses = build(num_stages=2).loss(images(2), batch)
+    other = build(num_stages=2, **OPTIONS[name]).loss(images(2), batch)
+    assert losses.keys() == other.keys()
+    changed = {key for key in losses if not torch.equal(losses[key], other[key])}
+    assert changed
+    # The initial kernels have no part in any of them.
+    assert not any('rpn' in key for key in changed)
+    if name == 'stage_loss_weights':
+        for stage, weight in enumerate([2.0, 0.5]):
+            key = f's{stage}_loss_dice'
+            assert_close(other[key], weight * losses[key])
+
+
+def test_kernels_of_three_by_three() -> None:
+    options = config()
+    options['rpn_head']['conv_kernel_size'] = 3
+    options['roi_head']['mask_head']['conv_kernel_size'] = 3
+    model = KNet(**options)
+    total(model.loss(images(2), [sample(2), sample(0)])).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    with torch.no_grad():
+        found = model.eval().predict(images(1), [sample(0)])[0].pred_instances
+    assert found.masks.shape == (18, 45, 90)
+
+
+def test_stages_may_share_their_weights() -> None:
+    shared = build(num_stages=3, recursive=True)
+    assert len({id(stage) for stage in shared.kernel_iter_head.stages}) == 1
+    losses = shared.loss(images(1), [sample(2)])
+    assert {'s0_loss_cls', 's1_loss_cls', 's2_loss_cls'} <= losses.keys()
+
+
+@pytest.mark.parametrize('panoptic', [False, True], ids=['instance', 'panoptic'])
+def test_without_stages_the_initial_kernels_are_the_result(panoptic: bool) -> None:
+    model = build(panoptic, num_stages=0)
+    batch = [sample(2, panoptic)]
+    losses = model.loss(images(1), batch)
+    assert all(key.startswith('loss_rpn_') for key in losses)
+    total(losses).backward()
+    with torch.no_grad():
+        scores, masks = model.eval()(images(1), batch, mode='tensor')
+        start = model.kernel_init_head(model.extract_feat(images(1)))
+        model.predict(images(1), batch)
+    assert_close(masks, start.mask_preds)
+    # The class of a kernel is the mean class of its pixels.
+    inside = start.mask_preds[0, 2].sigmoid() > 0.5
+    if inside.any():
+        assert_close(scores[0, 2], start.seg_preds[0][:, inside].mean(dim=1))
+
+
+@pytest.mark.parametrize('kind', ['bitmap', 'polygon', 'tensor'])
+def test_kinds_of_masks(kind: str) -> None:
+    model, data = build(), sample(1)
+    square = [10.0, 4.0, 30.0, 4.0, 30.0, 20.0, 10.0, 20.0]
+    polygons = PolygonMasks([[torch.tensor(square).numpy()]], 30, 60)
+    kinds = {
+        'bitmap': polygons.to_bitmap(),
+        'polygon': polygons,
+        'tensor': polygons.to_tensor(torch.uint8, 'cpu'),
+    }
+    data.gt_instances.masks = kinds[kind]
+    found = model.ground_truth(data, torch.zeros(0))
+    assert found.masks.shape == (1, 8, 16)
+    expected = torch.zeros(8, 16)
+    expected[1:5, 2:7] = 1  # 16 x 20 pixels at stride 4, edges half a cell off
+    assert (found.masks[0] - expected).abs().mean() < 0.06
+
+
+def test_padding_is_neither_object_nor_stuff() -> None:
+    model, data = build(panoptic=True), sample(1, panoptic=True)
+    data.gt_sem_seg.sem_seg[:] = 3
+    found = model.ground_truth(data, torch.zeros(0))
+    assert found.stuff_present.tolist() == [True, False]
+    assert found.stuff_masks[0, :7, :15].eq(1).all()
+    assert found.stuff_masks[0, :, 15:].eq(0).all()
+    assert found.stuff_masks[1].eq(0).all()
+
+
+def test_mixed_precision_trains() -> None:
+    model = build(panoptic=True)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = model.loss(images(2), [sample(2, True, 0), sample(0, True, 1)])
+    assert all(value.dtype == torch.float32 for value in losses.values())
+    total(losses).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_what_a_user_can_get_wrong() -> None:
+    with pytest.raises(UserError, match='num_thing_classes differs'):
+        KNet(**config(), num_thing_classes=4)
+    with pytest.raises(UserError, match='num_proposals differs'):
+        build(num_proposals=5)
+    with pytest.raises(UserError, match='mask_head has 3 thing'):
+        build(num_thing_classes=4)
+    with pytest.raises(UserError, match='stage_loss_weights has 3 entries'):
+        build(stage_loss_weights=[1, 1, 1])
+    wrong = config(panoptic=True)
+    wrong['rpn_head']['cat_stuff_mask'] = False
+    with pytest.raises(UserError, match='cat_stuff_mask=False'):
+        KNet(**wrong)
+    with pytest.raises(UserError, match='LoadPanopticAnnotations'):
+        build(panoptic=True).loss(images(1), [sample(1)])

@@ -1,0 +1,37 @@
+"""The room: what it offers, and what it does without."""
+
+import subprocess
+import sys
+
+import pytest
+
+import paperzoo.knet
+
+MMDET_FREE = ['kernels', 'update_head', 'init_head', 'semantic_fpn', 'losses']
+PROGRAM = """
+import sys
+sys.modules['{missing}'] = None
+from importlib import import_module
+for part in {parts}:
+    import_module('paperzoo.knet.' + part)
+"""
+
+
+def test_every_name_is_there() -> None:
+    assert sorted(paperzoo.knet.__all__) == sorted(paperzoo.knet._HOMES)
+    for name in paperzoo.knet.__all__:
+        assert getattr(paperzoo.knet, name).__name__ == name
+    with pytest.raises(AttributeError, match='KNot'):
+        paperzoo.knet.KNot  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ('missing', 'parts'),
+    [('mmdet', [*MMDET_FREE, 'semantic']), ('mmseg', ['detector'])],
+)
+def test_half_a_stack_is_enough(missing: str, parts: list[str]) -> None:
+    program = PROGRAM.format(missing=missing, parts=parts)
+    run = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
