@@ -8,17 +8,34 @@ Upstream: https://github.com/open-mmlab/mmcv/issues/2059
     https://github.com/open-mmlab/mmcv/issues/3325 (the build under setuptools 82)
 Delete when: mmcv publishes compiled wheels for the torch versions that we support, or
     mmdet and mmseg import without `mmcv._ext`.
+
+Where compiled mmcv is installed nothing is replaced, unless the environment variable
+PAPERZOO_OPS is `standin`. Then each op that we have takes the calls with CPU tensors
+(it is faster there), and the compiled one keeps those with tensors of other devices. A
+compiled module that cannot be loaded, say because it was built for another torch, is
+replaced altogether.
+
+The order of imports does not matter: `import paperzoo.compat` may come after an
+`import mmcv.ops` or `import mmdet.models` that went well, or that failed for want of
+`mmcv._ext` (import it again then).
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any, NoReturn
 
 NAME = 'mmcv._ext'
+VARIABLE = 'PAPERZOO_OPS'
+COMPILE = (
+    "pip uninstall -y mmcv mmcv-lite && pip install 'setuptools<81' wheel ninja && "
+    "pip install --no-build-isolation 'paperzoo[full]'"
+)
 
 
 class StandIn(ModuleType):
@@ -37,7 +54,13 @@ class StandIn(ModuleType):
 
 
 class StandInFinder(MetaPathFinder, Loader):
-    """Finds `mmcv._ext`; last on `sys.meta_path`, so that a compiled one wins."""
+    """Finds `mmcv._ext`; last on `sys.meta_path`, so that a compiled one wins.
+
+    With `wanted` it is the first and wins itself.
+    """
+
+    def __init__(self, wanted: bool = False) -> None:
+        self.wanted = wanted
 
     def find_spec(
         self,
@@ -48,14 +71,29 @@ class StandInFinder(MetaPathFinder, Loader):
         """Return the stand-in's spec for `mmcv._ext` and nothing for any other name."""
         if fullname != NAME:
             return None
-        return ModuleSpec(NAME, self, origin='paperzoo.compat.ops')
+        spec = ModuleSpec(NAME, self, origin='paperzoo.compat.ops')
+        if self.wanted:
+            spec.loader_state = PathFinder.find_spec(fullname, path)
+        return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return the empty stand-in."""
+        """Return the compiled module if there is one, else the empty stand-in."""
+        compiled = spec.loader_state
+        if compiled is not None:
+            try:
+                module = module_from_spec(compiled)
+                compiled.loader.exec_module(module)
+            except ImportError:
+                pass  # Built for another torch or Python: no use at all.
+            else:
+                return module
         return StandIn(NAME, StandIn.__doc__)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Fill the stand-in; only here are the ops, and so torch, imported."""
+        """Fill in the ops; only here are they, and so torch, imported."""
+        if not isinstance(module, StandIn):
+            prefer_stand_in(module)
+            return
         from paperzoo.compat.ops import OPS
 
         vars(module).update(OPS)
@@ -66,11 +104,61 @@ def apply() -> None:
 
     Costs no import of torch or mmcv, may be called any number of times, and does
     nothing without mmcv.
+
+    Raises:
+        UserError: If PAPERZOO_OPS has an unknown value.
     """
-    if any(isinstance(finder, StandInFinder) for finder in sys.meta_path):
+    wanted = stand_in_wanted()
+    if wanted and isinstance(sys.modules.get(NAME), ModuleType):
+        prefer_stand_in(sys.modules[NAME])
+    finders = [f for f in sys.meta_path if isinstance(f, StandInFinder)]
+    if any(finder.wanted == wanted for finder in finders):
         return
     if 'mmcv' in sys.modules or find_spec('mmcv') is not None:
-        sys.meta_path.append(StandInFinder())
+        place = 0 if wanted else len(sys.meta_path)
+        sys.meta_path.insert(place, StandInFinder(wanted))
+
+
+def stand_in_wanted() -> bool:
+    """Return whether PAPERZOO_OPS asks for the stand-in beside compiled mmcv."""
+    value = os.environ.get(VARIABLE, '')
+    if value not in ('', 'standin'):
+        from paperzoo.errors import UserError
+
+        raise UserError(
+            f"the environment variable {VARIABLE} is '{value}'. It may be 'standin' "
+            "(on CPU tensors, use paperzoo's ops even where compiled mmcv is "
+            f'installed) or not set (use compiled ops where they are): unset {VARIABLE}'
+        )
+    return value == 'standin'
+
+
+def prefer_stand_in(module: ModuleType) -> None:
+    """Let the ops of a compiled module take only what is not on the CPU."""
+    if isinstance(module, StandIn):
+        return
+    from paperzoo.compat.ops import OPS
+
+    for name, op in OPS.items():
+        compiled = getattr(module, name, None)
+        if compiled is not None and not name.startswith('get_'):
+            setattr(module, name, _on_cpu(op, compiled))
+
+
+def _on_cpu(op: Callable[..., Any], compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls `op` for CPU tensors and else `compiled`."""
+    if hasattr(compiled, '__wrapped__'):
+        return compiled
+
+    @wraps(op)
+    def chosen(*args: Any, **kwargs: Any) -> Any:
+        # The first tensor tells: mmcv passes all of them on one device.
+        tensors = (x for x in (*args, *kwargs.values()) if hasattr(x, 'device'))
+        first = next(tensors, None)
+        elsewhere = first is not None and first.device.type != 'cpu'
+        return (compiled if elsewhere else op)(*args, **kwargs)
+
+    return chosen
 
 
 def _missing(name: str) -> Callable[..., NoReturn]:
@@ -79,10 +167,9 @@ def _missing(name: str) -> Callable[..., NoReturn]:
     def op(*_: Any, **__: Any) -> NoReturn:
         raise NotImplementedError(
             f"mmcv's compiled op '{name}' was called, but compiled mmcv is not "
-            f'installed and paperzoo has no stand-in for this op. Remedy: '
-            f"`pip uninstall mmcv-lite`, then `pip install 'paperzoo[full]'`. That "
-            f"builds mmcv, which needs a C++ compiler, `pip install 'setuptools<81'` "
-            f'before it and the option --no-build-isolation.'
+            f'installed and paperzoo has no stand-in for this op. Remedy: compile '
+            f'mmcv, which needs a C++ compiler, torch<2.14 and 10 to 20 minutes: '
+            f'{COMPILE}'
         )
 
     op.__name__ = op.__qualname__ = name

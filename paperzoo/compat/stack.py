@@ -5,6 +5,7 @@ from importlib import import_module, metadata
 from paperzoo.errors import UserError
 
 REPAIR = "pip install 'paperzoo[lite]'"
+_MORE = 'All that is installed, and what else is wrong with it: paperzoo doctor'
 
 # What each scope needs, in the order in which they import each other.
 _NEEDED = {
@@ -32,13 +33,13 @@ def check_stack(scope: str | None = None) -> None:
                 raise
             raise UserError(
                 f'{package} is not installed (a config with default_scope='
-                f"'{scope or 'mmengine'}' needs it). Repair: {REPAIR}"
+                f"'{scope or 'mmengine'}' needs it). Repair: {REPAIR}\n{_MORE}"
             ) from error
         except AssertionError as error:
             # mmdet and mmseg assert the versions of mmcv and mmengine when imported.
             raise UserError(
                 f'{package} refuses the installed versions ({_installed()}): {error}\n'
-                f'Repair: {REPAIR}'
+                f'Repair: {REPAIR}\n{_MORE}'
             ) from error
 
 

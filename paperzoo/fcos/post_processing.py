@@ -92,15 +92,17 @@ def suppress(results: InstanceData, nms: Any, most: int) -> InstanceData:
     boxes = get_box_tensor(results.bboxes)
     plain = nms is not None and nms.get('type', 'nms') == 'nms' and set(nms) <= _PLAIN
     if plain and 0 < most < _FIRST < len(boxes) < _SPLIT:
-        best = results.scores.sort(descending=True, stable=True).indices[:_FIRST]
+        falling, order = results.scores.sort(descending=True)
         # The largest coordinate decides how far batched_nms moves the classes apart:
         # with it the numbers are the same to the last bit.
         outermost = boxes.amax(dim=1).argmax()
-        few = torch.cat((best, outermost[None])).unique()
-        found = results[few]
-        kept = batched_nms(boxes[few], found.scores, found.labels, nms)[1]
-        if len(kept) > most:
-            return found[kept[:most]]
+        few = torch.cat((order[:_FIRST], outermost[None])).unique()
+        # Which of equal scores is first depends on all the others.
+        if (falling[:_FIRST] > falling[1 : _FIRST + 1]).all():
+            found = results[few]
+            kept = batched_nms(boxes[few], found.scores, found.labels, nms)[1]
+            if len(kept) > most:
+                return found[kept[:most]]
     rated, kept = batched_nms(boxes, results.scores, results.labels, nms)
     results = results[kept]
     results.scores = rated[:, -1]  # other kinds of suppression change them

@@ -5,11 +5,14 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from paperzoo.compat import mmcv_ext
+from paperzoo.compat.ops import OPS
+from paperzoo.errors import UserError
 
 mmcv_ext.apply()
 ext = importlib.import_module('mmcv._ext')
@@ -33,15 +36,34 @@ CHAINS = [
 APPLY = f'import runpy; runpy.run_path({mmcv_ext.__file__!r})["apply"]()'
 
 
-def python(code: str, *first: Path) -> subprocess.CompletedProcess:
+def python(code: str, *first: Path, ops: str = '') -> subprocess.CompletedProcess:
     """Run code in a fresh interpreter, with `first` and then our path."""
     path = os.pathsep.join(str(p) for p in (*first, *sys.path) if p)
     return subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code],
-        env={**os.environ, 'PYTHONPATH': path},
+        env={**os.environ, 'PYTHONPATH': path, 'PAPERZOO_OPS': ops},
         capture_output=True,
         text=True,
     )
+
+
+# Stands for a compiled module: an op that we have, one that we have not.
+COMPILED = """
+def nms(*args, **kwargs): return 'compiled nms'
+def carafe_forward(*args, **kwargs): return 'compiled carafe'
+def get_compiler_version(): return 'GCC 99'
+"""
+# What mmcv's ops do: look the op up at each call.
+CALLS = """
+import torch
+boxes, scores = torch.tensor([[0., 0, 9, 9], [0, 0, 9, 8]]), torch.tensor([0.5, 0.9])
+for device in ('cpu', 'meta'):
+    arguments = boxes.to(device), scores.to(device)
+    print(ext.nms(*arguments, iou_threshold=0.5, offset=0))
+print(ext.carafe_forward(boxes), ext.get_compiler_version())
+"""
+OURS_ON_CPU = ['tensor([1])', 'compiled nms', 'compiled carafe GCC 99']
+ALL_COMPILED = ['compiled nms', 'compiled nms', 'compiled carafe GCC 99']
 
 
 def fake_mmcv(folder: Path, compiled: bool) -> Path:
@@ -49,7 +71,7 @@ def fake_mmcv(folder: Path, compiled: bool) -> Path:
     package.mkdir()
     (package / '__init__.py').touch()
     if compiled:
-        (package / '_ext.py').write_text('nms = "compiled"')
+        (package / '_ext.py').write_text(COMPILED)
     return folder
 
 
@@ -89,8 +111,8 @@ def test_apply_does_nothing_without_mmcv(monkeypatch):
 
 def test_a_compiled_module_is_never_replaced(tmp_path):
     path = fake_mmcv(tmp_path, compiled=True)
-    run = python(f'{APPLY}; import mmcv._ext; print(mmcv._ext.nms)', path)
-    assert run.stdout.strip() == 'compiled', run.stderr
+    run = python(f'{APPLY}; import mmcv._ext as ext\n{CALLS}', path)
+    assert run.stdout.splitlines() == ALL_COMPILED, run.stderr
 
 
 def test_a_loaded_compiled_module_is_never_replaced(monkeypatch):
@@ -105,6 +127,97 @@ def test_a_package_without_the_compiled_module_gets_the_stand_in(tmp_path):
     code = 'import importlib.util as u; print(u.find_spec("mmcv._ext").origin)'
     run = python(f'{APPLY}; {code}', path)
     assert run.stdout.strip() == 'paperzoo.compat.ops', run.stderr
+
+
+def fake_compiled() -> ModuleType:
+    module = ModuleType(mmcv_ext.NAME)
+    exec(COMPILED, vars(module))
+    return module
+
+
+def answers(module: ModuleType, capsys: pytest.CaptureFixture) -> list[str]:
+    capsys.readouterr()
+    exec(CALLS, {'ext': module})
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_option_takes_cpu_tensors_from_a_loaded_module(monkeypatch, capsys):
+    compiled = fake_compiled()
+    monkeypatch.setitem(sys.modules, mmcv_ext.NAME, compiled)
+    monkeypatch.setattr(sys, 'meta_path', [*sys.meta_path])
+    mmcv_ext.apply()
+    assert answers(compiled, capsys) == ALL_COMPILED
+    monkeypatch.setenv('PAPERZOO_OPS', 'standin')
+    for _ in range(2):
+        mmcv_ext.apply()
+        assert answers(compiled, capsys) == OURS_ON_CPU
+    assert not hasattr(compiled.nms.__wrapped__, '__wrapped__')
+
+
+def test_the_option_takes_cpu_tensors_from_a_module_loaded_later(
+    monkeypatch, capsys, tmp_path
+):
+    folder = fake_mmcv(tmp_path, compiled=True) / 'mmcv'
+    monkeypatch.setattr(sys, 'meta_path', [*sys.meta_path])
+    monkeypatch.setenv('PAPERZOO_OPS', 'standin')
+    mmcv_ext.apply()
+    finder = sys.meta_path[0]
+    assert isinstance(finder, mmcv_ext.StandInFinder)
+    spec = finder.find_spec(mmcv_ext.NAME, [str(folder)])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert answers(module, capsys) == OURS_ON_CPU
+
+
+def test_the_option_replaces_a_compiled_module_that_does_not_load(tmp_path):
+    folder = fake_mmcv(tmp_path, compiled=True) / 'mmcv'
+    (folder / '_ext.py').write_text('raise ImportError("undefined symbol")')
+    spec = mmcv_ext.StandInFinder(True).find_spec(mmcv_ext.NAME, [str(folder)])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert isinstance(module, mmcv_ext.StandIn)
+    assert module.nms is OPS['nms']
+
+
+@needs_stand_in
+def test_the_option_changes_nothing_on_mmcv_lite(monkeypatch):
+    monkeypatch.setenv('PAPERZOO_OPS', 'standin')
+    monkeypatch.setattr(sys, 'meta_path', [*sys.meta_path])
+    mmcv_ext.apply()
+    assert ext.nms is OPS['nms']
+    spec = importlib.util.spec_from_loader(mmcv_ext.NAME, sys.meta_path[0])
+    assert isinstance(importlib.util.module_from_spec(spec), mmcv_ext.StandIn)
+
+
+def test_the_option_is_applied_by_importing_compat(tmp_path):
+    path = fake_mmcv(tmp_path, compiled=True)
+    code = f'import mmcv._ext as ext, paperzoo.compat\n{CALLS}'
+    run = python(code, path, ops='standin')
+    assert run.stdout.splitlines() == OURS_ON_CPU, run.stderr
+
+
+def test_an_unknown_value_of_the_option_is_named(monkeypatch):
+    monkeypatch.setenv('PAPERZOO_OPS', 'stand-in')
+    with pytest.raises(
+        UserError, match=r"PAPERZOO_OPS is 'stand-in'.*'standin'.*unset"
+    ):
+        mmcv_ext.apply()
+
+
+@needs_stand_in
+def test_the_remedy_may_come_after_an_import_that_failed():
+    code = """
+try:
+    import mmdet.models
+except ModuleNotFoundError as error:
+    print(error)
+import mmdet, paperzoo.compat
+import mmdet.models, mmcv.ops, torch
+print(mmcv.ops.nms(torch.tensor([[0., 0, 9, 9]]), torch.tensor([0.5]), 0.5)[1])
+"""
+    run = python(code)
+    said = ["No module named 'mmcv._ext'", 'tensor([0])']
+    assert run.stdout.splitlines() == said, run.stderr
 
 
 @needs_stand_in
@@ -123,9 +236,10 @@ def test_an_op_without_stand_in_names_itself_and_the_remedy():
         carafe(features, masks, 3, 1, 2)
     said = str(caught.value)
     assert "'carafe_forward'" in said
-    assert "pip install 'paperzoo[full]'" in said
-    assert 'setuptools<81' in said
-    assert '--no-build-isolation' in said
+    assert 'C++ compiler' in said
+    assert '10 to 20 minutes' in said
+    assert "pip install 'setuptools<81'" in said
+    assert "pip install --no-build-isolation 'paperzoo[full]'" in said
 
 
 @needs_stand_in

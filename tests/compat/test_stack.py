@@ -13,9 +13,10 @@ REPAIR = "pip install 'paperzoo[lite]'"
 
 
 def train(extra_path: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(p for p in (str(extra_path), *sys.path) if p)
     return subprocess.run(
         [sys.executable, '-m', 'paperzoo', 'train', 'fcos_tiny_shapes'],
-        env={**os.environ, 'PYTHONPATH': str(extra_path)},
+        env={**os.environ, 'PYTHONPATH': path},
         cwd=extra_path,
         capture_output=True,
         text=True,
@@ -47,4 +48,5 @@ def test_wrong_or_missing_mmcv_is_one_message(
     assert done.returncode == 1
     assert said in done.stderr
     assert REPAIR in done.stderr
+    assert 'paperzoo doctor' in done.stderr
     assert 'Traceback' not in done.stderr

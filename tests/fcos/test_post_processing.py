@@ -68,25 +68,28 @@ def test_the_options_are_mmdets_if_nothing_is_said() -> None:
         post.score_options({'threshold_by': 'sum'})
 
 
-def candidates(count: int, spread: float, seed: int = 0) -> InstanceData:
-    torch.manual_seed(seed)
+def candidates(count: int, spread: float, ties: bool = False) -> InstanceData:
+    torch.manual_seed(0)
     start = torch.rand(count, 2) * spread
     boxes = torch.cat((start, start + 4 + torch.rand(count, 2) * 60), dim=1)
-    scores = (torch.rand(count) * 500).round() / 500  # many are equal
+    scores = torch.randperm(count) / count
+    if ties:
+        scores = (scores * 500).round() / 500
     return InstanceData(
         bboxes=boxes, scores=scores, labels=torch.randint(0, 3, (count,))
     )
 
 
+@pytest.mark.parametrize('ties', [False, True])
 @pytest.mark.parametrize('spread', [40.0, 900.0])
 @pytest.mark.parametrize('most', [5, 100, 999])
 @pytest.mark.parametrize(
     'nms', [NMS, {**NMS, 'offset': 1}, {**NMS, 'class_agnostic': True}]
 )
 def test_trying_the_best_first_changes_nothing(
-    spread: float, most: int, nms: dict[str, Any]
+    spread: float, most: int, nms: dict[str, Any], ties: bool
 ) -> None:
-    results = candidates(2500, spread)
+    results = candidates(2500, spread, ties)
     rated, kept = batched_nms(results.bboxes, results.scores, results.labels, nms)
     found = post.suppress(results, nms, most)
     for key in ('bboxes', 'scores', 'labels'):

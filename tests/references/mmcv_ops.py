@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,11 +23,19 @@ def iou(first: Sequence, second: Sequence, offset: int) -> float:
         return inter / (area(first) + area(second) - inter)
 
 
+def by_score(scores: Tensor) -> list[int]:
+    """Indices by falling score; equal ones in the order of PyTorch's sort, as mmcv."""
+    order = scores.sort(descending=True)[1].tolist()
+    assert sorted(order) == list(range(len(scores)))
+    assert all(scores[i] >= scores[j] for i, j in pairwise(order))
+    return order
+
+
 def greedy_nms(boxes: Tensor, scores: Tensor, threshold: float, offset: int) -> Tensor:
     """Take the best box, drop what it overlaps by more than the threshold, repeat."""
-    rows, values = list(boxes.numpy()), scores.tolist()
+    rows = list(boxes.numpy())
     limit = boxes.numpy().dtype.type(threshold)
-    left = sorted(range(len(rows)), key=lambda i: -values[i])  # stable
+    left = by_score(scores)
     kept = []
     while left:
         best = left.pop(0)

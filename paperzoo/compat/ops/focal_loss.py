@@ -6,40 +6,54 @@ p = sigmoid(z) and a = alpha or 1 - alpha on the same sides:
     loss = -a (1 - p)^gamma log p
     d loss / d z = -a (1 - p)^gamma (1 - p - gamma p log p)
 
-Differs: mmcv clamps p at the smallest float before the logarithm; here `logsigmoid` is
+At most one logit of a row has its class for a target. So everything is computed as if
+no logit had, and then one number of each row is written anew.
+
+Differs: mmcv clamps p at the smallest float before the logarithm; here the logarithm is
 exact for any logit. mmcv reads beyond the class weights where the target is no class
 (the background); here such a row has weight 1.
 """
 
+from collections.abc import Callable
+
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from paperzoo.compat.ops.widen import wide
 
-def true_side(
-    logits: Float[Tensor, 'rows classes'],
-    target: Int[Tensor, ' rows'],
-    weight: Float[Tensor, ' classes_or_none'],
-    alpha: float,
-) -> tuple[Float[Tensor, 'rows classes'], Float[Tensor, 'rows classes']]:
-    """Return the sign of the true side's logit and the factor a, class weight included.
+# Logits of one block on a CPU: the passes over them stay in the cache.
+_BLOCK = 2**17
+# No exponential overflows below this, and from 40 on log(1 + exp(x)) is x.
+_HIGHEST = 80.0
 
-    Args:
-        logits: One column per class.
-        target: The class of each row; a number outside 0..classes-1 means none.
-        weight: One factor per class, looked up by the target; empty for none.
-        alpha: Weight of the positive side; the negative side has 1 - alpha.
-    """
-    classes = logits.size(1)
-    positive = target[:, None] == torch.arange(classes, device=target.device)
-    sign = torch.where(positive, 1.0, -1.0).to(logits)
-    factor = torch.where(positive, alpha, 1 - alpha).to(logits)
-    if weight.numel() > 0:
-        is_class = (target >= 0) & (target < classes)
-        row = weight.to(logits)[target.clamp(0, classes - 1)]
-        factor = factor * torch.where(is_class, row, 1.0)[:, None]
-    return sign, factor
+
+def softplus_and_sigmoid(
+    x: Float[Tensor, '*n'],
+) -> tuple[Float[Tensor, '*n'], Float[Tensor, '*n'], Float[Tensor, '*n']]:
+    """Return log(1 + exp(x)), sigmoid(x) and 1 - sigmoid(x) from one exponential."""
+    power = x.clamp(max=_HIGHEST).exp_()
+    softplus = power.log1p().maximum(x)
+    other = (1 + power).reciprocal_()
+    return softplus, power.mul_(other), other
+
+
+def wrong_side_loss(x: Float[Tensor, '*n'], gamma: float) -> Float[Tensor, '*n']:
+    """Return the loss, without its factor, of a logit that should be low."""
+    loss, p, _ = softplus_and_sigmoid(x)
+    return loss if gamma == 0 else loss.mul_(_power(p, gamma))
+
+
+def wrong_side_slope(x: Float[Tensor, '*n'], gamma: float) -> Float[Tensor, '*n']:
+    """Return the derivative of `wrong_side_loss`."""
+    loss, p, miss = softplus_and_sigmoid(x)
+    if gamma == 0:
+        return p
+    return torch.addcmul(p, loss, miss, value=gamma).mul_(_power(p, gamma))
+
+
+def _power(p: Tensor, gamma: float) -> Tensor:
+    return p * p if gamma == 2 else p.pow(gamma)
 
 
 def focal_loss(
@@ -49,25 +63,18 @@ def focal_loss(
     gamma: float,
     alpha: float,
 ) -> Float[Tensor, 'rows classes']:
-    """Return the focal loss of each logit."""
-    sign, factor = true_side(logits, target, weight, alpha)
-    z = sign * logits
-    return -factor * (-z).sigmoid().pow(gamma) * F.logsigmoid(z)
+    """Return the focal loss of each logit.
 
-
-def focal_loss_slope(
-    logits: Float[Tensor, 'rows classes'],
-    target: Int[Tensor, ' rows'],
-    weight: Float[Tensor, ' classes_or_none'],
-    gamma: float,
-    alpha: float,
-) -> Float[Tensor, 'rows classes']:
-    """Return the derivative of each logit's focal loss."""
-    sign, factor = true_side(logits, target, weight, alpha)
-    z = sign * logits
-    miss = (-z).sigmoid()
-    slope = miss - gamma * z.sigmoid() * F.logsigmoid(z)
-    return -sign * factor * miss.pow(gamma) * slope
+    Args:
+        logits: One column per class.
+        target: The class of each row; a number outside 0..classes-1 means none.
+        weight: One factor per class, looked up by the target; empty for none.
+        gamma: How strongly easy logits are left out.
+        alpha: Weight of the positive side; the negative side has 1 - alpha.
+    """
+    loss = torch.empty_like(logits)
+    sigmoid_focal_loss_forward(logits, target, weight, loss, gamma, alpha)
+    return loss
 
 
 def sigmoid_focal_loss_forward(
@@ -79,7 +86,7 @@ def sigmoid_focal_loss_forward(
     alpha: float,
 ) -> None:
     """Write the focal loss of each logit into `output`."""
-    output.copy_(focal_loss(_wide(input), target, _wide(weight), gamma, alpha))
+    _write(wrong_side_loss, alpha, input, target, weight, output, gamma, alpha)
 
 
 def sigmoid_focal_loss_backward(
@@ -91,10 +98,34 @@ def sigmoid_focal_loss_backward(
     alpha: float,
 ) -> None:
     """Write the derivative of each logit's focal loss into `grad_input`."""
-    slope = focal_loss_slope(_wide(input), target, _wide(weight), gamma, alpha)
-    grad_input.copy_(slope)
+    _write(wrong_side_slope, -alpha, input, target, weight, grad_input, gamma, alpha)
 
 
-def _wide(x: Tensor) -> Tensor:
-    # A half's 1 - p is 0 from logit 9 on: too coarse for a loss of rare positives.
-    return x.float() if x.dtype in (torch.half, torch.bfloat16) else x
+def _write(
+    function: Callable[[Tensor, float], Tensor],
+    right_factor: float,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    output: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
+    """Write a function of wrong logits, for the right one of a row of its mirror."""
+    rows, classes = logits.shape
+    if logits.numel() == 0:
+        return
+    is_class = ((target >= 0) & (target < classes))[:, None]
+    column = target.clamp(0, classes - 1)[:, None]
+    step = max(1, _BLOCK // classes) if logits.device.type == 'cpu' else rows
+    factor = None
+    if weight.numel() > 0:
+        factor = torch.where(is_class, wide(weight)[column], 1.0)
+    for first in range(0, rows, step):
+        block = slice(first, first + step)
+        values = function(wide(logits[block]), gamma).mul_(1 - alpha)
+        output[block] = values if factor is None else values.mul_(factor[block])
+    right = function(-wide(logits.gather(1, column)), gamma).mul_(right_factor)
+    right = right if factor is None else right.mul_(factor)
+    kept = output.gather(1, column)
+    output.scatter_(1, column, torch.where(is_class, right.to(output), kept))

@@ -9,12 +9,14 @@ from references import mmcv_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.compat.ops.deform_conv import Geometry, bilinear_corners, deform_conv
+from paperzoo.compat.ops import OPS, deform_columns
+from paperzoo.compat.ops.deform_columns import Geometry
 from paperzoo.errors import UserError
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
 
+SIZES = ('stride', 'pad', 'dilation')
 pair = st.tuples(st.integers(1, 2), st.integers(1, 2))
 
 
@@ -155,15 +157,6 @@ def test_mask_scales_and_zero_leaves_the_bias():
     )
 
 
-def test_corners_by_hand():
-    inside, edge, outside = [1.25, 0.5], [-0.5, 2.0], [-1.0, 1.0]
-    pixels, weights = bilinear_corners(torch.tensor([inside, edge, outside]), 3, 3)
-    expected = [[0.375, 0.375, 0.125, 0.125], [0, 0, 0.5, 0], [0, 0, 0, 0]]
-    torch.testing.assert_close(weights, torch.tensor(expected))
-    assert pixels[0].tolist() == [3, 4, 6, 7]
-    assert pixels[1, 2].item() == 2
-
-
 def test_samples_outside_have_no_gradient():
     # With zero offsets the padding's samples lie exactly one pixel outside.
     geometry = Geometry((3, 3), (1, 1), (1, 1), (1, 1), 1, 1)
@@ -211,6 +204,22 @@ def test_memory_layout_does_not_matter(layout):
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.parametrize('places', [1, 7, 29])
+def test_block_by_block(places, monkeypatch):
+    # 30 places of 9 taps x 4 channels: blocks of one, of several, and a short last one.
+    geometry = Geometry((3, 3), (1, 1), (1, 1), (1, 1), 2, 2)
+    given_tensors = inputs(geometry, seed=10)
+    results = []
+    for block in (2**20, places * 36):
+        monkeypatch.setitem(deform_columns._FORWARD_BLOCK, 'cpu', block)
+        monkeypatch.setitem(deform_columns._BACKWARD_BLOCK, 'cpu', block)
+        leaves = [x.clone().requires_grad_() for x in given_tensors]
+        output = v2(*leaves, geometry=geometry)
+        output.pow(2).sum().backward()
+        results.append([output.detach(), *(x.grad for x in leaves)])
+    torch.testing.assert_close(*results)
+
+
 @pytest.mark.parametrize('dtype', [torch.half, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
     geometry = Geometry((3, 3), (1, 1), (1, 1), (1, 1), 1, 2)
@@ -227,13 +236,22 @@ def test_half_precision_is_computed_in_float32(dtype):
 
 
 def test_no_image():
+    # mmcv's wrappers refuse it, but the op does not.
     geometry = Geometry((3, 3), (1, 1), (1, 1), (1, 1), 1, 2)
     image, offset, mask, weight, bias = inputs(geometry, seed=8, batch=1)
-    leaves = (image[:0], offset[:0], mask[:0], weight.requires_grad_(), bias)
-    output = deform_conv(*leaves, geometry)
-    assert output.shape == (0, 2, 5, 6)
-    output.sum().backward()
-    torch.testing.assert_close(weight.grad, torch.zeros_like(weight))
+    image, offset, mask = image[:0], offset[:0], mask[:0]
+    sizes = {f'{name}_{axis}': 1 for name in SIZES for axis in 'hw'}
+    sizes |= {'kernel_h': 3, 'kernel_w': 3, 'group': 1, 'deformable_group': 2}
+    output, none = image.new_empty(0, 2, 5, 6), image.new_empty(0)
+    tensors = image, weight, bias, none, offset, mask
+    forward, backward = (
+        OPS[f'modulated_deform_conv_{way}'] for way in ('forward', 'backward')
+    )
+    forward(*tensors, output, none, with_bias=True, **sizes)
+    grads = [torch.ones_like(x) for x in (image, weight, bias, offset, mask)]
+    backward(*tensors, none, *grads, output, with_bias=True, **sizes)
+    torch.testing.assert_close(grads[1], torch.zeros_like(weight))
+    torch.testing.assert_close(grads[2], torch.zeros_like(bias))
 
 
 @pytest.mark.parametrize('change', ['size', 'channels', 'groups'])

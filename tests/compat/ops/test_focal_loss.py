@@ -9,6 +9,7 @@ from references import mmcv_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
+from paperzoo.compat.ops import focal_loss as focal_module
 from paperzoo.compat.ops.focal_loss import (
     focal_loss,
     sigmoid_focal_loss_backward,
@@ -96,6 +97,22 @@ def test_far_logits_give_the_exact_loss_and_slope(gamma):
     sigmoid_focal_loss_backward(logits, target, torch.zeros(0), slope, gamma, 0.25)
     torch.testing.assert_close(loss, torch.tensor([[50.0, 0], [150, 0]]))
     torch.testing.assert_close(slope, torch.tensor([[-0.25, 0], [0.75, 0]]))
+
+
+@pytest.mark.parametrize('block', [1, 8, 2**20])
+@pytest.mark.parametrize('strided', [False, True])
+def test_block_by_block_and_strided(block, strided, monkeypatch):
+    monkeypatch.setattr(focal_module, '_BLOCK', block)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(7, 3, generator=generator, dtype=torch.double)
+    target = torch.tensor([0, 3, 1, 2, 3, 3, 2])
+    weight = torch.tensor([1.0, 2.0, 0.5], dtype=torch.double)
+    expected = reference.focal_loss(logits, target, weight, 2.0, 0.25)
+    if strided:
+        logits = logits.T.contiguous().T
+        target = torch.stack((target, target), dim=1)[:, 0]
+    loss = focal_loss(logits, target, weight, 2.0, 0.25)
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.mark.parametrize('dtype', [torch.half, torch.bfloat16])

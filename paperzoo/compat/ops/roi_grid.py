@@ -1,0 +1,108 @@
+"""The grid of samples that RoIAlign lays on a region of interest (RoI)."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from paperzoo.compat.ops.rois import equal_rows
+from paperzoo.errors import UserError
+
+# Samples that are computed at once: their positions and weights stay in the cache.
+_CHUNK = 1 << 16
+
+
+class Geometry(NamedTuple):
+    """How a RoI is laid on the image; `sampling` 0 is about one sample per pixel."""
+
+    bins: tuple[int, int]
+    scale: float
+    sampling: int
+    aligned: bool
+
+
+class Part(NamedTuple):
+    """RoIs that share their numbers of samples per bin, vertical and horizontal.
+
+    `dense` says per axis that neighbouring samples are at most one pixel apart.
+    """
+
+    rows: Int[Tensor, ' part']
+    samples: tuple[int, int]
+    dense: tuple[bool, bool]
+    start: Float[Tensor, 'part yx=2']
+    step: Float[Tensor, 'part yx=2']
+
+
+def bins_of(
+    rois: Float[Tensor, 'rois 5'], geometry: Geometry
+) -> tuple[Float[Tensor, 'rois yx=2'], Float[Tensor, 'rois yx=2']]:
+    """Return the upper left corner of each RoI and the size of its bins, in pixels."""
+    corners = rois[:, [2, 1, 4, 3]] * geometry.scale - 0.5 * geometry.aligned
+    size = corners[:, 2:] - corners[:, :2]
+    if not geometry.aligned:
+        size = size.clamp(min=1)
+    elif not rois.is_cuda and (size < 0).any():
+        row = int((size < 0).any(dim=1).nonzero()[0])
+        raise UserError(
+            f'roi_align: rois[{row}] is {rois[row].tolist()}: its right or bottom edge '
+            f'is before its left or top edge. With aligned=True the size must not be '
+            f'negative: correct the boxes (image index, left, top, right, bottom).'
+        )
+    return corners[:, :2], size / size.new_tensor(geometry.bins)
+
+
+def parts(rois: Float[Tensor, 'rois 5'], geometry: Geometry) -> Iterator[Part]:
+    """Split the RoIs into parts that are computed at once.
+
+    Args:
+        rois: Image index, left, top, right and bottom edge.
+        geometry: With a fixed sampling on a GPU the split needs no look at the RoIs.
+    """
+    start, step = bins_of(rois, geometry)
+    if geometry.sampling > 0:
+        samples = torch.full_like(step, geometry.sampling).long()
+    else:
+        # mmcv rounds in float32 whatever the precision of the RoIs.
+        samples = step.float().ceil().clamp(min=0).long()
+    dense = (step <= samples) & (samples > 0)
+    groups: Iterator[tuple[Tensor, list[int]]]
+    if geometry.sampling > 0 and rois.is_cuda:
+        everything = torch.arange(len(rois), device=rois.device)
+        groups = iter([(everything, [geometry.sampling] * 2 + [0, 0])])
+    else:
+        groups = equal_rows(torch.cat((samples, dense), dim=1))
+    for members, (high, broad, dense_y, dense_x) in groups:
+        each = geometry.bins[0] * geometry.bins[1] * high * broad
+        for rows in members.split(max(1, _CHUNK // max(each, 1))):
+            flags = (bool(dense_y), bool(dense_x))
+            yield Part(rows, (high, broad), flags, start[rows], step[rows])
+
+
+def sample_positions(
+    part: Part, axis: int, bins: int
+) -> Float[Tensor, 'part bins samples']:
+    """Return where the samples of each bin lie along one axis, in pixels."""
+    start, step = (x[:, axis, None, None] for x in (part.start, part.step))
+    number = part.samples[axis]
+    within = torch.arange(number, device=step.device, dtype=step.dtype) + 0.5
+    before = torch.arange(bins, device=step.device, dtype=step.dtype)[:, None]
+    return start + before * step + within * step / number
+
+
+def two_taps(
+    positions: Float[Tensor, '*samples'], size: int
+) -> tuple[Int[Tensor, '*samples 2'], Float[Tensor, '*samples 2']]:
+    """Return the two pixels around each position on one axis, and their weights.
+
+    A position up to a pixel outside counts as the border, beyond that as nothing.
+    """
+    inside = (positions >= -1) & (positions <= size)
+    clipped = torch.where(inside, positions, 0).clamp(0, size - 1)
+    low = clipped.floor()
+    share = clipped - low
+    weights = torch.stack((1 - share, share), dim=-1) * inside[..., None]
+    low = low.long()
+    return torch.stack((low, (low + 1).clamp(max=size - 1)), dim=-1), weights

@@ -1,0 +1,112 @@
+"""What the pooling of regions of interest (RoIs) needs: image as rows, equal RoIs.
+
+A pooled value is a sum or a maximum over pixels, the same pixels for all channels. With
+one contiguous row of channels per pixel each step is one vector operation.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from paperzoo.compat.ops.widen import wide
+from paperzoo.errors import UserError
+
+# Numbers in a block of channels of an image: 16 MiB, which an allocator keeps for the
+# next block.
+_BLOCK = 1 << 22
+
+
+def pixels_of(shape: torch.Size) -> int:
+    """Return the number of pixels of a batch of images of this shape."""
+    return shape[0] * shape[2] * shape[3]
+
+
+def channel_blocks(shape: torch.Size) -> Iterator[slice]:
+    """Split the channels so that a table of a block stays small.
+
+    Large tables cost more in fresh memory and cache misses than in arithmetic.
+    """
+    width = max(32, _BLOCK // max(pixels_of(shape), 1))
+    for first in range(0, shape[1], width):
+        yield slice(first, first + width)
+
+
+def rows_of_pixels(
+    image: Float[Tensor, 'batch channels height width'],
+) -> Float[Tensor, 'pixels channels']:
+    """Return one contiguous row per pixel."""
+    planes = wide(image).flatten(2)
+    rows = planes.new_empty(len(planes), planes.size(2), planes.size(1))
+    # One 2-D transposition per image takes PyTorch's blocked path.
+    for into, plane in zip(rows, planes, strict=True):
+        into.copy_(plane.t())
+    return rows.flatten(0, 1)
+
+
+def add_rows(
+    rows: Float[Tensor, 'pixels channels'],
+    image: Float[Tensor, 'batch channels height width'],
+    fresh: bool,
+) -> None:
+    """Add rows of pixels to an image; where it is `fresh`, write them."""
+    batch, channels, height, width = image.shape
+    planes = image.view(batch, channels, height * width)
+    parts = rows.view(batch, height * width, channels)
+    for into, part in zip(planes, parts, strict=True):
+        if fresh:
+            into.copy_(part.t())
+        else:
+            into.add_(part.t())
+
+
+def weighted_sums(
+    table: Float[Tensor, 'rows channels'],
+    rows: Int[Tensor, ' entries'],
+    weights: Float[Tensor, ' entries'],
+    starts: Int[Tensor, ' bags'],
+) -> Float[Tensor, 'bags channels']:
+    """Return for each bag of entries the weighted sum of the rows they name."""
+    return torch.embedding_bag(table, rows, starts, False, 0, False, weights)[0]
+
+
+def first_pixels(
+    rois: Float[Tensor, 'rois 5'], shape: torch.Size
+) -> Int[Tensor, ' rois']:
+    """Return the number of the first pixel of each RoI's image."""
+    return rois[:, 0].long() * (shape[2] * shape[3])
+
+
+def check_rois(op: str, rois: Float[Tensor, 'rois 5'], batch: int) -> None:
+    """Raise if a RoI is not finite or names an image that is not in the batch.
+
+    On a GPU the check would stop the host until the device is done, so there is none.
+    """
+    if rois.is_cuda:
+        return
+    finite = rois.isfinite().all(dim=1)
+    index = rois[:, 0].nan_to_num(-1).trunc()
+    bad = ~(finite & (index >= 0) & (index < batch))
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise UserError(
+            f'{op}: rois[{row}] is {rois[row].tolist()}; a RoI is (image index, left, '
+            f'top, right, bottom), all finite, and the index is below {batch}, the '
+            f'number of images. Correct the boxes or the index in front of them.'
+        )
+
+
+def equal_rows(
+    table: Int[Tensor, 'rois columns'],
+) -> Iterator[tuple[Int[Tensor, ' equal'], list[int]]]:
+    """Yield each different row of a table with the places where it stands.
+
+    How many there are decides what is computed next: on a GPU the host waits here.
+    """
+    if len(table) == 0:
+        return
+    values, owner = torch.unique(table, dim=0, return_inverse=True)
+    by_owner = owner.argsort(stable=True)
+    counts = torch.bincount(owner, minlength=len(values)).tolist()
+    yield from zip(by_owner.split(counts), values.tolist(), strict=True)

@@ -1,0 +1,129 @@
+"""Soft non-maximum suppression: boxes that overlap a better one lose score.
+
+One step depends on the one before, so this is a loop over the boxes with one vector
+operation over what is left. mmcv's wrapper calls it with CPU tensors only; NumPy's
+calls on short vectors cost a third of PyTorch's.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, from_numpy
+
+from paperzoo.compat.ops.widen import wide
+
+Kind = TypeVar('Kind', bound=np.generic)
+
+# mmcv's numbers for the methods.
+_LINEAR, _GAUSSIAN = 1, 2
+
+
+def decay(
+    best: NDArray[np.floating],
+    others: NDArray[np.floating],
+    method: int,
+    iou_threshold: float,
+    sigma: float,
+    offset: int,
+) -> NDArray[np.floating]:
+    """Return the factor that the best box leaves to the score of each other box.
+
+    Args:
+        best: Left, top, right and bottom edge, and area, of the best box.
+        others: The same rows of the other boxes.
+        method: 0: drop, 1: 1 - IoU, each from the threshold on; 2: exp(-IoU^2 / sigma).
+        iou_threshold: Of the methods 0 and 1.
+        sigma: Of the method 2.
+        offset: Added to each width and height: 1 where edges are pixel indices, else 0.
+    """
+    width = np.minimum(best[2], others[2]) - np.maximum(best[0], others[0]) + offset
+    height = np.minimum(best[3], others[3]) - np.maximum(best[1], others[1]) + offset
+    inter = np.maximum(width, 0) * np.maximum(height, 0)
+    iou = inter / (best[4] + others[4] - inter)
+    if method == _GAUSSIAN:
+        return np.exp(-(iou * iou) / others.dtype.type(sigma))
+    left = 1 - iou if method == _LINEAR else np.zeros_like(iou)
+    return np.where(iou >= others.dtype.type(iou_threshold), left, 1)
+
+
+def soft_suppress(
+    boxes: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    *,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """Return the indices of the boxes in the order they are chosen, and their scores.
+
+    A box whose score falls below `min_score` is dropped: the last box takes its place.
+    So does the box at the front when the best one is moved there. This is mmcv's order,
+    which decides between equal scores.
+
+    Args:
+        boxes: Left, top, right and bottom edge of each box (n, 4).
+        scores: Scores (n).
+        iou_threshold: See `decay`, as for `sigma`, `method` and `offset`.
+        sigma: Of the gaussian method.
+        min_score: Smallest score to stay.
+        method: mmcv's number of the method.
+        offset: 1 where edges are pixel indices, else 0.
+    """
+    area = (boxes[:, 2] - boxes[:, 0] + offset) * (boxes[:, 3] - boxes[:, 1] + offset)
+    edges = np.concatenate((boxes.T, area[None]))
+    left, scores = np.arange(len(boxes)), scores.copy()
+    floor = scores.dtype.type(min_score)
+    chosen = 0
+    while chosen < len(left):
+        best = chosen + int(scores[chosen:].argmax())
+        for row in (left, scores):
+            row[chosen], row[best] = row[best], row[chosen]
+        tail = left[chosen + 1 :]
+        factor = decay(
+            edges[:, left[chosen]], edges[:, tail], method, iou_threshold, sigma, offset
+        )
+        scores[chosen + 1 :] *= factor
+        chosen += 1
+        low = scores[chosen:] < floor
+        if low.any():
+            left, scores = _without(left, low, chosen), _without(scores, low, chosen)
+    return left, scores
+
+
+def _without(row: NDArray[Kind], low: NDArray[np.bool_], chosen: int) -> NDArray[Kind]:
+    """Drop places behind the chosen ones, filling them from the end."""
+    number = len(row) - int(low.sum())
+    holes = np.flatnonzero(low[: number - chosen]) + chosen
+    movers = np.flatnonzero(~low[number - chosen :]) + number
+    row[holes] = row[movers[::-1]]
+    return row[:number]
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Write the chosen boxes with their scores into `dets`; return their indices."""
+    with np.errstate(invalid='ignore', divide='ignore'):
+        left, found = soft_suppress(
+            wide(boxes).cpu().numpy(),
+            wide(scores).cpu().numpy(),
+            iou_threshold=iou_threshold,
+            sigma=sigma,
+            min_score=min_score,
+            method=method,
+            offset=offset,
+        )
+    indices = from_numpy(left)
+    dets[: len(indices), :4] = boxes[indices].to(dets)
+    dets[: len(indices), 4] = from_numpy(found).to(dets)
+    return indices
