@@ -106,6 +106,33 @@ def measure(name: str, repeats: int, threads: int) -> dict[str, Any]:
     return {**row, 'differences': found}
 
 
+def largest_difference(found: dict[str, Any]) -> str:
+    """Return the largest difference of a case, for the table."""
+    if any(isinstance(one, str) or one.get('nan_differ') for one in found.values()):
+        return 'shapes or NaN differ'
+    floats = [one for one in found.values() if 'largest' in one]
+    others = sum(one['differ'] for one in found.values() if 'differ' in one)
+    if not floats:
+        return f'{others} decisions'
+    relative = max(one['largest'] / max(1.0, one['of_at_most']) for one in floats)
+    return f'{relative:.1g}' + (f', {others} decisions' if others else '')
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as Markdown; differences are relative to the largest value."""
+    lines = [
+        '| case | time, ours / peer | largest difference | MiB, ours | MiB, peer |',
+        '| --- | --- | --- | --- | --- |',
+    ]
+    for row in rows:
+        peaks = row['peak_mib']
+        lines.append(
+            f'| {row["case"]} | {row["ratio"]} | '
+            f'{largest_difference(row["differences"])} | {peaks[OURS]} | {peaks[PEER]} |'
+        )
+    return '\n'.join(lines) + '\n'
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', default='benchmarks/results/mmcv_ops_cpu.json')
@@ -130,7 +157,9 @@ def main() -> None:
         'commit': commit(),
         **run_record(),
     }
-    print(f'Written: {write_json(Path(args.out), record)}')
+    file = write_json(Path(args.out), record)
+    file.with_suffix('.md').write_text(table(rows))
+    print(f'Written: {file} and its table')
 
 
 if __name__ == '__main__':
