@@ -128,7 +128,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         peaks = row['peak_mib']
         lines.append(
             f'| {row["case"]} | {row["ratio"]} | '
-            f'{largest_difference(row["differences"])} | {peaks[OURS]} | {peaks[PEER]} |'
+            f'{largest_difference(row["differences"])} | {peaks[OURS]} | '
+            f'{peaks[PEER]} |'
         )
     return '\n'.join(lines) + '\n'
 
