@@ -68,11 +68,7 @@ _PAPERS = [
     'paperzoo.knet.semantic',
 ]
 _DATA = ['paperzoo.data.coco', 'paperzoo.data.panoptic', 'paperzoo.data.semantic']
-_METRICS = [
-    'paperzoo.evaluation.coco',
-    'paperzoo.evaluation.panoptic_quality',
-    'paperzoo.evaluation.dump',
-]
+_METRICS = ['paperzoo.evaluation.coco', 'paperzoo.evaluation.panoptic_quality']
 
 MODELS = RoomRegistry('model', _PAPERS, parent=root.MODELS)
 TASK_UTILS = RoomRegistry('task util', _PAPERS, parent=root.TASK_UTILS)

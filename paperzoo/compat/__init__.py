@@ -6,9 +6,7 @@ imported.
 """
 
 from paperzoo.compat import (
-    checkpoint_writing,
     checkpoints,
-    cpu_processes,
     find_loader,
     mmcv_ext,
     package_utils,
@@ -23,7 +21,5 @@ for _remedy in (
     panopticapi,
     torchvision_urls,
     checkpoints,
-    checkpoint_writing,
-    cpu_processes,
 ):
     _remedy.apply()

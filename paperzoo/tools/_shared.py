@@ -22,10 +22,6 @@ def one_message(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.exit(f'\npaperzoo: {error}')
-    finally:
-        # A bar that still runs would draw over the message.
-        if bars := sys.modules.get('paperzoo.engine.progress'):
-            bars.stop_all()
 
 
 def config_folders() -> list[Path]:
@@ -113,27 +109,17 @@ def load_config(args: argparse.Namespace) -> 'Config':
     return cfg
 
 
-def build_runner(cfg: 'Config', *, strict: bool, check: bool = True) -> 'Runner':
-    """Return the runner of a config, with a bar of its progress in a terminal.
+def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
+    """Return the runner of a config.
 
     Args:
         cfg: The config, complete.
         strict: Whether the checkpoint that it loads must fit the model exactly.
-        check: Whether to look for misspelt types and arguments first.
-
-    Raises:
-        UserError: If there are some.
     """
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    from paperzoo.engine.progress import ProgressBarHook
-    from paperzoo.engine.suggestions import check_config
-
-    if check:
-        check_config(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.register_hook(ProgressBarHook())
     if not strict:
         return runner
     load = runner.load_checkpoint

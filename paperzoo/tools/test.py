@@ -23,10 +23,7 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument(
-        '--out',
-        metavar='FILE.json',
-        help='also write predictions and truth, for analyze-results; a name in .pkl '
-        "gives mmengine's pickle of the raw predictions",
+        '--out', metavar='FILE.pkl', help='also dump the raw predictions for analysis'
     )
     parser.add_argument(
         '--show-dir',
@@ -42,7 +39,7 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     """Write the test options into the config.
 
     Raises:
-        UserError: If `--out` is neither a JSON nor a pickle file.
+        UserError: If `--out` is no pickle file.
     """
     cfg.load_from = args.checkpoint
     cfg.resume = False
@@ -58,12 +55,9 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
         )
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     if args.out:
-        if args.out.endswith('.json'):
-            dump = dict(type='paperzoo.DumpRecords', out_file=args.out)
-        elif args.out.endswith(('.pkl', '.pickle')):
-            dump = dict(type='DumpResults', out_file_path=args.out)
-        else:
-            raise UserError(f"--out '{args.out}' must end in .json or .pkl")
+        if not args.out.endswith(('.pkl', '.pickle')):
+            raise UserError(f"--out '{args.out}' must end in .pkl: it is a pickle file")
+        dump = dict(type='DumpResults', out_file_path=args.out)
         cfg.test_evaluator = [*as_list(cfg.test_evaluator), dump]
 
 
