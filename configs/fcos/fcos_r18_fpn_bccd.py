@@ -1,7 +1,7 @@
 """A small FCOS on real blood cells, from scratch, minutes on two CPU cores.
 
 Paper: fcos (arXiv 1904.01355), with the improvements of the authors' code
-Expect: no number of the paper, which does not use this data
+Expect: box AP 0.546 on the 87 validation images (benchmarks/results/fcos_bccd.json)
 Run: PAPERZOO_DATA=FOLDER_OF_bccd mim train paperzoo fcos_r18_fpn_bccd.py
 Differs: ResNet-18 and heads half as wide and less; three levels.
 """
