@@ -158,7 +158,8 @@ def main() -> None:
     parser.add_argument('--size', type=int, nargs=2, default=[800, 1216])
     parser.add_argument('--images', type=int, default=1, help='batch of whole models')
     parser.add_argument('--repeats', type=int, default=3, help='of whole models')
-    parser.add_argument('--bf16-repeats', type=int, default=1)
+    parser.add_argument('--bf16-size', type=int, nargs=2, default=[800, 1216])
+    parser.add_argument('--bf16-repeats', type=int, default=3)
     parser.add_argument('--no-compile', action='store_true')
     args = parser.parse_args()
     register_all_modules()
@@ -173,23 +174,26 @@ def main() -> None:
 
     for case, pair in head_cases(built, 2, size, device).items():
         add(f'{case}, 2 images', pair, 9, 2)
-    for dtype, repeats in (
-        (torch.float32, args.repeats),
-        (torch.bfloat16, args.bf16_repeats),
+    for dtype, own_size, repeats in (
+        (torch.float32, size, args.repeats),
+        (torch.float32, tuple(args.bf16_size), args.bf16_repeats),
+        (torch.bfloat16, tuple(args.bf16_size), args.bf16_repeats),
     ):
-        cases = model_cases(built, args.images, size, device, dtype)
-        name = str(dtype).removeprefix('torch.')
+        cases = model_cases(built, args.images, own_size, device, dtype)
         for case, pair in cases.items():
-            add(f'{case}, {name}', pair, repeats, 1 if repeats > 1 else 0)
+            name = f'{case}, {str(dtype)[6:]}, {own_size[0]}x{own_size[1]}'
+            if name not in rows:
+                add(name, pair, repeats, 1 if repeats > 1 else 0)
     if not args.no_compile:
         for model in built.values():
             compile_parts(model)
         cases = model_cases(built, args.images, size, device, torch.float32)
         for case, pair in cases.items():
-            add(f'{case}, float32, compiled', pair, args.repeats, 1)
+            name = f'{case}, float32, {size[0]}x{size[1]}, compiled'
+            add(name, pair, args.repeats, 1)
     record = {
         'what': 'FCOS R50 with our head beside mmdet.FCOSHead; everything else equal',
-        'data': f'random images of {size[0]}x{size[1]} with 20 random boxes each',
+        'data': 'random images with 20 random boxes each',
         'images': args.images,
         'rows': rows,
         'commit': commit(),
