@@ -4,27 +4,33 @@ import ast
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / 'benchmarks' / 'results'
 
 
-def test_shapes_numbers_are_those_of_the_result_file() -> None:
-    record = json.loads((RESULTS / 'fcos_shapes.json').read_text())
-    ours, peer = (
-        record['mean_bbox_mAP'][head]
-        for head in ('paperzoo.FCOSHead', 'mmdet.FCOSHead')
-    )
-    runs = {run['head']: [] for run in record['runs']}
-    for run in record['runs']:
-        runs[run['head']].append(run['bbox_mAP'])
-    assert ours == round(
-        sum(runs['paperzoo.FCOSHead']) / len(runs['paperzoo.FCOSHead']), 4
-    )
+@pytest.mark.parametrize(
+    ('config', 'file'),
+    [('fcos_tiny_shapes', 'fcos_shapes'), ('fcos_r18_fpn_bccd', 'fcos_bccd')],
+)
+def test_fcos_numbers_are_those_of_the_result_file(config: str, file: str) -> None:
+    record = json.loads((RESULTS / f'{file}.json').read_text())
+    means = record['mean_bbox_mAP']
+    for head, mean in means.items():
+        own = [run['bbox_mAP'] for run in record['runs'] if run['head'] == head]
+        assert mean == round(sum(own) / len(own), 4)
+    ours, peer = means['paperzoo.FCOSHead'], means['mmdet.FCOSHead']
     assert ours >= 0.40
-    readme = (ROOT / 'configs' / 'fcos' / 'README.md').read_text()
-    assert f"{ours:.3f} (mmdet's head: {peer:.3f})" in readme
+    folder = ROOT / 'configs' / 'fcos'
+    rows = (folder / 'README.md').read_text().splitlines()
+    (row,) = (row for row in rows if row.startswith(f'| [`{config}`]'))
+    cells = [cell.strip() for cell in row.split('|')]
+    assert cells[3].startswith(f'{ours:.3f}')
+    assert cells[4].startswith(f'{peer:.3f}')
+    header = ast.get_docstring(ast.parse((folder / f'{config}.py').read_text()))
+    assert f'box AP {ours:.3f}' in header
 
 
 def test_published_numbers_agree() -> None:
