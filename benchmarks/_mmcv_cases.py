@@ -249,32 +249,27 @@ CASES: dict[str, Case] = {
     'bbox_overlaps, 2000 x 2000, iou': bbox_overlaps(2000, 2000, 'iou'),
     'bbox_overlaps, 2000 x 2000, iof': bbox_overlaps(2000, 2000, 'iof'),
     **{
-        f'roi_align, {number} RoIs {bins} x {bins}, sampling {sampling}, {mode}'
+        f'roi_align, 1000 RoIs 7 x 7, sampling {sampling}'
         f'{", with backward" if backward else ""}': roi_align(
-            number, bins, sampling, mode, backward
+            1000, 7, sampling, 'avg', backward
         )
-        for number, bins, modes in ((1000, 7, ('avg', 'max')), (200, 14, ('avg',)))
         for sampling in (0, 2)
-        for mode in modes
         for backward in (False, True)
     },
+    'roi_align, 200 RoIs 14 x 14, sampling 2, with backward': roi_align(
+        200, 14, 2, 'avg', True
+    ),
+    'roi_align, 200 RoIs 7 x 7, sampling 2, max': roi_align(200, 7, 2, 'max'),
     **{
-        f'DCN v{1 + modulated}, {channels} channels {high} x {wide}, stride {stride}'
-        f'{", with backward" if backward else ""}': deform_conv(
-            channels, (high, wide), stride, modulated, backward
-        )
-        for channels, high, wide, stride in (
-            (256, 100, 152, 1),
-            (512, 50, 76, 1),
-            (512, 50, 76, 2),
-        )
+        f'DCN v{1 + modulated}, {channels} channels {high} x {wide}, stride {stride}, '
+        'with backward': deform_conv(channels, (high, wide), stride, modulated, True)
+        for channels, high, wide, stride in ((256, 100, 152, 1), (512, 50, 76, 2))
         for modulated in (False, True)
-        for backward in (False, True)
     },
     **{
-        f'ms_deform_attn, {queries or "all"} queries'
-        f'{", with backward" if backward else ""}': ms_deform_attn(queries, backward)
-        for queries in (300, 0)
+        f'ms_deform_attn, 300 queries{", with backward" if backward else ""}': (
+            ms_deform_attn(300, backward)
+        )
         for backward in (False, True)
     },
     'sigmoid_focal_loss, 40534 x 80, with backward': sigmoid_focal_loss(),
