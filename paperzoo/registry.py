@@ -67,7 +67,7 @@ _PAPERS = [
     'paperzoo.knet.detector',
     'paperzoo.knet.semantic',
 ]
-_DATA = ['paperzoo.data.coco', 'paperzoo.data.panoptic', 'paperzoo.data.semantic']
+_DATA = ['paperzoo.data.coco']
 _METRICS = ['paperzoo.evaluation.coco', 'paperzoo.evaluation.panoptic_quality']
 
 MODELS = RoomRegistry('model', _PAPERS, parent=root.MODELS)
