@@ -67,8 +67,12 @@ _PAPERS = [
     'paperzoo.knet.detector',
     'paperzoo.knet.semantic',
 ]
-_DATA = ['paperzoo.data.coco']
-_METRICS = ['paperzoo.evaluation.coco', 'paperzoo.evaluation.panoptic_quality']
+_DATA = ['paperzoo.data.coco', 'paperzoo.data.panoptic', 'paperzoo.data.semantic']
+_METRICS = [
+    'paperzoo.evaluation.coco',
+    'paperzoo.evaluation.panoptic_quality',
+    'paperzoo.evaluation.dump',
+]
 
 MODELS = RoomRegistry('model', _PAPERS, parent=root.MODELS)
 TASK_UTILS = RoomRegistry('task util', _PAPERS, parent=root.TASK_UTILS)

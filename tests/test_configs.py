@@ -8,20 +8,29 @@ import torch
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from small_models import samples, small_model
+from small_models import images, samples, side, small_model
 
 from paperzoo.registry import DATASETS, HOOKS, METRICS, MODELS, TASK_UTILS
 from paperzoo.tools._shared import config_folders
 
 FOLDER = config_folders()[0]
 CONFIGS = sorted(path for path in FOLDER.rglob('*.py') if '_base_' not in path.parts)
+FCOS = [path for path in CONFIGS if path.stem.startswith('fcos_')]
 by_name = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+by_fcos_name = pytest.mark.parametrize('path', FCOS, ids=lambda path: path.stem)
 
 
 def load(path: Path) -> Config:
     cfg = Config.fromfile(str(path))
     init_default_scope(cfg.default_scope)
     return cfg
+
+
+def test_basenames_are_unique() -> None:
+    """Configs, and what they are based on, are found by their basename."""
+    names = [path.name for path in FOLDER.rglob('*.py') if path.name != '__init__.py']
+    assert len(names) == len(set(names))
+    assert all('-' not in name for name in names)
 
 
 @by_name
@@ -32,7 +41,7 @@ def test_loads_dumps_and_reloads(path: Path, tmp_path: Path) -> None:
     again.dump(str(tmp_path / 'again.py'))
     dumped, twice = (tmp_path / f'{name}.py' for name in ('dumped', 'again'))
     assert dumped.read_text() == twice.read_text()
-    assert again.model.type == 'mmdet.models.FCOS'
+    assert MODELS.get(again.model.type) is cfg.model.type
     assert again.train_dataloader.batch_size == cfg.train_dataloader.batch_size
 
 
@@ -50,9 +59,9 @@ def test_every_parameter_learns(path: Path) -> None:
     cfg = load(path)
     model = small_model(cfg)
     model.train()
-    images = torch.randn(2, 3, 128, 128)
-    losses = model.loss(images, samples(2, 4, cfg.model.bbox_head.num_classes))
-    sum(losses.values()).backward()
+    losses = model.loss(images(cfg, 2), samples(cfg, 2, 4))
+    total, _ = model.parse_losses(losses)
+    total.backward()
     without = [
         name
         for name, parameter in model.named_parameters()
@@ -66,33 +75,35 @@ def test_an_image_without_objects_is_no_special_case(path: Path) -> None:
     cfg = load(path)
     model = small_model(cfg)
     model.train()
-    losses = model.loss(
-        torch.randn(2, 3, 128, 128), samples(2, 0, cfg.model.bbox_head.num_classes)
-    )
-    total = sum(losses.values())
+    losses = model.loss(images(cfg, 2), samples(cfg, 2, 0))
+    total, values = model.parse_losses(losses)
     total.backward()
     assert torch.isfinite(total)
-    assert losses['loss_bbox'] == 0
-    assert losses['loss_centerness'] == 0
+    of_objects = ('loss_bbox', 'loss_centerness', '_mask', '_dice', '_rank', 'loss_ce')
+    for key, value in values.items():
+        if any(word in key for word in of_objects):
+            assert value == 0, key
     assert all(
         parameter.grad is not None
         for parameter in model.parameters()
         if parameter.requires_grad
     )
+    with torch.no_grad():
+        model.eval().predict(images(cfg, 1), samples(cfg, 1, 0))
 
 
-@by_name
+@by_fcos_name
 def test_predicts_boxes_inside_the_image(path: Path) -> None:
     cfg = load(path)
     cfg.model.test_cfg.score_thr = 0.0
     model = small_model(cfg)
     model.eval()
     with torch.no_grad():
-        (found,) = model.predict(torch.randn(1, 3, 128, 128), samples(1, 0, 1))
+        (found,) = model.predict(images(cfg, 1), samples(cfg, 1, 0))
     boxes = found.pred_instances.bboxes
     assert 0 < len(boxes) <= 100
     assert boxes.min() >= 0
-    assert boxes.max() <= 128
+    assert boxes.max() <= side(cfg)
     assert found.pred_instances.labels.max() < cfg.model.bbox_head.num_classes
 
 
@@ -102,14 +113,42 @@ def test_string_names_are_found_from_any_scope(scope: str) -> None:
     init_default_scope(scope)
     from mmengine.registry import DATASETS as ALL_DATASETS
     from mmengine.registry import MODELS as ALL_MODELS
+    from mmengine.registry import TASK_UTILS as ALL_TASK_UTILS
 
-    for name in ('FCOSHead', 'FocalLoss', 'IoULoss', 'GIoULoss', 'CenternessLoss'):
+    for name in (
+        'CenternessLoss',
+        'DiceLoss',
+        'FCOSHead',
+        'FocalLoss',
+        'GIoULoss',
+        'IoULoss',
+        'KNet',
+        'KNetKernelInitHead',
+        'KNetKernelUpdateHead',
+        'KNetSemanticHead',
+        'KernelUpdater',
+        'SemanticFPNWrapper',
+    ):
         found = ALL_MODELS.get(f'paperzoo.{name}')
         assert found is MODELS.get(name)
         assert found.__module__.startswith('paperzoo.')
-    for name in ('CocoDataset', 'ShapesDataset'):
-        assert ALL_DATASETS.get(f'paperzoo.{name}') is DATASETS.get(name)
-    assert TASK_UTILS.get('paperzoo.FCOSRangeAssigner')
+    for name in (
+        'ADE20KDataset',
+        'CamVidDataset',
+        'CocoDataset',
+        'CocoPanopticDataset',
+        'SemanticDataset',
+        'ShapesDataset',
+        'ShapesPanopticDataset',
+        'ShapesSemanticDataset',
+    ):
+        found = ALL_DATASETS.get(f'paperzoo.{name}')
+        assert found is DATASETS.get(name)
+        assert found.__module__.startswith('paperzoo.')
+    for name in ('FCOSRangeAssigner', 'MaskHungarianAssigner', 'MaskCost'):
+        found = ALL_TASK_UTILS.get(f'paperzoo.{name}')
+        assert found is TASK_UTILS.get(name)
+        assert found.__module__.startswith('paperzoo.')
     assert METRICS.get('paperzoo.PanopticQuality')
     assert METRICS.get('paperzoo.FastCocoMetric')
     assert HOOKS.get('paperzoo.PicturePageHook')

@@ -3,9 +3,8 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from paperzoo.common import WeightedLoss
+from paperzoo.common import SigmoidCrossEntropyLoss, WeightedLoss
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 
@@ -191,7 +190,7 @@ class GIoULoss(_BoxLoss):
 
 
 @MODELS.register_module()
-class CenternessLoss(WeightedLoss):
+class CenternessLoss(SigmoidCrossEntropyLoss):
     """Binary cross entropy between a centre-ness logit and the centre-ness.
 
     Args:
@@ -203,22 +202,6 @@ class CenternessLoss(WeightedLoss):
     Paper: fcos "Center-ness"
     """
 
-    def __init__(
-        self,
-        *,
-        use_sigmoid: bool = True,
-        reduction: str = 'mean',
-        loss_weight: float = 1.0,
-    ) -> None:
-        super().__init__(reduction=reduction, loss_weight=loss_weight)
-        if not use_sigmoid:
-            raise UserError(
-                'CenternessLoss(use_sigmoid=False): centre-ness is one number per '
-                'location, a softmax over it is constant; set use_sigmoid=True'
-            )
-
-    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Return the cross entropy at each location."""
-        return F.binary_cross_entropy_with_logits(
-            pred, target.to(pred.dtype), reduction='none'
-        )
+    WHY_SIGMOID = (
+        'centre-ness is one number per location, a softmax over it is constant'
+    )

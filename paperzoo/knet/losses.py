@@ -9,7 +9,11 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paperzoo.common import WeightedLoss, weighted_reduction
+from paperzoo.common import (
+    SigmoidCrossEntropyLoss,
+    WeightedLoss,
+    weighted_reduction,
+)
 from paperzoo.errors import UserError
 from paperzoo.knet.kernels import full
 from paperzoo.knet.targets import NOBODY, KernelTargets, topmost
@@ -17,7 +21,7 @@ from paperzoo.registry import MODELS
 
 
 @MODELS.register_module()
-class MaskBCELoss(WeightedLoss):
+class MaskBCELoss(SigmoidCrossEntropyLoss):
     """Binary cross entropy between mask logits and a mask that may be soft.
 
     Args:
@@ -29,25 +33,7 @@ class MaskBCELoss(WeightedLoss):
     Paper: knet "Training Instance Kernels"
     """
 
-    def __init__(
-        self,
-        *,
-        use_sigmoid: bool = True,
-        reduction: str = 'mean',
-        loss_weight: float = 1.0,
-    ) -> None:
-        super().__init__(reduction=reduction, loss_weight=loss_weight)
-        if not use_sigmoid:
-            raise UserError(
-                'MaskBCELoss(use_sigmoid=False): masks may overlap, so each pixel of '
-                'each mask has a sigmoid of its own; set use_sigmoid=True in loss_mask'
-            )
-
-    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Return the cross entropy of each pixel."""
-        return F.binary_cross_entropy_with_logits(
-            pred, target.to(pred.dtype), reduction='none'
-        )
+    WHY_SIGMOID = 'masks may overlap, so each pixel of each mask has its own sigmoid'
 
 
 def rank_loss(

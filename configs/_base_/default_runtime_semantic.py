@@ -1,0 +1,14 @@
+"""Runtime of semantic segmentation: log, checkpoints, pictures."""
+
+from mmengine.config import read_base
+from mmseg.engine.hooks import SegVisualizationHook
+from mmseg.visualization import SegLocalVisualizer
+
+with read_base():
+    from .default_runtime import *
+
+default_scope = 'mmseg'
+default_hooks['visualization'] = dict(type=SegVisualizationHook)
+visualizer.update(type=SegLocalVisualizer)
+# Batch statistics over all processes, where there is more than one.
+sync_bn = 'torch'

@@ -1,0 +1,13 @@
+"""mmseg's plain FCN on CamVid: knet_tiny_camvid without K-Net, to compare with.
+
+Paper: knet (arXiv 2106.14855) compares with it; the kernels there start as this head
+Expect: no number of the paper, which does not use this data; not measured yet
+Run: PAPERZOO_DATA=FOLDER_OF_camvid mim train paperzoo fcn_tiny_camvid.py
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .knet_tiny_camvid import *
+
+model['decode_head'] = model['decode_head']['kernel_generate_head']

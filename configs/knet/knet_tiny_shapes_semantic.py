@@ -1,0 +1,48 @@
+"""A small K-Net for classes of pixels on the Shapes set, minutes on two CPU cores.
+
+Paper: knet (arXiv 2106.14855), "K-Net"
+Expect: no number of the paper, which does not use this data; not measured yet
+Run: mim train paperzoo knet_tiny_shapes_semantic.py
+"""
+
+from mmengine.config import read_base
+
+from mmseg.models import UPerHead
+
+with read_base():
+    from ..knet_r50_fcn_semantic import *
+    from .._base_.datasets.shapes_semantic import *
+    from .._base_.schedules.schedule_scratch import *
+
+model['data_preprocessor'].update(size=(192, 256))
+model['backbone'].update(
+    depth=18,
+    base_channels=24,
+    stem_channels=24,
+    dilations=(1, 1, 1, 1),
+    strides=(1, 2, 2, 2),
+    init_cfg=None,
+)
+model['decode_head']['kernel_generate_head'] = dict(
+    type=UPerHead,
+    in_channels=[24, 48, 96, 192],
+    in_index=[0, 1, 2, 3],
+    channels=64,
+    pool_scales=(1, 2, 3, 6),
+    dropout_ratio=0.1,
+    num_classes=10,
+    norm_cfg=batch_norm,
+    align_corners=False,
+    loss_decode=dict(type=CrossEntropyLoss, loss_weight=1.0),
+)
+model['decode_head']['kernel_update_head'].update(
+    num_classes=10,
+    in_channels=64,
+    out_channels=64,
+    feedforward_channels=256,
+    kernel_updator_cfg=dict(in_channels=64, feat_channels=64),
+)
+model['auxiliary_head'].update(in_channels=96, channels=64, num_classes=10)
+
+default_hooks['checkpoint'].update(by_epoch=True, interval=1)
+log_processor.update(by_epoch=True)

@@ -1,0 +1,43 @@
+"""Is a data set where the config says? One message for what is missing."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from paperzoo.data.paths import resolve
+from paperzoo.errors import UserError
+
+
+def locate(data_root: str, parts: Sequence[str], content: str, instead: str) -> str:
+    """Return the resolved data root, all parts of which are there.
+
+    Args:
+        data_root: As in the config; `data/...` follows `$PAPERZOO_DATA`.
+        parts: Files and folders, relative to the root or absolute.
+        content: What is expected there, for the message.
+        instead: Name of a config that needs no data set, for the message.
+
+    Raises:
+        UserError: If a part is missing; it lists what was looked for and where.
+    """
+    root = resolve(data_root)
+    # What lies on another machine is not looked for.
+    local = [] if '://' in root else [part for part in parts if '://' not in part]
+    needed = [Path(root, part) for part in local]
+    if all(path.exists() for path in needed):
+        return root
+    lines = [
+        f'  {"found  " if path.exists() else "MISSING"}  {path.absolute()}'
+        for path in needed
+    ]
+    variable = os.environ.get('PAPERZOO_DATA')
+    where = f'PAPERZOO_DATA={variable}' if variable else 'PAPERZOO_DATA is not set'
+    raise UserError(
+        f"data set not found: data_root='{data_root}' ({where})\n"
+        + '\n'.join(lines)
+        + f'\nPut the data set there ({content}), or set PAPERZOO_DATA to the folder '
+        'that holds it, or point the config elsewhere: --cfg-options '
+        'train_dataloader.dataset.data_root=PATH (and likewise val_, test_dataloader '
+        'and, if they name files, the evaluators).\nWithout any data set: mim train '
+        f'paperzoo {instead}.py runs on images that paperzoo makes itself.'
+    )

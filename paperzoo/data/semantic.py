@@ -1,0 +1,95 @@
+"""Semantic segmentation sets that say clearly what is missing; they need mmseg only."""
+
+from typing import Any
+
+from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
+from mmseg.datasets import BaseSegDataset
+
+from paperzoo.data.layout import locate
+from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
+from paperzoo.registry import DATASETS
+
+
+class _Located(BaseSegDataset):
+    """A data set whose root is resolved by `paperzoo.data.paths`.
+
+    Args:
+        data_root: As in the config; `data/...` follows `$PAPERZOO_DATA`.
+        data_prefix: Folders of images (`img_path`) and of label maps
+            (`seg_map_path`), relative to `data_root`.
+        ann_file: List of image names, relative to `data_root`; by default all.
+        kwargs: Further arguments of mmseg's class.
+
+    Raises:
+        UserError: If a folder or the list is not there.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        data_prefix: dict[str, str],
+        ann_file: str = '',
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            data_root=locate(
+                data_root,
+                [ann_file, *data_prefix.values()],
+                'a folder of images and one of label maps as PNG, of equal names',
+                'knet_tiny_shapes_semantic',
+            ),
+            data_prefix=dict(data_prefix),
+            ann_file=ann_file,
+            **kwargs,
+        )
+
+
+@DATASETS.register_module()
+class SemanticDataset(_Located):
+    """Any set of images and label maps; `metainfo` names the classes."""
+
+
+@DATASETS.register_module()
+class ADE20KDataset(_Located, MMSegADE20KDataset):
+    """mmseg's `ADE20KDataset`: 150 classes; 0 in the label maps is no class."""
+
+
+@DATASETS.register_module()
+class ShapesSemanticDataset(_Located):
+    """The built-in Shapes set with its label maps, generated on first use."""
+
+    METAINFO = {'classes': (*THING_CLASSES, *STUFF_CLASSES)}
+
+
+@DATASETS.register_module()
+class CamVidDataset(_Located):
+    """CamVid with 11 classes; 255 in the label maps is void."""
+
+    METAINFO = {
+        'classes': (
+            'Sky',
+            'Building',
+            'Pole',
+            'Road',
+            'Pavement',
+            'Tree',
+            'SignSymbol',
+            'Fence',
+            'Car',
+            'Pedestrian',
+            'Bicyclist',
+        ),
+        'palette': [
+            (128, 128, 128),
+            (128, 0, 0),
+            (192, 192, 128),
+            (128, 64, 128),
+            (60, 40, 222),
+            (128, 128, 0),
+            (192, 128, 128),
+            (64, 64, 128),
+            (64, 0, 128),
+            (64, 64, 0),
+            (0, 128, 192),
+        ],
+    }

@@ -1,0 +1,90 @@
+"""A metric that measures nothing: it writes what was found, and the truth, as JSON."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from paperzoo.evaluation.results import (
+    categories,
+    found_records,
+    has_truth,
+    kind_of,
+    truth_records,
+    write_results,
+)
+from paperzoo.registry import METRICS
+
+
+@METRICS.register_module()
+class DumpRecords(BaseMetric):
+    """Write predictions and truth of a test as JSON, for `paperzoo analyze`.
+
+    Unlike MMEngine's `DumpResults` it writes no pickle, which would run code when it is
+    read. The truth is what the test pipeline has loaded.
+
+    Args:
+        out_file: Where to write; an earlier file is never replaced.
+        collect_device: As of every metric.
+        collect_dir: As of every metric.
+    """
+
+    def __init__(
+        self,
+        out_file: str,
+        *,
+        collect_device: str = 'cpu',
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, collect_dir=collect_dir)
+        self.out_file = Path(out_file)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the records of a batch.
+
+        Args:
+            data_batch: Not used.
+            data_samples: Samples with predictions, as dicts.
+        """
+        classes = tuple((self.dataset_meta or {}).get('classes') or ())
+        for sample in data_samples:
+            height, width = sample['ori_shape'][:2]
+            self.results.append(
+                {
+                    'kind': kind_of(sample),
+                    'image': {
+                        'file_name': str(sample.get('img_path', '')),
+                        'width': width,
+                        'height': height,
+                    },
+                    'annotations': found_records(sample, classes),
+                    'truth': truth_records(sample, classes)
+                    if has_truth(sample)
+                    else None,
+                }
+            )
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Write the file; there is no number.
+
+        Args:
+            results: What `process` collected, of all processes.
+        """
+        classes = tuple((self.dataset_meta or {}).get('classes') or ())
+        known = all(result['truth'] is not None for result in results)
+        written: dict[str, Any] = {
+            'kind': results[0]['kind'] if results else 'unknown',
+            'images': [],
+            'categories': categories(classes),
+            'annotations': [],
+            'truth': [] if known else None,
+        }
+        for number, result in enumerate(results, start=1):
+            written['images'].append({'id': number, **result['image']})
+            for key in ('annotations', 'truth') if known else ('annotations',):
+                written[key] += [{'image_id': number, **row} for row in result[key]]
+        file = write_results(self.out_file, written)
+        print_log(f'Predictions and truth: {file.absolute()}', logger='current')
+        return {}
