@@ -1,0 +1,197 @@
+"""What a model found, and the truth, as plain records in COCO's format.
+
+A record is `{'category_id', 'category', 'bbox', 'score', 'segmentation'}`: `bbox` is
+x, y, width, height; `segmentation` run lengths; what a model does not give is left out.
+`category_id` is the index of the class. Boxes and masks become one record each, a
+panoptic map one per segment, a semantic map one per class.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+Record = dict[str, Any]
+# What mmdet multiplies the instance's number by in a panoptic map.
+INSTANCE_OFFSET = 1000
+
+
+def found_records(sample: dict, classes: Sequence[str]) -> list[Record]:
+    """Return what a model found in an image.
+
+    Args:
+        sample: A data sample with predictions, as `to_dict()` gives it.
+        classes: Names of the classes.
+    """
+    if 'pred_panoptic_seg' in sample:
+        return _panoptic(_plane(sample['pred_panoptic_seg']), classes)
+    if 'pred_instances' in sample:
+        return _instances(sample['pred_instances'], classes)
+    if 'pred_sem_seg' in sample:
+        return _semantic(_plane(sample['pred_sem_seg']), classes)
+    return []
+
+
+def truth_records(sample: dict, classes: Sequence[str]) -> list[Record]:
+    """Return the truth of an image, as far as the pipeline has loaded it.
+
+    Objects that do not count have `'ignored': True`. Of a semantic map beside objects
+    only the classes without objects are taken.
+
+    Args:
+        sample: A data sample with ground truth, as `to_dict()` gives it.
+        classes: Names of the classes.
+    """
+    records = _instances(sample.get('gt_instances') or {}, classes)
+    for record in _instances(sample.get('ignored_instances') or {}, classes):
+        records.append({**record, 'ignored': True})
+    if 'gt_sem_seg' in sample:
+        own = {record['category_id'] for record in records}
+        ground = _semantic(_plane(sample['gt_sem_seg']), classes)
+        records += [one for one in ground if one['category_id'] not in own]
+    return records
+
+
+def has_truth(sample: dict) -> bool:
+    """Return whether the pipeline has loaded the truth of an image."""
+    return 'gt_sem_seg' in sample or 'labels' in (sample.get('gt_instances') or {})
+
+
+def kind_of(sample: dict) -> str:
+    """Return `'panoptic'`, `'instances'`, `'semantic'` or `'unknown'`."""
+    for key, kind in (
+        ('pred_panoptic_seg', 'panoptic'),
+        ('pred_instances', 'instances'),
+        ('pred_sem_seg', 'semantic'),
+    ):
+        if key in sample:
+            return kind
+    return 'unknown'
+
+
+def encode(mask: NDArray[np.bool_]) -> Record:
+    """Return the run lengths of a mask (H, W), with a text that JSON can hold."""
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {'size': list(rle['size']), 'counts': rle['counts'].decode('ascii')}
+
+
+def decode(record: Record) -> NDArray[np.bool_]:
+    """Return the mask (H, W) of a record with a segmentation."""
+    return coco_mask.decode(record['segmentation']).astype(bool)
+
+
+def categories(classes: Sequence[str]) -> list[Record]:
+    """Return the classes as COCO's `categories`."""
+    return [{'id': label, 'name': name} for label, name in enumerate(classes)]
+
+
+def write_results(file: Path, results: Record) -> Path:
+    """Write results as JSON, one record a line; an earlier file is never replaced.
+
+    Args:
+        file: Where to write; `name_2.json` and so on if it exists already.
+        results: Keys with lists of records, or with anything that JSON can hold.
+
+    Returns:
+        The file that was written.
+    """
+    target = free_path(file)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f'.{os.getpid()}.tmp')
+    parts = []
+    for key, value in results.items():
+        if isinstance(value, list):
+            rows = ',\n'.join(json.dumps(row) for row in value)
+            parts.append(f'{json.dumps(key)}: [\n{rows}\n]')
+        else:
+            parts.append(f'{json.dumps(key)}: {json.dumps(value)}')
+    partial.write_text('{\n' + ',\n'.join(parts) + '\n}\n', encoding='utf-8')
+    partial.replace(target)
+    return target
+
+
+def free_path(path: Path) -> Path:
+    """Return a path at which nothing lies: `path`, or `path` with _2, _3, ..."""
+    target, count = path, 1
+    while target.exists():
+        count += 1
+        target = path.with_stem(f'{path.stem}_{count}')
+    return target
+
+
+def _instances(instances: dict, classes: Sequence[str]) -> list[Record]:
+    if 'labels' not in instances:
+        return []
+    labels = _array(instances['labels']).astype(int)
+    scores = _array(instances['scores']) if 'scores' in instances else None
+    corners = _array(instances['bboxes']) if 'bboxes' in instances else None
+    masks = instances.get('masks')
+    records = []
+    for index, label in enumerate(labels.tolist()):
+        record = _named(label, classes)
+        mask = None if masks is None else _mask(masks, index)
+        if corners is not None:
+            x0, y0, x1, y1 = np.round(corners[index].astype(float), 3).tolist()
+            record['bbox'] = [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)]
+        elif mask is not None:
+            record['bbox'] = coco_mask.toBbox(mask).tolist()
+        if scores is not None:
+            record['score'] = round(float(scores[index]), 5)
+        if mask is not None:
+            record['segmentation'] = mask
+        records.append(record)
+    return records
+
+
+def _mask(masks: Any, index: int) -> Record:
+    if isinstance(masks, list):  # run lengths already
+        counts = masks[index]['counts']
+        text = counts.decode('ascii') if isinstance(counts, bytes) else counts
+        return {'size': list(masks[index]['size']), 'counts': text}
+    if hasattr(masks, 'to_ndarray'):  # mmdet's bitmaps and polygons
+        return encode(masks[index].to_ndarray()[0])
+    return encode(_array(masks[index]))
+
+
+def _panoptic(plane: NDArray, classes: Sequence[str]) -> list[Record]:
+    records = []
+    for segment in np.unique(plane).tolist():
+        label = segment % INSTANCE_OFFSET
+        if label < len(classes):  # the rest is void
+            records.append(_segment(plane == segment, label, classes))
+    return records
+
+
+def _semantic(plane: NDArray, classes: Sequence[str]) -> list[Record]:
+    return [
+        _segment(plane == label, label, classes)
+        for label in np.unique(plane).tolist()
+        if 0 <= label < len(classes)  # the rest is ignored
+    ]
+
+
+def _segment(mask: NDArray, label: int, classes: Sequence[str]) -> Record:
+    rle = encode(mask)
+    box = coco_mask.toBbox(rle).tolist()
+    return {**_named(label, classes), 'bbox': box, 'segmentation': rle}
+
+
+def _named(label: int, classes: Sequence[str]) -> Record:
+    return {'category_id': int(label), 'category': classes[int(label)]}
+
+
+def _plane(pixels: dict) -> NDArray:
+    # mmdet names it `sem_seg`, mmseg `data`; one channel.
+    return _array(pixels['sem_seg' if 'sem_seg' in pixels else 'data'])[0]
+
+
+def _array(value: Any) -> NDArray:
+    value = getattr(value, 'tensor', value)  # mmdet's boxes
+    if hasattr(value, 'detach'):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
