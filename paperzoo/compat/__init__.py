@@ -6,8 +6,11 @@ imported.
 """
 
 from paperzoo.compat import (
+    checkpoint_writing,
     checkpoints,
+    cpu_processes,
     find_loader,
+    fsdp,
     mmcv_ext,
     package_utils,
     panopticapi,
@@ -21,5 +24,8 @@ for _remedy in (
     panopticapi,
     torchvision_urls,
     checkpoints,
+    checkpoint_writing,
+    cpu_processes,
+    fsdp,
 ):
     _remedy.apply()

@@ -1,0 +1,248 @@
+"""Checkpoints that are either whole or not there, whatever ends the writing.
+
+Ailment: mmengine writes a checkpoint in place, and `last_checkpoint` too: a process
+killed meanwhile leaves half a file under the right name, a full disk likewise. And
+`CheckpointHook` deletes the oldest (or so far best) checkpoint before the new one is
+written, with `max_keep_ckpts=1` the only one.
+Upstream thread: none; mmengine/runner/checkpoint.py (`save_checkpoint`),
+mmengine/hooks/checkpoint_hook.py.
+Delete when: the supported mmengine renames a finished file, and deletes afterwards.
+
+A file is written beside its place, synced, and renamed. Only when it and
+`last_checkpoint` are in place are old ones deleted.
+"""
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from io import BufferedWriter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paperzoo.errors import UserError
+
+_MARK = '_paperzoo_writes_safely'
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def apply() -> None:
+    """Replace mmengine's `save_checkpoint` and the order of its `CheckpointHook`."""
+    if find_spec('mmengine') is None:
+        return
+    import mmengine.runner.checkpoint as home
+    from mmengine.hooks import CheckpointHook
+
+    if hasattr(home.save_checkpoint, _MARK):
+        return
+    theirs = home.save_checkpoint
+    ours = _safe_save(theirs)
+    for name, module in list(sys.modules.items()):
+        if (
+            name.partition('.')[0] == 'mmengine'
+            and getattr(module, 'save_checkpoint', None) is theirs
+        ):
+            setattr(module, 'save_checkpoint', ours)  # noqa: B010 (mypy: a module)
+    CheckpointHook._save_checkpoint_with_step = _save_with_step
+    CheckpointHook._save_best_checkpoint = _delete_last(
+        CheckpointHook._save_best_checkpoint
+    )
+
+
+def write_safely(path: Path, write: Callable[[Any], object]) -> None:
+    """Write a file so that under its name there is the old or the new one, whole.
+
+    Args:
+        path: Where the file goes; its folder is created.
+        write: Writes the content into the binary file that it is given.
+
+    Raises:
+        UserError: If the disk is full or the folder cannot be written; what was there
+            before is still there.
+    """
+    partial = path.with_name(f'{path.name}.tmp')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open('wb') as file:
+            watched = _Watched(file)
+            try:
+                write(watched)
+            except RuntimeError as error:
+                # torch.save hides what the disk said.
+                raise watched.failure or error from error
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError):
+            raise UserError(_message(path, error)) from error
+        raise
+
+
+class _Watched:
+    """A file that remembers what went wrong."""
+
+    def __init__(self, file: BufferedWriter) -> None:
+        self.file = file
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming last through a power cut, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _message(path: Path, error: OSError) -> str:
+    lead = f"'{path}' could not be written: {error.strerror or error}"
+    if error.errno in _NO_ROOM:
+        with suppress(OSError):
+            lead += f' ({shutil.disk_usage(path.parent).free / 1e6:.0f} MB free)'
+    # From a best one no training goes on: it has no optimizer state.
+    others = [
+        file
+        for file in path.parent.glob('*.pth')
+        if file.is_file() and not file.name.startswith('best_')
+    ]
+    newest = max(others, key=lambda file: file.stat().st_mtime, default=None)
+    if newest is None:
+        return f'{lead}. Make room, or name another place with --work-dir'
+    return (
+        f"{lead}. The earlier checkpoints are whole, '{newest.name}' is the newest. "
+        'Make room or write elsewhere (default_hooks.checkpoint.out_dir, '
+        'default_hooks.checkpoint.max_keep_ckpts=1), then go on with --resume'
+    )
+
+
+def _safe_save(theirs: Callable[..., None]) -> Callable[..., None]:
+    def save_checkpoint(
+        checkpoint: dict,
+        filename: str,
+        file_client_args: dict | None = None,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Write a checkpoint: safely into a file, elsewhere as mmengine does."""
+        from mmengine.fileio import LocalBackend, get_file_backend
+
+        elsewhere = file_client_args is not None or str(filename).startswith('pavi://')
+        if elsewhere or not isinstance(
+            get_file_backend(filename, backend_args=backend_args), LocalBackend
+        ):
+            theirs(checkpoint, filename, file_client_args, backend_args)
+            return
+        write_safely(Path(filename), lambda file: torch.save(checkpoint, file))
+
+    setattr(save_checkpoint, _MARK, True)
+    return save_checkpoint
+
+
+def _save_with_step(hook: Any, runner: Any, step: int, meta: dict) -> None:
+    """Stand in for `CheckpointHook._save_checkpoint_with_step`: delete last."""
+    from mmengine.dist import is_main_process
+
+    outdated = _rotate(hook, runner, step) if hook.max_keep_ckpts > 0 else []
+    name = hook.filename_tmpl.format(step)
+    hook.last_ckpt = hook.file_backend.join_path(hook.out_dir, name)
+    runner.message_hub.update_info('last_ckpt', hook.last_ckpt)
+    runner.save_checkpoint(
+        hook.out_dir,
+        name,
+        hook.file_client_args,
+        save_optimizer=hook.save_optimizer,
+        save_param_scheduler=hook.save_param_scheduler,
+        meta=meta,
+        by_epoch=hook.by_epoch,
+        backend_args=hook.backend_args,
+        **hook.args,
+    )
+    if not is_main_process():
+        return
+    last = Path(runner.work_dir, 'last_checkpoint')
+    write_safely(last, lambda file: file.write(str(hook.last_ckpt).encode()))
+    for old in outdated:
+        old_name = hook.filename_tmpl.format(old)
+        _remove(hook.file_backend, hook.file_backend.join_path(hook.out_dir, old_name))
+
+
+def _rotate(hook: Any, runner: Any, step: int) -> list[int]:
+    """Note that `step` is kept; return the steps that it displaces."""
+    kept = [old for old in hook.keep_ckpt_ids if old != step] + [step]
+    outdated = kept[: -hook.max_keep_ckpts]
+    hook.keep_ckpt_ids.clear()
+    hook.keep_ckpt_ids.extend(kept)
+    # Before saving: the checkpoint itself says what is kept.
+    runner.message_hub.update_info('keep_ckpt_ids', list(hook.keep_ckpt_ids))
+    return outdated
+
+
+def _remove(backend: Any, path: str) -> None:
+    if backend.isfile(path):
+        backend.remove(path)
+    elif backend.isdir(path):  # sharded checkpoints
+        backend.rmtree(path)
+
+
+def _delete_last(save_best: Callable[..., None]) -> Callable[..., None]:
+    """Let `_save_best_checkpoint` delete the former best after saving the new one."""
+
+    def _save_best_checkpoint(self: Any, runner: Any, metrics: dict) -> None:
+        if not self.save_best:
+            return
+        with _late_removals(self) as removed:
+            save_best(self, runner, metrics)
+        current = {getattr(self, 'best_ckpt_path', None)}
+        current.update(getattr(self, 'best_ckpt_path_dict', {}).values())
+        for path in removed:
+            # A resumed epoch writes the best checkpoint under the same name again.
+            if path not in current:
+                _remove(self.file_backend, path)
+
+    return _save_best_checkpoint
+
+
+class _LateBackend:
+    """A file backend that notes what to remove instead of removing it."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.removed: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        self.removed.append(path)
+
+    rmtree = remove
+
+
+@contextmanager
+def _late_removals(hook: Any) -> Iterator[list[str]]:
+    backend = hook.file_backend
+    hook.file_backend = late = _LateBackend(backend)
+    try:
+        yield late.removed
+    finally:
+        hook.file_backend = backend

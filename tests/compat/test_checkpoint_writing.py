@@ -1,0 +1,241 @@
+"""Killed while saving, disk full: the earlier checkpoints are there, whole."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from toy_training import settings, train
+
+from paperzoo.compat import checkpoint_writing
+from paperzoo.compat.checkpoint_writing import write_safely
+from paperzoo.errors import UserError
+
+_HANGS_IN_THE_THIRD = """
+import io, sys, time
+from pathlib import Path
+import toy_training, torch
+
+whole, saves = torch.save, []
+def half(checkpoint, file):
+    saves.append(1)
+    if len(saves) < 3:
+        return whole(checkpoint, file)
+    content = io.BytesIO()
+    whole(checkpoint, content)
+    file.write(content.getvalue()[: len(content.getvalue()) // 2])
+    file.flush()
+    time.sleep(600)
+torch.save = half
+work = Path(sys.argv[1])
+toy_training.train(toy_training.settings(work, workers=2, max_keep_ckpts=1))
+"""
+
+
+def saved(work_dir: Path) -> set[str]:
+    return {path.name for path in work_dir.iterdir() if path.is_file()} - {
+        path.name for path in work_dir.glob('*.py')
+    }
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the disk be full while the file of this number is written."""
+    files = []
+
+    class Full:
+        def write(self, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    class Watched(checkpoint_writing._Watched):
+        def __init__(self, file: Any) -> None:
+            files.append(file)
+            super().__init__(Full() if len(files) == number else file)
+
+    monkeypatch.setattr(checkpoint_writing, '_Watched', Watched)
+
+
+def test_killed_while_saving_and_resumed(tmp_path: Path) -> None:
+    work = tmp_path / 'work'
+    process = subprocess.Popen(
+        [sys.executable, '-c', _HANGS_IN_THE_THIRD, str(work)],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+        start_new_session=True,
+    )
+    partial = work / 'epoch_3.pth.tmp'
+    end = time.monotonic() + 900
+    while not (partial.exists() and partial.stat().st_size):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert saved(work) == {'epoch_2.pth', 'epoch_3.pth.tmp', 'last_checkpoint'}
+    assert (work / 'last_checkpoint').read_text() == str(work / 'epoch_2.pth')
+    train({**settings(work, workers=2, max_keep_ckpts=1), 'resume': True})
+    assert saved(work) == {'epoch_4.pth', 'last_checkpoint'}
+    train(settings(tmp_path / 'whole', workers=2))
+    resumed, whole = (
+        torch.load(folder / 'epoch_4.pth', weights_only=True)
+        for folder in (work, tmp_path / 'whole')
+    )
+    for key in ('state_dict', 'optimizer'):
+        torch.testing.assert_close(resumed[key], whole[key], rtol=0, atol=0)
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two files per epoch: the checkpoint and `last_checkpoint`.
+    full_disk(monkeypatch, 5)
+    with pytest.raises(UserError) as caught:
+        train(settings(tmp_path, max_keep_ckpts=1))
+    message = str(caught.value)
+    assert 'epoch_3.pth' in message
+    assert "'epoch_2.pth' is the newest" in message
+    assert 'No space left' in message
+    assert '--resume' in message
+    assert saved(tmp_path) == {'epoch_2.pth', 'last_checkpoint'}
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_2.pth')
+    meta = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['meta']
+    assert meta['epoch'] == 2
+
+
+def test_a_full_disk_for_last_checkpoint_leaves_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full_disk(monkeypatch, 4)
+    with pytest.raises(UserError, match='last_checkpoint'):
+        train(settings(tmp_path, max_keep_ckpts=1))
+    assert saved(tmp_path) == {'epoch_1.pth', 'epoch_2.pth', 'last_checkpoint'}
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_1.pth')
+
+
+def test_old_and_best_ones_are_deleted_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: list[tuple[str, set[str]]] = []
+
+    def watched(path: Path, write: Any) -> None:
+        before.append((path.name, saved(tmp_path)))
+        write_safely(path, write)
+
+    monkeypatch.setattr(checkpoint_writing, 'write_safely', watched)
+    train(settings(tmp_path, max_keep_ckpts=2, save_best='score', rule='greater'))
+    for epoch in range(2, 5):
+        written = [files for name, files in before if name == f'epoch_{epoch}.pth']
+        assert f'epoch_{epoch - 1}.pth' in written[0]
+        best = [
+            files for name, files in before if name == f'best_score_epoch_{epoch}.pth'
+        ]
+        assert f'best_score_epoch_{epoch - 1}.pth' in best[0]
+    assert saved(tmp_path) == {
+        *('epoch_3.pth', 'epoch_4.pth', 'best_score_epoch_4.pth', 'last_checkpoint')
+    }
+    hub = torch.load(tmp_path / 'epoch_4.pth', weights_only=True)['message_hub']
+    assert hub['runtime_info']['keep_ckpt_ids'] == [3, 4]
+    assert hub['runtime_info']['best_ckpt'] == str(tmp_path / 'best_score_epoch_4.pth')
+
+
+def test_a_best_one_of_the_same_name_is_not_deleted() -> None:
+    removed: list[str] = []
+    backend = SimpleNamespace(remove=removed.append, isfile=lambda path: True)
+
+    def save_best(hook: Any, runner: Any, metrics: dict) -> None:
+        for path in ('best_3.pth', 'best_2.pth'):
+            hook.file_backend.remove(path)
+        assert not removed
+        hook.best_ckpt_path = 'best_3.pth'
+
+    hook = SimpleNamespace(save_best='score', file_backend=backend)
+    checkpoint_writing._delete_last(save_best)(hook, None, {})
+    assert removed == ['best_2.pth']
+    assert hook.file_backend is backend
+
+
+@pytest.mark.parametrize('stage', ['write', 'fsync', 'replace'])
+def test_whatever_fails_the_old_file_stays(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'made' / 'x.pth'
+    write_safely(path, lambda file: file.write(b'old'))
+
+    def fail(*args: Any) -> None:
+        raise OSError(errno.EIO, 'no luck')
+
+    if stage == 'fsync':
+        monkeypatch.setattr(os, 'fsync', fail)
+    if stage == 'replace':
+        monkeypatch.setattr(Path, 'replace', fail)
+    with pytest.raises(UserError, match='no luck'):
+        write_safely(path, fail if stage == 'write' else lambda f: f.write(b'new'))
+    assert [file.read_bytes() for file in path.parent.iterdir()] == [b'old']
+
+
+def test_what_cannot_be_saved_leaves_no_half_file(tmp_path: Path) -> None:
+    path = tmp_path / 'x.pth'
+    write_safely(path, lambda file: file.write(b'old'))
+
+    def interrupted(file: Any) -> None:
+        file.write(b'half')
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_safely(path, interrupted)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b'old']
+
+
+def test_the_message_names_one_to_go_on_from(tmp_path: Path) -> None:
+    for second, name in enumerate(('epoch_1.pth', 'epoch_2.pth', 'best_x.pth')):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (second, second))
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    message = checkpoint_writing._message(tmp_path / 'epoch_3.pth', error)
+    assert "'epoch_2.pth' is the newest" in message
+    assert 'MB free' in message
+    (tmp_path / 'epoch_1.pth').unlink()
+    (tmp_path / 'epoch_2.pth').unlink()
+    message = checkpoint_writing._message(tmp_path / 'epoch_3.pth', error)
+    assert 'newest' not in message
+    assert '--work-dir' in message
+
+
+def test_what_the_disk_says_is_not_hidden_by_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full_disk(monkeypatch, 1)
+    weights = {'weight': torch.zeros(100_000)}
+    with pytest.raises(UserError, match='No space left'):
+        write_safely(tmp_path / 'x.pth', lambda file: torch.save(weights, file))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_holder_in_mmengine_has_the_replacement() -> None:
+    import mmengine.runner
+    import mmengine.runner.checkpoint
+    import mmengine.runner.runner
+
+    ours = mmengine.runner.checkpoint.save_checkpoint
+    checkpoint_writing.apply()
+    for module in (mmengine.runner, mmengine.runner.checkpoint, mmengine.runner.runner):
+        assert module.save_checkpoint is ours
+    assert hasattr(ours, checkpoint_writing._MARK)
+
+
+def test_other_stores_are_mmengine_s(tmp_path: Path) -> None:
+    calls = []
+    save = checkpoint_writing._safe_save(lambda *args: calls.append(args))
+    save({}, 'pavi://model/x.pth')
+    save({}, str(tmp_path / 'x.pth'), {'backend': 'disk'})
+    assert [args[1] for args in calls] == [
+        'pavi://model/x.pth',
+        str(tmp_path / 'x.pth'),
+    ]
+    save({'a': 1}, str(tmp_path / 'y.pth'))
+    assert torch.load(tmp_path / 'y.pth', weights_only=True) == {'a': 1}
