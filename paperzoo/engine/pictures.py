@@ -6,8 +6,10 @@ from pathlib import Path
 import cv2
 import mmcv
 import numpy as np
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 
 from paperzoo.registry import HOOKS
 
@@ -65,8 +67,10 @@ class PicturePageHook(Hook):
             options = (
                 {} if 'gt_sem_seg' in sample else {'pred_score_thr': self.score_thr}
             )
+            classes = runner.visualizer.dataset_meta['classes']
+            shown = drawable(sample, self.score_thr, len(classes))
             runner.visualizer.add_datasample(
-                file.stem, image, sample, draw_gt=True, out_file=str(file), **options
+                file.stem, image, shown, draw_gt=True, out_file=str(file), **options
             )
             self.files.append(file)
 
@@ -105,6 +109,31 @@ class PicturePageHook(Hook):
                 cv2.LINE_AA,
             )
         return np.concatenate([title, small])
+
+
+def drawable(
+    sample: BaseDataElement, score_thr: float, num_classes: int
+) -> BaseDataElement:
+    """Return a sample without predictions that are empty, which mmdet cannot draw.
+
+    Early in a training masks are empty and panoptic maps all void.
+
+    Args:
+        sample: With its predictions.
+        score_thr: Instances of a lower score are not drawn.
+        num_classes: Number of classes, which is the id of void in a panoptic map.
+    """
+    shown = sample.new()
+    instances = shown.get('pred_instances')
+    if instances is not None and isinstance(instances.get('masks'), torch.Tensor):
+        there = instances.masks.flatten(1).any(dim=1) & (instances.scores > score_thr)
+        shown.pred_instances = instances[there]
+        if not there.any():
+            del shown.pred_instances
+    panoptic = shown.get('pred_panoptic_seg')
+    if panoptic is not None and (panoptic.sem_seg == num_classes).all():
+        del shown.pred_panoptic_seg
+    return shown
 
 
 def make_grid(pictures: list[np.ndarray], columns: int, gap: int = 8) -> np.ndarray:

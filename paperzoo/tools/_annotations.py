@@ -6,6 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.errors import UserError
+from paperzoo.tools._model import test_scale
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -42,7 +43,7 @@ class Annotations:
     ) -> None:
         self.place = f'{cfg.filename}: {split}_dataloader.dataset'
         self.dataset = self._build(cfg, split)
-        self.scale, self.keep_ratio = _resize_of(cfg)
+        self.scale, self.keep_ratio = test_scale(cfg)
         preprocessor = cfg.model.get('data_preprocessor') or {}
         self.divisor = preprocessor.get('pad_size_divisor', 1)
         total = len(self.dataset)
@@ -110,25 +111,3 @@ class Annotations:
         return (
             rescale_size((width, height), self.scale) if self.keep_ratio else self.scale
         )
-
-
-def _resize_of(cfg: 'Config') -> tuple[tuple[int, int] | None, bool]:
-    """Return the scale of the test pipeline's `Resize`, and whether it keeps ratios.
-
-    Without a `Resize`, images keep their size: None.
-    """
-    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-    for transform in (loader.get('dataset') or {}).get('pipeline') or []:
-        kind = transform['type']
-        name = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
-        if 'Resize' not in name:
-            continue
-        scale = transform.get('scale')
-        if name != 'Resize' or scale is None:
-            raise UserError(
-                f'{cfg.filename}: the test pipeline resizes by {dict(transform)}; only '
-                'Resize with a scale is understood here. Give one by --cfg-options'
-            )
-        sides = (scale, scale) if isinstance(scale, int) else tuple(scale)
-        return sides, transform.get('keep_ratio', False)
-    return None, False

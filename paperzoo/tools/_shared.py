@@ -22,6 +22,10 @@ def one_message(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.exit(f'\npaperzoo: {error}')
+    finally:
+        # A bar that still runs would draw over the message.
+        if bars := sys.modules.get('paperzoo.engine.progress'):
+            bars.stop_all()
 
 
 def config_folders() -> list[Path]:
@@ -110,16 +114,24 @@ def load_config(args: argparse.Namespace) -> 'Config':
 
 
 def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
-    """Return the runner of a config.
+    """Return the runner of a config, with a bar of its progress in a terminal.
 
     Args:
         cfg: The config, complete.
         strict: Whether the checkpoint that it loads must fit the model exactly.
+
+    Raises:
+        UserError: If it cannot be built for a misspelt name.
     """
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    from paperzoo.engine.build_errors import spelling_explained
+    from paperzoo.engine.progress import ProgressBarHook
+
+    with spelling_explained(cfg):
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.register_hook(ProgressBarHook())
     if not strict:
         return runner
     load = runner.load_checkpoint

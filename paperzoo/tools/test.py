@@ -23,7 +23,10 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument(
-        '--out', metavar='FILE.pkl', help='also dump the raw predictions for analysis'
+        '--out',
+        metavar='FILE.json',
+        help='also write predictions and truth, for analyze; a name in .pkl '
+        "gives mmengine's pickle of the raw predictions",
     )
     parser.add_argument(
         '--show-dir',
@@ -32,6 +35,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--show-images', type=int, default=24, metavar='N')
     parser.add_argument('--show-score', type=float, default=0.3, metavar='SCORE')
+    parser.add_argument(
+        '--no-preflight',
+        action='store_true',
+        help='do not look for misspelt types and arguments before the test',
+    )
     return parser.parse_args()
 
 
@@ -39,7 +47,7 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     """Write the test options into the config.
 
     Raises:
-        UserError: If `--out` is no pickle file.
+        UserError: If `--out` is neither a JSON nor a pickle file.
     """
     cfg.load_from = args.checkpoint
     cfg.resume = False
@@ -55,9 +63,12 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
         )
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     if args.out:
-        if not args.out.endswith(('.pkl', '.pickle')):
-            raise UserError(f"--out '{args.out}' must end in .pkl: it is a pickle file")
-        dump = dict(type='DumpResults', out_file_path=args.out)
+        if args.out.endswith('.json'):
+            dump = dict(type='paperzoo.DumpRecords', out_file=args.out)
+        elif args.out.endswith(('.pkl', '.pickle')):
+            dump = dict(type='DumpResults', out_file_path=args.out)
+        else:
+            raise UserError(f"--out '{args.out}' must end in .json or .pkl")
         cfg.test_evaluator = [*as_list(cfg.test_evaluator), dump]
 
 
@@ -70,6 +81,10 @@ def main() -> None:
     """Test."""
     args = parse_args()
     cfg = load_config(args)
+    if not args.no_preflight:
+        from paperzoo.engine.suggestions import check_config
+
+        check_config(cfg, '(Without this check: --no-preflight)')
     apply_options(cfg, args)
     runner = build_runner(cfg, strict=True)
     start = time.time()

@@ -1,8 +1,11 @@
 """The page of pictures has every picture at its place."""
 
 import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData, PixelData
 
-from paperzoo.engine.pictures import make_grid
+from paperzoo.engine.pictures import drawable, make_grid
 
 
 def test_grid_places_pictures_row_by_row() -> None:
@@ -16,3 +19,32 @@ def test_grid_places_pictures_row_by_row() -> None:
     assert (grid[10:15, 2:12] == 3).all()
     # Everything else is white.
     assert (grid == 255).sum() == grid.size - 3 * 10 * (4 + 6 + 5)
+
+
+def sample(masks: torch.Tensor, scores: list[float], ids: list[int]) -> DetDataSample:
+    made = DetDataSample(metainfo={'img_path': 'a.jpg'})
+    made.pred_instances = InstanceData(masks=masks, scores=torch.tensor(scores))
+    made.pred_panoptic_seg = PixelData(sem_seg=torch.tensor(ids).reshape(1, 1, -1))
+    return made
+
+
+def test_empty_predictions_are_not_drawn() -> None:
+    """Of masks: an empty one, one of a low score, one to draw."""
+    masks = torch.zeros(3, 2, 4, dtype=torch.bool)
+    masks[1:, 0] = True
+    given = sample(masks, [0.9, 0.1, 0.5], [3, 3, 1002, 1002])
+    shown = drawable(given, 0.3, num_classes=3)
+    assert shown.pred_instances.scores.tolist() == [0.5]
+    assert shown.img_path == 'a.jpg'
+    assert 'pred_panoptic_seg' in shown
+    assert len(given.pred_instances) == 3
+
+    nothing = drawable(sample(masks[:2], [0.9, 0.1], [3, 3, 3, 3]), 0.3, num_classes=3)
+    assert 'pred_instances' not in nothing
+    assert 'pred_panoptic_seg' not in nothing
+
+
+def test_boxes_are_left_to_the_visualizer() -> None:
+    given = DetDataSample()
+    given.pred_instances = InstanceData(scores=torch.tensor([0.1, 0.9]))
+    assert len(drawable(given, 0.3, num_classes=3).pred_instances) == 2

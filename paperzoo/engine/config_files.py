@@ -1,0 +1,91 @@
+"""Which line of which file a name in a config comes from."""
+
+import ast
+import re
+from pathlib import Path
+
+from mmengine.config import Config
+
+
+def place_of(cfg: Config, name: str) -> str:
+    """Return `file:line` of a name, or the config's file if it is not written there.
+
+    The bases are searched after the file itself, as they are what it overrides.
+
+    Args:
+        cfg: The config.
+        name: A type or the name of an argument.
+    """
+    if cfg.filename is None:
+        return 'the config'
+    # A number would be found anywhere.
+    if not name or name.isdigit():
+        return cfg.filename
+    word = re.compile(rf'(?<![\w.]){re.escape(name)}(?!\w)')
+    for file in _chain(Path(cfg.filename)):
+        for number, line in enumerate(_lines(file), start=1):
+            if word.search(line.partition('#')[0]):
+                return f'{file}:{number}'
+    return f'{cfg.filename} (or --cfg-options)'
+
+
+def _chain(file: Path) -> list[Path]:
+    """Return a config file and its bases, the nearest first."""
+    found = [file]
+    for one in found:  # grows while it is walked
+        found += [base for base in _bases(one) if base not in found]
+    return found
+
+
+def _bases(file: Path) -> list[Path]:
+    if file.suffix != '.py':
+        return []
+    try:
+        tree = ast.parse(file.read_text(encoding='utf-8'))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return []
+    named: list[Path] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and _assigns_base(node):
+            named += _text_bases(file, node.value)
+        elif isinstance(node, ast.With):
+            named += [
+                _imported_file(file, one)
+                for one in node.body
+                if isinstance(one, ast.ImportFrom) and one.level
+            ]
+    return [path for path in named if path.is_file()]
+
+
+def _assigns_base(node: ast.Assign) -> bool:
+    return any(isinstance(one, ast.Name) and one.id == '_base_' for one in node.targets)
+
+
+def _text_bases(file: Path, value: ast.expr) -> list[Path]:
+    from importlib.util import find_spec
+
+    try:
+        written = ast.literal_eval(value)
+    except ValueError:
+        return []
+    paths = []
+    for name in [written] if isinstance(written, str) else written:
+        package, mark, inner = name.partition('::')
+        spec = find_spec(package) if mark and package.isidentifier() else None
+        if spec and spec.origin:
+            paths.append(Path(spec.origin).parent / '.mim' / 'configs' / inner)
+        else:
+            paths.append(file.parent / name)
+    return paths
+
+
+def _imported_file(file: Path, node: ast.ImportFrom) -> Path:
+    folder = file.parents[node.level - 1]
+    return folder.joinpath(*(node.module or '').split('.')).with_suffix('.py')
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []

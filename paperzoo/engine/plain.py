@@ -1,0 +1,109 @@
+"""Batches as plain tensors and containers, so that the checking loader reads them.
+
+A checkpoint that names classes is refused by torch's check of pickles. Samples are
+written as dicts that say what they were, and only OpenMMLab's own structures are made
+again from them.
+"""
+
+from importlib import import_module
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement
+
+_KIND = '__kind__'
+_PACKAGES = ('mmengine', 'mmdet', 'mmseg', 'paperzoo')
+
+
+def to_plain(value: Any) -> Any:
+    """Return tensors, numbers, strings, lists, tuples and dicts with the same content.
+
+    Args:
+        value: A batch, or a part of one. What is not understood becomes its text.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, dict):
+        return {key: to_plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [to_plain(inner) for inner in value]
+    if isinstance(value, tuple):
+        return tuple(to_plain(inner) for inner in value)
+    return _tagged(value)
+
+
+def _tagged(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
+        # A copy: torch shares memory, and warns about arrays that must not be written.
+        return {_KIND: 'array', 'data': torch.from_numpy(value.copy())}
+    if isinstance(value, BaseDataElement):
+        return {
+            _KIND: 'element',
+            'class': _path(value),
+            'meta': to_plain(dict(value.metainfo_items())),
+            'data': to_plain(dict(value.items())),
+        }
+    name = type(value).__name__
+    if name in ('HorizontalBoxes', 'RotatedBoxes', 'QuadriBoxes'):
+        tensor = value.tensor.detach().cpu()
+        return {_KIND: 'boxes', 'class': _path(value), 'data': tensor}
+    if name in ('BitmapMasks', 'PolygonMasks'):
+        size = [value.height, value.width]
+        masks = to_plain(value.masks)
+        return {_KIND: 'masks', 'class': _path(value), 'data': masks, 'size': size}
+    return str(value) if isinstance(value, PurePath) else repr(value)
+
+
+def _path(value: Any) -> str:
+    return f'{type(value).__module__}.{type(value).__qualname__}'
+
+
+def from_plain(value: Any) -> Any:
+    """Return what `to_plain` was given.
+
+    Args:
+        value: What `to_plain` returned.
+    """
+    if isinstance(value, list):
+        return [from_plain(inner) for inner in value]
+    if isinstance(value, tuple):
+        return tuple(from_plain(inner) for inner in value)
+    if not isinstance(value, dict):
+        return value
+    kind = value.get(_KIND)
+    if kind is None:
+        return {key: from_plain(inner) for key, inner in value.items()}
+    if kind == 'array':
+        return value['data'].numpy()
+    if kind == 'element':
+        made = _class(value['class'], (BaseDataElement,))(
+            metainfo=from_plain(value['meta'])
+        )
+        for name, inner in value['data'].items():
+            made.set_field(from_plain(inner), name)
+        return made
+    if kind == 'boxes':
+        from mmdet.structures.bbox import BaseBoxes
+
+        return _class(value['class'], (BaseBoxes,))(value['data'])
+    from mmdet.structures.mask import BitmapMasks, PolygonMasks
+
+    masks = _class(value['class'], (BitmapMasks, PolygonMasks))
+    return masks(from_plain(value['data']), *value['size'])
+
+
+def _class(path: str, allowed: tuple[type, ...]) -> type:
+    """Return a class of OpenMMLab or paperzoo, of the kind that is expected."""
+    module, _, name = path.rpartition('.')
+    if module.partition('.')[0] not in _PACKAGES:
+        raise ValueError(f'a batch cannot hold {path}')
+    found = getattr(import_module(module), name)
+    if not (isinstance(found, type) and issubclass(found, allowed)):
+        raise ValueError(f'a batch cannot hold {path}')
+    return found

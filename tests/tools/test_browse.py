@@ -1,0 +1,74 @@
+"""browse: every kind of config, headless; what is drawn is what the model gets."""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+
+from paperzoo.errors import UserError
+from paperzoo.tools import browse
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Path:
+    command = ['browse', *arguments, '--number', '2', '--columns', '2']
+    monkeypatch.setattr(sys, 'argv', command)
+    monkeypatch.chdir(folder)
+    browse.main()
+    return max(folder.glob('browse*'), key=str)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'fcos_tiny_shapes',
+        'knet_tiny_shapes_instance',
+        'knet_tiny_shapes_panoptic',
+        'knet_tiny_shapes_semantic',
+    ],
+)
+def test_every_kind_of_config(name: str, tmp_path: Path, monkeypatch) -> None:
+    folder = run(monkeypatch, tmp_path, name)
+    pictures = sorted(folder.glob('0*.jpg'))
+    assert len(pictures) == 2
+    height, width, _ = cv2.imread(str(folder / 'page.jpg')).shape
+    assert width == 2 * (800 + 8) + 8
+    assert height > 300
+
+
+def test_the_seed_decides_and_nothing_is_replaced(tmp_path: Path, monkeypatch) -> None:
+    folder, again = (run(monkeypatch, tmp_path, 'fcos_tiny_shapes') for _ in range(2))
+    assert again.name == 'browse_2'
+    for file in folder.iterdir():  # the same choice, the same augmentation
+        assert (again / file.name).read_bytes() == file.read_bytes()
+    other = run(monkeypatch, tmp_path, 'fcos_tiny_shapes', '--seed', '1')
+    assert {file.name for file in other.iterdir()} != {
+        file.name for file in folder.iterdir()
+    }
+
+
+def test_the_picture_is_the_image_with_its_boxes() -> None:
+    image = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8)
+    sample = DetDataSample(
+        gt_instances=InstanceData(
+            bboxes=torch.tensor([[10.0, 20, 30, 36]]), labels=torch.tensor([0])
+        )
+    )
+    picture = browse.picture_of({'inputs': image, 'data_samples': sample}, ('cat',))
+    plain = image.permute(1, 2, 0).numpy()
+    changed = (picture != plain).any(axis=2)
+    assert changed.any()
+    rows, columns = np.nonzero(changed)
+    assert rows.min() >= 5
+    assert rows.max() <= 38
+    assert columns.min() >= 8
+    assert not changed[25:34, 13:28].any()
+
+
+def test_something_else_than_images_is_one_message() -> None:
+    with pytest.raises(UserError, match=r"\['img'\]"):
+        browse.picture_of({'img': 1}, ())

@@ -1,0 +1,157 @@
+"""predict: which images, what is written, and what a damaged image does."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from paperzoo.data.paths import resolve
+from paperzoo.errors import UserError
+from paperzoo.evaluation.results import decode
+from paperzoo.tools import predict
+from paperzoo.tools._model import build_model
+from paperzoo.tools._shared import find_config
+
+NARROW = [
+    'model.backbone.base_channels=8',
+    'model.neck.in_channels=[8,16,32,64]',
+    'model.test_cfg.score_thr=0.0',
+]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / 'images'
+    (folder / 'deeper').mkdir(parents=True)
+    source = sorted(Path(resolve('data/shapes/val')).glob('*.jpg'))[:3]
+    for file, name in zip(source, ('a.jpg', 'b.JPG', 'deeper/a.jpg'), strict=True):
+        (folder / name).write_bytes(file.read_bytes())
+    whole = (folder / 'a.jpg').read_bytes()
+    (folder / 'cut.jpg').write_bytes(whole[: len(whole) // 2])
+    (folder / 'notes.txt').write_text('no image')
+    return folder
+
+
+def checkpoint(name: str, options: list[str], file: Path, **meta: object) -> Path:
+    """Save the weights of a config's model as they are at the start."""
+    cfg = Config.fromfile(str(find_config(name)))
+    for option in options:
+        key, _, value = option.partition('=')
+        cfg.merge_from_dict({key: json.loads(value)})
+    torch.manual_seed(0)
+    weights = build_model(cfg, 'cpu').state_dict()
+    torch.save({'state_dict': weights, 'meta': meta}, file)
+    return file
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: object
+) -> dict[str, list]:
+    command = ['predict', *map(str, arguments), '--device', 'cpu']
+    monkeypatch.setattr(sys, 'argv', command)
+    monkeypatch.chdir(folder)
+    predict.main()
+    newest = max(folder.glob('predictions*/predictions.json'), key=str)
+    return json.loads(newest.read_text())
+
+
+def test_boxes_overlays_and_a_damaged_image(
+    images: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    names = tuple('abcdefg')
+    file = checkpoint(
+        'fcos_tiny_shapes',
+        NARROW,
+        tmp_path / 'w.pth',
+        dataset_meta={'classes': names},
+    )
+    options = ('--cfg-options', *NARROW, '--score', '0')
+    found = run(monkeypatch, tmp_path, 'fcos_tiny_shapes', file, images, *options)
+    done = [Path(image['file_name']).name for image in found['images']]
+    assert sorted(done) == ['a.jpg', 'a.jpg', 'b.JPG']
+    assert [image['width'] for image in found['images']] == [320] * 3
+    (failed,) = found['failed']
+    assert failed['file_name'].endswith('cut.jpg')
+    said = capsys.readouterr().err
+    assert said.count('cut.jpg is left out') == 1
+    assert 'empty, cut off or no image' in said
+    # Classes are the checkpoint's; boxes lie in the image that was given.
+    assert [one['name'] for one in found['categories']] == list(names)
+    boxes = np.array([one['bbox'] for one in found['annotations']])
+    assert len(boxes) > 0
+    assert {one['image_id'] for one in found['annotations']} <= {1, 2, 3}
+    assert boxes[:, :2].min() >= 0
+    assert (boxes[:, 0] + boxes[:, 2]).max() <= 320.01
+    assert boxes[:, 0].max() > 256 * 0.9  # not in the resized one
+    for image in found['images']:
+        overlay = cv2.imread(str(tmp_path / 'predictions' / image['overlay']))
+        own = cv2.imread(image['file_name'])
+        assert overlay.shape == own.shape
+        assert not np.array_equal(overlay, own)
+    assert len({image['overlay'] for image in found['images']}) == 3
+    assert len(found['info']['checkpoint_sha256']) == 64
+
+
+def test_a_second_run_replaces_nothing(
+    images: Path, tmp_path: Path, monkeypatch
+) -> None:
+    file = checkpoint('fcos_tiny_shapes', NARROW, tmp_path / 'w.pth')
+    (tmp_path / 'predictions').mkdir()
+    found = run(
+        monkeypatch,
+        tmp_path,
+        *('fcos_tiny_shapes', file, images / 'a.jpg', '--no-overlays'),
+        *('--cfg-options', *NARROW, '--score', '1.1'),
+    )
+    assert [file.name for file in (tmp_path / 'predictions_2').iterdir()] == [
+        'predictions.json'
+    ]
+    assert found['annotations'] == []
+    assert len(found['images']) == 1
+    # The checkpoint does not say the classes, the config's data set does.
+    assert found['categories'][0] == {'id': 0, 'name': 'circle'}
+
+
+@pytest.mark.parametrize('kind', ['panoptic', 'semantic'])
+def test_segments(kind: str, images: Path, tmp_path: Path, monkeypatch) -> None:
+    name = f'knet_tiny_shapes_{kind}'
+    file = checkpoint(name, [], tmp_path / 'w.pth')
+    found = run(monkeypatch, tmp_path, name, file, images / 'a.jpg', '--score', '0')
+    (image,) = found['images']
+    records = found['annotations']
+    assert len(found['categories']) == 10
+    total = np.zeros((image['height'], image['width']), int)
+    for record in records:
+        total += decode(record)
+    if kind == 'semantic':
+        np.testing.assert_array_equal(total, 1)  # every pixel has one class
+    else:
+        assert total.max(initial=0) <= 1
+
+
+def test_checkpoint_of_another_model_is_one_message(
+    images: Path, tmp_path: Path, monkeypatch
+) -> None:
+    file = tmp_path / 'w.pth'
+    torch.save({'state_dict': {'other': torch.zeros(1)}}, file)
+    with pytest.raises(UserError, match='belongs to another model'):
+        run(monkeypatch, tmp_path, 'fcos_tiny_shapes', file, images)
+    assert not (tmp_path / 'predictions').exists()
+
+
+def test_files_folders_and_globs(images: Path) -> None:
+    def names(*given: object) -> list[str]:
+        found = predict.find_images([str(one) for one in given])
+        return [file.relative_to(images).as_posix() for file in found]
+
+    assert names(images) == ['a.jpg', 'b.JPG', 'cut.jpg', 'deeper/a.jpg']
+    assert names(images / '*.jpg', images / 'a.jpg') == ['a.jpg', 'cut.jpg']
+    assert names(images / '**' / 'a.jpg') == ['a.jpg', 'deeper/a.jpg']
+    for nothing in (images / 'deeper' / '*.png', images / 'missing.jpg'):
+        with pytest.raises(UserError, match=nothing.name.replace('*', r'\*')):
+            names(nothing)
