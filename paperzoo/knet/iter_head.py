@@ -18,6 +18,8 @@ from paperzoo.registry import MODELS, TASK_UTILS
 
 Config = dict[str, Any]
 ASSIGNER: Config = {'type': MaskHungarianAssigner}
+# The logit of a kernel that has no class: a probability of 2e-9.
+NO_CLASS = -20.0
 
 
 class Prediction(NamedTuple):
@@ -222,7 +224,7 @@ class KNetKernelIterHead(BaseModule):
 
 
 def class_of_pixels(start: InitialKernels) -> Tensor:
-    """Return the mean class logits of the pixels of each mask.
+    """Return the mean class logits of the pixels of each mask; none without pixels.
 
     Args:
         start: The initial kernels.
@@ -233,8 +235,9 @@ def class_of_pixels(start: InitialKernels) -> Tensor:
             'branch: set semantic_fpn=True in rpn_head'
         )
     groups = group_pixels(start.mask_preds)
-    pixels = groups.sum(dim=(2, 3)).clamp(min=1)
-    return assemble_group_features(start.seg_preds, groups) / pixels[..., None]
+    pixels = groups.sum(dim=(2, 3))[..., None]
+    means = assemble_group_features(start.seg_preds, groups) / pixels.clamp(min=1)
+    return means.masked_fill(pixels == 0, NO_CLASS)
 
 
 def _per_stage(name: str, value: Any, num_stages: int) -> list[Any]:

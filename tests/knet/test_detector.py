@@ -12,6 +12,8 @@ from torch.testing import assert_close
 
 from paperzoo.errors import UserError
 from paperzoo.knet import KNet, RankLoss, SemanticFPNWrapper
+from paperzoo.knet.init_head import InitialKernels
+from paperzoo.knet.iter_head import class_of_pixels
 
 PADDED = (32, 64)
 
@@ -210,6 +212,16 @@ def test_without_stages_the_initial_kernels_are_the_result(panoptic: bool) -> No
     inside = start.mask_preds[0, 2].sigmoid() > 0.5
     if inside.any():
         assert_close(scores[0, 2], start.seg_preds[0][:, inside].mean(dim=1))
+
+
+def test_a_kernel_without_pixels_has_no_class() -> None:
+    masks = torch.full((1, 2, 2, 2), -3.0)
+    masks[0, 1, 0] = 3.0
+    seg = torch.arange(12.0).view(1, 3, 2, 2)
+    start = InitialKernels(torch.zeros(1, 2, 4, 1, 1), seg, masks, seg)
+    logits = class_of_pixels(start)
+    assert logits[0, 0].sigmoid().max() < 1e-8
+    assert_close(logits[0, 1], seg[0, :, 0].mean(dim=1))
 
 
 @pytest.mark.parametrize('kind', ['bitmap', 'polygon', 'tensor'])
