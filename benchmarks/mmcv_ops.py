@@ -7,7 +7,8 @@ the module that these call is exchanged, so nothing but the op differs.
 """
 
 import argparse
-import subprocess
+import ctypes
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,27 +82,24 @@ def _kib(key: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
-def peak_mib(name: str, side: str, threads: int) -> float:
-    """Return by how much one run in a fresh process raises the resident memory."""
-    command = [sys.executable, __file__, '--only', name, '--memory', side]
-    command += ['--threads', str(threads)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(run.stdout.split()[-1])
+def peak_mib(run: Callable[[], Results]) -> float:
+    """Return by how much one run raises the resident memory.
 
-
-def print_peak(name: str, side: str) -> None:
-    run = sides(CASES[name])[side]
+    The C library first gives back what earlier runs have freed.
+    """
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     before = _kib('VmRSS')
     Path('/proc/self/clear_refs').write_text('5')  # forgets the peak so far
     results = run()
-    print(round((_kib('VmHWM') - before) / 1024, 1) if results else 0)
+    return round((_kib('VmHWM') - before) / 1024, 1) if results else 0.0
 
 
-def measure(name: str, repeats: int, threads: int) -> dict[str, Any]:
+def measure(name: str, repeats: int) -> dict[str, Any]:
     pair = sides(CASES[name])
-    found = differences(pair[OURS](), pair[PEER]())
-    peaks = {side: peak_mib(name, side, threads) for side in pair}
-    row = {'case': name, **take_turns(pair, repeats), 'peak_mib': peaks}
+    found = differences(pair[OURS](), pair[PEER]())  # also warms up
+    peaks = {side: peak_mib(run) for side, run in pair.items()}
+    row = {'case': name, **take_turns(pair, repeats, 0), 'peak_mib': peaks}
     print(f'{name}: ratio {row["ratio"]}, {row["seconds"]}, {peaks} MiB', flush=True)
     return {**row, 'differences': found}
 
@@ -140,16 +138,12 @@ def main() -> None:
     parser.add_argument('--only', default='', help='cases whose name starts with this')
     parser.add_argument('--repeats', type=int, default=9)
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--memory', choices=[OURS, PEER], help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if isinstance(import_module(NAME), StandIn):
         sys.exit(f'{NAME} is our stand-in: install compiled mmcv to compare with it')
-    if args.memory:
-        print_peak(args.only, args.memory)
-        return
     names = [name for name in CASES if name.startswith(args.only)]
-    rows = [measure(name, args.repeats, args.threads) for name in names]
+    rows = [measure(name, args.repeats) for name in names]
     record = {
         'what': "mmcv's compiled ops and our stand-ins, in turns in one process",
         'data': 'random images; boxes clustered around random objects',

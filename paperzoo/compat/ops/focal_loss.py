@@ -31,11 +31,12 @@ _HIGHEST = 80.0
 def softplus_and_sigmoid(
     x: Float[Tensor, '*n'],
 ) -> tuple[Float[Tensor, '*n'], Float[Tensor, '*n'], Float[Tensor, '*n']]:
-    """Return log(1 + exp(x)), sigmoid(x) and 1 - sigmoid(x) from one exponential."""
+    """Return log(1 + exp(x)), sigmoid(x) and 1 + exp(x) from one exponential."""
     power = x.clamp(max=_HIGHEST).exp_()
-    softplus = power.log1p().maximum(x)
-    other = (1 + power).reciprocal_()
-    return softplus, power.mul_(other), other
+    softplus = power.log1p()
+    torch.maximum(softplus, x, out=softplus)
+    whole = 1 + power
+    return softplus, power.div_(whole), whole
 
 
 def wrong_side_loss(x: Float[Tensor, '*n'], gamma: float) -> Float[Tensor, '*n']:
@@ -46,10 +47,11 @@ def wrong_side_loss(x: Float[Tensor, '*n'], gamma: float) -> Float[Tensor, '*n']
 
 def wrong_side_slope(x: Float[Tensor, '*n'], gamma: float) -> Float[Tensor, '*n']:
     """Return the derivative of `wrong_side_loss`."""
-    loss, p, miss = softplus_and_sigmoid(x)
+    loss, p, whole = softplus_and_sigmoid(x)
     if gamma == 0:
         return p
-    return torch.addcmul(p, loss, miss, value=gamma).mul_(_power(p, gamma))
+    # 1 - p is 1 / (1 + exp(x)).
+    return torch.addcdiv(p, loss, whole, value=gamma).mul_(_power(p, gamma))
 
 
 def _power(p: Tensor, gamma: float) -> Tensor:
@@ -123,8 +125,10 @@ def _write(
         factor = torch.where(is_class, wide(weight)[column], 1.0)
     for first in range(0, rows, step):
         block = slice(first, first + step)
-        values = function(wide(logits[block]), gamma).mul_(1 - alpha)
-        output[block] = values if factor is None else values.mul_(factor[block])
+        values = function(wide(logits[block]), gamma)
+        if factor is not None:
+            values.mul_(factor[block])
+        torch.mul(values, 1 - alpha, out=output[block])
     right = function(-wide(logits.gather(1, column)), gamma).mul_(right_factor)
     right = right if factor is None else right.mul_(factor)
     kept = output.gather(1, column)

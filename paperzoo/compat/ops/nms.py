@@ -1,11 +1,17 @@
-"""Greedy non-maximum suppression, with exactly the decisions of its definition."""
+"""Greedy non-maximum suppression, with exactly the decisions of its definition.
+
+On a CPU `nms_cpu` does the work; what is here besides the entry point is for a GPU.
+"""
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
+
+from paperzoo.compat.ops import nms_cpu
 
 # Solved together as one small matrix; larger heads compare more boxes that are already
 # suppressed, smaller ones need more rounds.
@@ -204,5 +210,12 @@ def nms(
     order = scores.sort(descending=True)[1]  # as mmcv: decides between equal scores
     if not boxes.dtype.is_floating_point or boxes.dtype.itemsize < 4:
         boxes = boxes.float()  # half precision would change decisions
-    by_score = boxes[order].T.contiguous()
-    return order[keep_sorted(with_area(by_score, offset), iou_threshold, offset)]
+    if boxes.device.type != 'cpu':
+        by_score = boxes[order].T.contiguous()
+        return order[keep_sorted(with_area(by_score, offset), iou_threshold, offset)]
+    ranks = order.numpy()
+    with np.errstate(all='ignore'):
+        rows = nms_cpu.take(boxes.detach().numpy().T, ranks)
+        rows = nms_cpu.with_area(rows, offset)
+        kept = nms_cpu.keep_sorted(rows, iou_threshold, offset)
+    return torch.from_numpy(ranks[kept])

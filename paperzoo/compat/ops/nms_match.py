@@ -2,15 +2,13 @@
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from paperzoo.compat.ops.nms import keep_sorted, overlap, with_area
+from paperzoo.compat.ops import nms_cpu
 from paperzoo.compat.ops.widen import wide
-
-# Boxes that are compared with all kept ones at once: bounds the memory.
-_CHUNK = 1024
 
 
 def matched_groups(
@@ -20,26 +18,27 @@ def matched_groups(
 
     Unlike in `nms`, an overlap equal to the threshold suppresses.
     """
-    order = scores.contiguous().sort(descending=True)[1]  # as mmcv
-    boxes = with_area(boxes[order].T.contiguous(), 0)
+    order = scores.contiguous().sort(descending=True)[1].cpu()  # as mmcv
+    rows = nms_cpu.take(boxes.detach().cpu().numpy().T, order.numpy())
     # "At least t" is "above the number before t".
-    threshold = torch.tensor(iou_threshold, dtype=boxes.dtype)
-    below = torch.nextafter(
-        threshold, torch.tensor(-math.inf, dtype=boxes.dtype)
-    ).item()
-    kept = keep_sorted(boxes, below, 0)
-    best = boxes[:, kept]
-    owner = torch.cat(
-        [
-            # Of equal numbers `argmax` takes the first: the best kept box.
-            overlap(best[:, :, None], chunk[:, None], 0).gt_(below).argmax(dim=0)
-            for chunk in boxes.split(_CHUNK, dim=1)
-        ]
+    below = float(
+        np.nextafter(rows.dtype.type(iou_threshold), rows.dtype.type(-math.inf))
     )
+    with np.errstate(all='ignore'):
+        rows = nms_cpu.with_area(rows, 0)
+        kept = nms_cpu.keep_sorted(rows, below, 0)
+        by_left = rows[0].argsort()
+        owner = np.zeros(len(order), dtype=np.int64)
+        hits = nms_cpu.suppressed_by(
+            nms_cpu.take(rows, kept), nms_cpu.take(rows, by_left), below, 0
+        )
+        # The best one that overlaps a box owns it: it is written last.
+        for best, other in reversed(list(hits)):
+            owner[by_left[other[::-1]]] = best[::-1]
     # An empty box does not overlap even itself.
-    owner[kept] = torch.arange(len(kept), device=kept.device)
-    members = owner.argsort(stable=True)
-    return list(order[members].split(torch.bincount(owner).tolist()))
+    owner[kept] = np.arange(len(kept))
+    members = torch.from_numpy(owner.argsort(kind='stable'))
+    return list(order[members].split(np.bincount(owner).tolist()))
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:

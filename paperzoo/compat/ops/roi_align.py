@@ -134,8 +134,7 @@ def mean_pool(
     flat = pooled.view(*pooled.shape[:2], geometry.bins[0] * geometry.bins[1])
     for bags in mean_bags(rois, image.shape, geometry):
         starts = bags.sizes.cumsum(0, dtype=bags.sizes.dtype) - bags.sizes
-        for block in common.channel_blocks(image.shape):
-            table = common.rows_of_pixels(image[:, block])
+        for block, table in common.tables(image):
             sums = common.weighted_sums(table, bags.pixels, bags.weights, starts)
             sums = sums.view(len(bags.rois), -1, table.size(1)).transpose(1, 2)
             flat[bags.rois, block] = sums.to(flat.dtype)

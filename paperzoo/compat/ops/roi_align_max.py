@@ -39,8 +39,7 @@ def max_pool(
     """
     first = common.first_pixels(rois, image.shape)
     plan = list(parts(rois, geometry))
-    for block in common.channel_blocks(image.shape):
-        table = common.rows_of_pixels(image[:, block])
+    for block, table in common.tables(image):
         for part in plan:
             args = (first[part.rows], image.shape, geometry)
             found = best_samples(table, part, *args)
@@ -67,25 +66,19 @@ def best_samples(
     row = row * shape[3] + first.view(-1, 1, 1, 1, 1)
     bins = (len(y), *geometry.bins, table.size(1))
     best = table.new_full(bins, _LOWEST)
-    which = torch.zeros(bins, dtype=torch.long, device=table.device)
+    place_y, place_x = best.new_full(bins, _NOWHERE), best.new_full(bins, _NOWHERE)
     # Sample by sample: several times faster than `max` over their dimension.
-    for number, (i, j) in enumerate(product(*map(range, part.samples))):
+    for i, j in product(*map(range, part.samples)):
         pixels = row[..., i, :, None] + column[..., j, None, :]
         weights = weight_y[..., i, :, None] * weight_x[..., j, None, :]
         starts = torch.arange(0, pixels.numel(), 4, device=pixels.device)
         sample = common.weighted_sums(
             table, pixels.flatten(), weights.flatten(), starts
         ).view(bins)
-        which.masked_fill_(sample > best, number)
+        higher = sample > best
+        torch.where(higher, y[:, :, None, i, None], place_y, out=place_y)
+        torch.where(higher, x[:, None, :, j, None], place_x, out=place_x)
         torch.fmax(best, sample, out=best)  # passes over what is not a number
-    nowhere = best <= _LOWEST
-    if 0 in part.samples:
-        place_y = place_x = best.new_zeros(bins)
-    else:
-        across = part.samples[1]
-        place_y = y[:, :, None].expand(*bins[:3], -1).gather(3, which // across)
-        place_x = x[:, None].expand(*bins[:3], -1).gather(3, which % across)
-    place_y, place_x = (x.masked_fill(nowhere, _NOWHERE) for x in (place_y, place_x))
     return best, place_y, place_x
 
 

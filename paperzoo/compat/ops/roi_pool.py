@@ -59,8 +59,7 @@ def max_of_bins(
     image_start = common.first_pixels(rois, image.shape)
     extent = torch.stack([(last - first).amax(1) for first, last in (y, x)], dim=1)
     plan = list(common.equal_rows(extent.clamp(min=1)))
-    for block in common.channel_blocks(image.shape):
-        table = common.rows_of_pixels(image[:, block])
+    for block, table in common.tables(image):
         for members, (high, broad) in plan:
             each = bins[0] * bins[1] * high * broad * table.size(1)
             for rows in members.split(max(1, _CHUNK // each)):

@@ -28,21 +28,33 @@ def channel_blocks(shape: torch.Size) -> Iterator[slice]:
 
     Large tables cost more in fresh memory and cache misses than in arithmetic.
     """
-    width = max(32, _BLOCK // max(pixels_of(shape), 1))
+    # Whole vectors: `embedding_bag` is slow at the rest of a row.
+    width = max(32, _BLOCK // max(pixels_of(shape), 1) // 32 * 32)
     for first in range(0, shape[1], width):
         yield slice(first, first + width)
 
 
-def rows_of_pixels(
+def tables(
     image: Float[Tensor, 'batch channels height width'],
-) -> Float[Tensor, 'pixels channels']:
-    """Return one contiguous row per pixel."""
+) -> Iterator[tuple[slice, Float[Tensor, 'pixels block_channels']]]:
+    """Yield blocks of channels with one contiguous row of these for each pixel.
+
+    A table is valid until the next one: they share their memory, because fresh memory
+    costs more than filling it.
+    """
     planes = wide(image).flatten(2)
-    rows = planes.new_empty(len(planes), planes.size(2), planes.size(1))
-    # One 2-D transposition per image takes PyTorch's blocked path.
-    for into, plane in zip(rows, planes, strict=True):
-        into.copy_(plane.t())
-    return rows.flatten(0, 1)
+    everything = planes.transpose(1, 2)
+    if everything.is_contiguous():  # channels_last: nothing is moved
+        yield slice(None), everything.flatten(0, 1)
+        return
+    memory: Tensor | None = None
+    for block in channel_blocks(image.shape):
+        part = planes[:, block]
+        if memory is None or memory.size(2) != part.size(1):
+            memory = part.new_empty(len(part), part.size(2), part.size(1))
+        # All images at once: the copy of one alone, a matrix, takes a single thread.
+        memory.copy_(part.transpose(1, 2))
+        yield block, memory.flatten(0, 1)
 
 
 def add_rows(

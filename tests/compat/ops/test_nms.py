@@ -1,6 +1,7 @@
 from importlib import import_module
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
 from paperzoo.compat.ops import nms as module
+from paperzoo.compat.ops import nms_cpu
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
@@ -41,6 +43,15 @@ def clusters(number: int, objects: int, seed: int) -> tuple[Tensor, Tensor]:
     return boxes, torch.rand(number, generator=generator)
 
 
+def nms_of_a_gpu(
+    boxes: Tensor, scores: Tensor, threshold: float, offset: int
+) -> Tensor:
+    """What `nms` does with tensors that are not on the CPU, here done there."""
+    order = scores.sort(descending=True)[1]
+    rows = module.with_area(boxes[order].T.contiguous(), offset)
+    return order[module.keep_sorted(rows, threshold, offset)]
+
+
 @given(
     boxes_and_scores,
     thresholds,
@@ -51,19 +62,26 @@ def clusters(number: int, objects: int, seed: int) -> tuple[Tensor, Tensor]:
 @settings(max_examples=150, deadline=None)
 def test_equals_the_greedy_definition(rows, threshold, offset, head, partners):
     boxes, scores = tensors(rows)
+    expected = greedy_nms(boxes, scores, threshold, offset)
+    with patch.multiple(nms_cpu, _HEAD=head, _CHUNK=7, _PAIRS=partners):
+        kept = module.nms(boxes, scores, iou_threshold=threshold, offset=offset)
+    torch.testing.assert_close(kept, expected, rtol=0, atol=0)
     small = {'_HEAD': head, '_CHUNK': 7, '_BLOCK': 3, '_SHARE': 0}
     with patch.multiple(module, **small, _PARTNERS=partners):
-        kept = module.nms(boxes, scores, iou_threshold=threshold, offset=offset)
-    expected = greedy_nms(boxes, scores, threshold, offset)
+        kept = nms_of_a_gpu(boxes, scores, threshold, offset)
     torch.testing.assert_close(kept, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('partners', [0, 1000])
 @pytest.mark.parametrize('objects', [20, 400])
-def test_many_boxes_take_several_rounds(objects, partners):
+@pytest.mark.parametrize('function', [module.nms, nms_of_a_gpu])
+def test_many_boxes_take_several_rounds(objects, partners, function):
     boxes, scores = clusters(1100, objects, seed=objects)
-    with patch.object(module, '_PARTNERS', partners):
-        kept = module.nms(boxes, scores, 0.5, 0)
+    with (
+        patch.object(module, '_PARTNERS', partners),
+        patch.object(nms_cpu, '_PAIRS', partners),
+    ):
+        kept = function(boxes, scores, 0.5, 0)
     # The definition by two properties that fix the result: no kept pair overlaps, and
     # each dropped box overlaps a better kept one.
     rows = module.with_area(boxes.T, 0)
@@ -104,6 +122,39 @@ def test_no_overlap_is_missed_whatever_the_rounding(seed, threshold, offset, awa
     found = torch.zeros(80, 80, dtype=torch.bool)
     found[one, other] = True
     torch.testing.assert_close(found, (every > threshold).triu(1))
+    # On the CPU: each box against all others, in the order of their left edges.
+    table = nms_cpu.with_area(boxes.T.contiguous().numpy(), offset)
+    by_left = table[0].argsort()
+    found = torch.zeros(80, 80, dtype=torch.bool)
+    others = nms_cpu.take(table, by_left)
+    for one, other in nms_cpu.suppressed_by(table, others, threshold, offset):
+        found[one, by_left[other]] = True
+    torch.testing.assert_close(found, every > threshold)
+
+
+@given(boxes_and_scores, st.sampled_from([-0.5, -1e-3, 1e-3, 1.5]))
+@settings(max_examples=50, deadline=None)
+def test_thresholds_at_and_beyond_the_ends(rows, threshold):
+    boxes, scores = tensors(rows)
+    with patch.multiple(nms_cpu, _HEAD=4, _PAIRS=1):
+        kept = module.nms(boxes, scores, threshold, 0)
+    expected = greedy_nms(boxes, scores, threshold, 0)
+    torch.testing.assert_close(kept, expected, rtol=0, atol=0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(-2, 9)), max_size=20),
+    st.integers(1, 9),
+)
+@settings(max_examples=50, deadline=None)
+def test_pairs_of_windows(windows, chunk):
+    low, high = np.array(windows, dtype=np.int64).reshape(-1, 2).T
+    with patch.object(nms_cpu, '_CHUNK', chunk):
+        parts = list(nms_cpu.window_pairs(low, high))
+    found = [(i, j) for one, other in parts for i, j in zip(one, other, strict=True)]
+    assert found == [(i, j) for i, (a, b) in enumerate(windows) for j in range(a, b)]
+    largest = max([b - a for a, b in windows], default=0)
+    assert all(len(one) <= max(chunk, largest) for one, _ in parts)
 
 
 @given(boxes_and_scores)
@@ -142,8 +193,15 @@ def test_offset_one_counts_the_last_pixel():
 
 def test_a_box_that_is_not_a_number_suppresses_nothing():
     boxes = torch.tensor([[float('nan'), 0, 2, 2], [0, 0, 2, 2], [0, 0, 2, 2]])
-    kept = module.nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5, 0)
-    assert kept.tolist() == [0, 1]
+    scores = torch.tensor([0.9, 0.8, 0.7])
+    assert module.nms(boxes, scores, 0.5, 0).tolist() == [0, 1]
+    assert nms_of_a_gpu(boxes, scores, 0.5, 0).tolist() == [0, 1]
+
+
+def test_boxes_that_need_a_gradient():
+    boxes, scores = clusters(60, 5, seed=4)
+    kept = module.nms(boxes.clone().requires_grad_(), scores, 0.5, 0)
+    torch.testing.assert_close(kept, module.nms(boxes, scores, 0.5, 0))
 
 
 @pytest.mark.parametrize('dtype', [torch.half, torch.bfloat16, torch.int64])

@@ -10,7 +10,7 @@ from references import mmcv_box_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.compat.ops import nms_match as module
+from paperzoo.compat.ops import nms_cpu
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
@@ -37,7 +37,7 @@ def lists(groups: list[Tensor]) -> list[list[int]]:
 @settings(max_examples=150, deadline=None)
 def test_equals_the_definition(rows, threshold):
     dets = detections(rows)
-    with patch.object(module, '_CHUNK', 7):
+    with patch.multiple(nms_cpu, _CHUNK=7, _HEAD=3, _PAIRS=1):
         groups = mmcv_ops.nms_match(dets, threshold)
     wanted = reference.nms_match(dets[:, :4], dets[:, 4], threshold)
     assert lists(groups) == wanted

@@ -1,5 +1,6 @@
 import math
 from importlib import import_module
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from references import mmcv_box_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
+from paperzoo.compat.ops import soft_nms as module
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
@@ -35,13 +37,15 @@ def tensors(rows: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
     st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0]),
     st.sampled_from([0.0, 1e-3, 0.2, 0.5]),
     st.sampled_from([0, 1]),
+    st.sampled_from([0, 1000]),
 )
 @settings(max_examples=150, deadline=None)
-def test_equals_the_definition(rows, method, threshold, min_score, offset):
+def test_equals_the_definition(rows, method, threshold, min_score, offset, pairs):
     boxes, scores = tensors(rows)
-    dets, kept = mmcv_ops.soft_nms(
-        boxes, scores, threshold, 0.5, min_score, method, offset
-    )
+    with patch.object(module, '_ALL_PAIRS', pairs):
+        dets, kept = mmcv_ops.soft_nms(
+            boxes, scores, threshold, 0.5, min_score, method, offset
+        )
     wanted, found = reference.soft_nms(
         boxes, scores, threshold, 0.5, min_score, method, offset
     )
