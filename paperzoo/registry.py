@@ -62,21 +62,35 @@ class RoomRegistry(Registry):
 _PAPERS = [
     'paperzoo.common',
     'paperzoo.fcos',
+    'paperzoo.dmf',
     'paperzoo.knet.init_head',
     'paperzoo.knet.update_head',
     'paperzoo.knet.detector',
     'paperzoo.knet.semantic',
 ]
-_DATA = ['paperzoo.data.coco', 'paperzoo.data.panoptic', 'paperzoo.data.semantic']
+_DATA = [
+    'paperzoo.data.coco',
+    'paperzoo.data.episodes',
+    'paperzoo.data.panoptic',
+    'paperzoo.data.semantic',
+]
 _METRICS = [
     'paperzoo.evaluation.coco',
     'paperzoo.evaluation.panoptic_quality',
     'paperzoo.evaluation.dump',
+    'paperzoo.evaluation.few_shot',
 ]
 
 MODELS = RoomRegistry('model', _PAPERS, parent=root.MODELS)
 TASK_UTILS = RoomRegistry('task util', _PAPERS, parent=root.TASK_UTILS)
 DATASETS = RoomRegistry('dataset', _DATA, parent=root.DATASETS)
+DATA_SAMPLERS = RoomRegistry(
+    'data sampler', ['paperzoo.data.episodes'], parent=root.DATA_SAMPLERS
+)
+TRANSFORMS = RoomRegistry(
+    'transform', ['paperzoo.data.few_shot_transforms'], parent=root.TRANSFORMS
+)
+LOOPS = RoomRegistry('loop', ['paperzoo.engine'], parent=root.LOOPS)
 METRICS = RoomRegistry('metric', _METRICS, parent=root.METRICS)
 HOOKS = RoomRegistry('hook', ['paperzoo.engine'], parent=root.HOOKS)
 OPTIM_WRAPPERS = RoomRegistry(

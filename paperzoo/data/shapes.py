@@ -11,9 +11,6 @@ Below its root:
 """
 
 import json
-import os
-import shutil
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,10 +18,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from paperzoo.data.generated import ensure_set
 from paperzoo.data.shapes_draw import STUFF_CLASSES, THING_CLASSES, Scene, draw_scene
 from paperzoo.errors import UserError
 
@@ -76,97 +73,29 @@ def generate_shapes(root: Path, spec: ShapesSpec = ShapesSpec()) -> Path:
         UserError: If `root` holds something else or a set made from another spec, or
             cannot be written.
     """
-    root = Path(root)
-    if _is_ready(root, spec):
-        return root
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(root.with_name(root.name + '.lock')):
-            if not _is_ready(root, spec):
-                _generate(root, spec)
-    except OSError as error:
-        raise UserError(
-            f'The Shapes set cannot be written to {root} ({error}). Mend that, or set '
-            'PAPERZOO_CACHE to a folder that can be written'
-        ) from error
-    return root
-
-
-def _is_ready(root: Path, spec: ShapesSpec) -> bool:
-    """Tell whether the set is there; refuse a folder that holds anything else."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    try:
-        found = json.loads((root / 'spec.json').read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f'{root} is in the way of the Shapes set: it has no readable spec.json, so '
-            'it is not (or no longer) such a set. Delete or move it, and try again'
-        ) from error
-    differences = [
-        f'{key} is {found.get(key)}, wanted {value}'
-        for key, value in _identity(spec).items()
-        if found.get(key) != value
-    ]
-    if differences:
-        raise UserError(
-            f'{root / "spec.json"}: this Shapes set was made otherwise '
-            f'({"; ".join(differences)}). Delete the folder {root} to have it made '
-            'anew, or name another folder'
-        )
-    return True
-
-
-def _identity(spec: ShapesSpec) -> Record:
-    return {'generator_version': GENERATOR_VERSION, **asdict(spec)}
-
-
-def _generate(root: Path, spec: ShapesSpec) -> None:
-    """Write the set beside `root`, then move it there."""
-    start = time.perf_counter()
-    # A killed run may have left its unfinished folder; we hold the lock, so nobody
-    # is at work in it.
-    unfinished = root.with_name(root.name + '.unfinished')
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        _write_set(unfinished, spec, shown_root=root)
-        if root.exists():
-            root.rmdir()
-        os.replace(unfinished, root)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    seconds = time.perf_counter() - start
-    total = spec.num_train + spec.num_val
-    _log(f'The Shapes set is ready: {total} images in {root}, made in {seconds:.1f} s')
-
-
-def _log(message: str) -> None:
-    from mmengine.logging import print_log  # takes a second to import
-
-    print_log(message, logger='current')
+    identity = {'generator_version': GENERATOR_VERSION, **asdict(spec)}
+    return ensure_set(
+        Path(root), 'Shapes', identity, lambda folder: _write_set(folder, spec)
+    )
 
 
 def _with_progress(jobs: list, text: str) -> Iterable:
-    """Show a line with the time left on a terminal, and one plain line elsewhere."""
+    """Show a line with the time left on a terminal."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console()
-    if not console.is_terminal:
-        _log(text)
     return track(jobs, text, console=console, disable=not console.is_terminal)
 
 
-def _write_set(folder: Path, spec: ShapesSpec, shown_root: Path) -> None:
+def _write_set(folder: Path, spec: ShapesSpec) -> None:
     counts = {'train': spec.num_train, 'val': spec.num_val}
     for split in SPLITS:
         for name in (split, f'semantic/{split}', f'annotations/panoptic_{split}'):
             (folder / name).mkdir(parents=True)
     files = {split: _empty_files() for split in SPLITS}
     jobs = [(split, index) for split in SPLITS for index in range(counts[split])]
-    text = f'Making the Shapes set ({len(jobs)} images) in {shown_root}'
-    for split, index in _with_progress(jobs, text):
+    for split, index in _with_progress(jobs, f'{len(jobs)} images'):
         rng = np.random.default_rng([spec.seed, SPLITS.index(split), index])
         scene = draw_scene(rng, spec.width, spec.height)
         _add_image(folder, split, index + 1, scene, *files[split])
@@ -174,7 +103,6 @@ def _write_set(folder: Path, spec: ShapesSpec, shown_root: Path) -> None:
         annotations = folder / 'annotations'
         (annotations / f'instances_{split}.json').write_text(json.dumps(instances))
         (annotations / f'panoptic_{split}.json').write_text(json.dumps(panoptic))
-    (folder / 'spec.json').write_text(json.dumps(_identity(spec), indent=2) + '\n')
 
 
 def _empty_files() -> tuple[Record, Record]:

@@ -2,6 +2,7 @@
 
 from paperzoo.engine.amp import Bf16OptimWrapper
 from paperzoo.engine.compile import CompileHook
+from paperzoo.engine.episode_loop import EpisodeTestLoop, EpisodeValLoop
 from paperzoo.engine.finite_loss import FiniteLossHook
 from paperzoo.engine.memory_format import ChannelsLastHook
 from paperzoo.engine.pictures import PicturePageHook
@@ -12,6 +13,8 @@ __all__ = [
     'Bf16OptimWrapper',
     'ChannelsLastHook',
     'CompileHook',
+    'EpisodeTestLoop',
+    'EpisodeValLoop',
     'FiniteLossHook',
     'PicturePageHook',
     'ProgressBarHook',

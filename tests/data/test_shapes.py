@@ -238,7 +238,7 @@ def test_an_image_depends_on_seed_split_and_index_only(root, tmp_path):
 def test_second_call_changes_nothing(tmp_path, monkeypatch):
     generate_shapes(tmp_path / 'shapes', SMALL)
     before = contents(tmp_path)
-    monkeypatch.setattr(shapes, '_generate', None)
+    monkeypatch.setattr(shapes, 'draw_scene', None)
     assert generate_shapes(tmp_path / 'shapes', SMALL) == tmp_path / 'shapes'
     assert contents(tmp_path) == before
 

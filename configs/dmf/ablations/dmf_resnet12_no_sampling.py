@@ -1,0 +1,13 @@
+"""DMF whose filters are predicted from the support alone, by a plain convolution.
+
+Paper: dmf (arXiv 2103.13582)
+Expect: no number of the authors that we could check; not measured by us
+Run: mim train paperzoo dmf_resnet12_no_sampling.py
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from ...dmf_resnet12 import *
+
+model['meta_filter'].update(dynamic_sampling=False)

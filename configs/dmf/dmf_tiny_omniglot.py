@@ -1,0 +1,16 @@
+"""A small DMF on a part of Omniglot, minutes on two CPU cores.
+
+Paper: dmf (arXiv 2103.13582)
+Expect: no number of the paper, which does not use this data; not measured yet
+Run: mim train paperzoo dmf_tiny_omniglot.py
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .dmf_tiny_glyphs import *
+    from .._base_.datasets.omniglot_small_episodes import *
+
+model.update(num_classes=136)
+default_hooks['checkpoint'].update(save_best=None)
+val_cfg = None

@@ -1,0 +1,177 @@
+"""Transforms of single images, with NumPy and OpenCV only.
+
+As mmcv's they take and return a dict with `img`, height x width x 3 (uint8, here RGB).
+They draw from its `rng`, so that an episode is the same whichever process loads it.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from numpy.random import Generator
+
+from paperzoo.registry import TRANSFORMS
+
+Picture = UInt8[np.ndarray, 'height width 3']
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class ImageTransform(ABC):
+    """A change of `img` alone."""
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Return the dict with another `img`.
+
+        Args:
+            results: With `img` and, if the change is random, `rng`.
+        """
+        rng = results.get('rng') or np.random.default_rng()
+        return {**results, 'img': self.change(results['img'], rng)}
+
+    @abstractmethod
+    def change(self, img: Picture, rng: Generator) -> Picture:
+        """Return the changed image; the given one stays as it is.
+
+        Args:
+            img: RGB pixels.
+            rng: To draw from.
+        """
+
+
+@TRANSFORMS.register_module()
+class ImageResize(ImageTransform):
+    """Resize so that the short side has a length; squares stay squares.
+
+    Args:
+        size: Of the short side.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def change(self, img: Picture, rng: Generator) -> Picture:
+        """Return the resized image."""
+        height, width = img.shape[:2]
+        scale = self.size / min(height, width)
+        if scale == 1:
+            return img
+        target = (round(width * scale), round(height * scale))
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        return cv2.resize(img, target, interpolation=way)
+
+
+@TRANSFORMS.register_module()
+class ImageCenterCrop(ImageTransform):
+    """Cut out the middle square.
+
+    Args:
+        size: Its side; at most that of the image.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def change(self, img: Picture, rng: Generator) -> Picture:
+        """Return the middle."""
+        top, left = ((side - self.size) // 2 for side in img.shape[:2])
+        return img[top : top + self.size, left : left + self.size]
+
+
+@TRANSFORMS.register_module()
+class ImageRandomCrop(ImageTransform):
+    """Cut out a random square of the image with a border around it.
+
+    Args:
+        size: Side of the square.
+        padding: Width of the border.
+        fill: Colour of the border.
+    """
+
+    def __init__(self, size: int, padding: int = 0, fill: int = 0) -> None:
+        self.size, self.padding, self.fill = size, padding, fill
+
+    def change(self, img: Picture, rng: Generator) -> Picture:
+        """Return the square."""
+        border = (self.padding, self.padding)
+        wide = np.pad(img, (border, border, (0, 0)), constant_values=self.fill)
+        top, left = (int(rng.integers(side - self.size + 1)) for side in wide.shape[:2])
+        return wide[top : top + self.size, left : left + self.size]
+
+
+@TRANSFORMS.register_module()
+class ImageRandomFlip(ImageTransform):
+    """Flip left and right.
+
+    Args:
+        prob: How often.
+    """
+
+    def __init__(self, prob: float = 0.5) -> None:
+        self.prob = prob
+
+    def change(self, img: Picture, rng: Generator) -> Picture:
+        """Return the image or its mirror image."""
+        return img[:, ::-1] if rng.random() < self.prob else img
+
+
+@TRANSFORMS.register_module()
+class ImageColorJitter(ImageTransform):
+    """Change brightness, contrast and saturation by random factors, in any order.
+
+    Args:
+        strength: A factor is drawn from 1 - strength to 1 + strength.
+    """
+
+    def __init__(self, strength: float = 0.4) -> None:
+        self.strength = strength
+
+    def change(self, img: Picture, rng: Generator) -> Picture:
+        """Return the image in other colours."""
+        value = img.astype(np.float32)
+        factors = rng.uniform(1 - self.strength, 1 + self.strength, 3)
+        for kind in rng.permutation(3):
+            grey = value @ GREY
+            other = (0.0, grey.mean(), grey[..., None])[kind]
+            value = np.clip(other + factors[kind] * (value - other), 0, 255)
+        return value.round().astype(np.uint8)
+
+
+@TRANSFORMS.register_module()
+class ImageRandomErasing(ImageTransform):
+    """Paint over a random rectangle.
+
+    Args:
+        prob: How often.
+        area: Least and greatest share of the image.
+        fill: RGB colour of the rectangle; by default noise.
+    """
+
+    def __init__(
+        self,
+        prob: float = 0.5,
+        area: tuple[float, float] = (0.02, 0.4),
+        fill: tuple[int, int, int] | None = None,
+    ) -> None:
+        self.prob, self.area, self.fill = prob, area, fill
+
+    def change(self, img: Picture, rng: Generator) -> Picture:
+        """Return the image, or a copy with a rectangle."""
+        if rng.random() >= self.prob:
+            return img
+        height, width = img.shape[:2]
+        pixels = height * width * rng.uniform(*self.area)
+        ratio = np.exp(rng.uniform(-1, 1) * np.log(3.3))
+        tall = min(height, max(1, round(np.sqrt(pixels * ratio))))
+        wide = min(width, max(1, round(np.sqrt(pixels / ratio))))
+        top, left = (
+            int(rng.integers(height - tall + 1)),
+            int(rng.integers(width - wide + 1)),
+        )
+        painted = img.copy()
+        noise = rng.integers(0, 256, (tall, wide, 3), dtype=np.uint8)
+        painted[top : top + tall, left : left + wide] = (
+            noise if self.fill is None else self.fill
+        )
+        return painted

@@ -1,0 +1,163 @@
+"""Makes Glyphs, a synthetic few-shot set of characters that nobody has ever written.
+
+A class is a few strokes through random points. Each drawing moves the points, thickens
+the strokes and turns, shears, stretches and shifts the whole. Below the root:
+
+- `{train,val,test}.pkl`: a dict of `data` (drawings x size x size, grey, black on
+  white), `labels` and `catname2label`;
+- `{train,val,test}.png`: the first classes to look at, one a row;
+- `spec.json`: what the set was made from.
+
+The classes of the splits are different ones.
+"""
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy.random import Generator
+
+from paperzoo.data.generated import ensure_set
+from paperzoo.errors import UserError
+
+# Raise it whenever the same spec would give other files.
+GENERATOR_VERSION = 1
+SPLITS = ('train', 'val', 'test')
+SHOWN = 40  # classes of a split
+FINENESS = 4  # drawn so many times larger, then shrunk: smooth edges
+Points = Float[np.ndarray, 'points 2']
+
+
+@dataclass(frozen=True)
+class GlyphsSpec:
+    """What a Glyphs set is made from.
+
+    A class depends on the seed and its number, a drawing on its own number also; but
+    where `val` and `test` begin to count depends on the number of `train` classes.
+    """
+
+    num_train: int = 200
+    num_val: int = 40
+    num_test: int = 60
+    drawings: int = 20
+    size: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.num_train, self.num_val, self.num_test, self.drawings) < 1:
+            raise UserError(
+                f'{self}: a split needs at least one class, a class one drawing'
+            )
+        if self.size < 16 or self.seed < 0:
+            raise UserError(
+                f'{self}: strokes run together below size=16, a seed is not negative'
+            )
+
+    def classes(self) -> Iterator[tuple[str, int]]:
+        """Yield split and number of each class."""
+        counts = (self.num_train, self.num_val, self.num_test)
+        names = [s for s, n in zip(SPLITS, counts, strict=True) for _ in range(n)]
+        for number, split in enumerate(names):
+            yield split, number
+
+
+def generate_glyphs(root: Path, spec: GlyphsSpec = GlyphsSpec()) -> Path:
+    """Return `root` with the Glyphs set in it, making the set if it is not there yet.
+
+    Args:
+        root: Folder of the set.
+        spec: What to make it from.
+
+    Raises:
+        UserError: If `root` holds something else or a set made from another spec, or
+            cannot be written.
+    """
+    identity = {'generator_version': GENERATOR_VERSION, **asdict(spec)}
+    return ensure_set(
+        Path(root), 'Glyphs', identity, lambda folder: _write_set(folder, spec)
+    )
+
+
+def _write_set(folder: Path, spec: GlyphsSpec) -> None:
+    drawn: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
+    for split, number in spec.classes():
+        strokes = draw_class(np.random.default_rng([spec.seed, number]))
+        rngs = [
+            np.random.default_rng([spec.seed, number, drawing])
+            for drawing in range(spec.drawings)
+        ]
+        drawings = [draw_glyph(strokes, rng, spec.size) for rng in rngs]
+        drawn[split][f'glyph_{number:04d}'] = np.stack(drawings)
+    for split, classes in drawn.items():
+        content = {
+            'data': np.concatenate(list(classes.values())),
+            'labels': np.arange(len(classes)).repeat(spec.drawings).tolist(),
+            'catname2label': {name: label for label, name in enumerate(classes)},
+        }
+        (folder / f'{split}.pkl').write_bytes(pickle.dumps(content, protocol=4))
+        rows = [np.hstack(list(own)) for own in list(classes.values())[:SHOWN]]
+        _, sheet = cv2.imencode('.png', np.vstack(rows))
+        (folder / f'{split}.png').write_bytes(sheet.tobytes())
+
+
+def draw_class(rng: Generator) -> list[Points]:
+    """Return the strokes of a new class: control points in the unit square.
+
+    Args:
+        rng: To draw from.
+    """
+    counts = rng.integers(2, 5, int(rng.integers(2, 4)))
+    points = rng.uniform(0, 1, (counts.sum(), 2))
+    # All classes are about as large: a tiny tangle tells too little, and size too much.
+    low, high = points.min(0), points.max(0)
+    points = 0.5 + (points - (low + high) / 2) / (high - low).max()
+    return np.split(points, counts.cumsum()[:-1])
+
+
+def draw_glyph(
+    strokes: list[Points], rng: Generator, size: int
+) -> UInt8[np.ndarray, 'size size']:
+    """Return one drawing of a class.
+
+    Args:
+        strokes: Of the class.
+        rng: What this drawing differs by from others.
+        size: Side in pixels.
+    """
+    fine = size * FINENESS
+    turn = rng.normal(0, 0.15)
+    shear, stretch = rng.normal(0, 0.1), np.exp(rng.normal(0, 0.1, 2))
+    matrix = np.array(
+        [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    ) @ np.array([[1, shear], [0, 1]])
+    shift = 0.5 + rng.uniform(-0.06, 0.06, 2)
+    width = max(1, round(fine * rng.uniform(0.04, 0.075)))
+    canvas = np.full((fine, fine), 255, np.uint8)
+    for stroke in strokes:
+        moved = stroke + rng.normal(0, 0.035, stroke.shape)
+        placed = (moved - 0.5) * 0.72 * stretch @ matrix.T + shift
+        line = np.round(smooth(placed) * (fine - 1)).astype(np.int32)
+        cv2.polylines(canvas, [line], False, 0, width)
+    return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def smooth(points: Points, steps: int = 12) -> Float[np.ndarray, 'line 2']:
+    """Return a smooth line through points (a Catmull-Rom spline).
+
+    Args:
+        points: At least two.
+        steps: Pieces from one point to the next.
+    """
+    # At its ends the line goes on as it began.
+    before, after = 2 * points[0] - points[1], 2 * points[-1] - points[-2]
+    p = np.concatenate([before[None], points, after[None]])
+    a, b, c, d = p[:-3, None], p[1:-2, None], p[2:-1, None], p[3:, None]
+    s = (np.arange(steps) / steps)[:, None]
+    line = b + s / 2 * (
+        c - a + s * (2 * a - 5 * b + 4 * c - d + s * (3 * (b - c) + d - a))
+    )
+    return np.concatenate([line.reshape(-1, 2), points[-1:]])

@@ -1,0 +1,253 @@
+"""DMF: the query is aligned to every class, then compared with it."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from paperzoo.dmf.alignment import AdaptiveAlignment
+from paperzoo.dmf.episodes import (
+    BACKBONE,
+    EpisodeClassifier,
+    dense_cross_entropy,
+    prototypes,
+)
+from paperzoo.dmf.meta_filter import DynamicMetaFilter
+from paperzoo.registry import MODELS
+
+META_FILTER: dict[str, Any] = {'type': DynamicMetaFilter}
+ALIGNMENT: dict[str, Any] = {'type': AdaptiveAlignment}
+# How many numbers the filters or the aligned maps of one block of queries may have.
+_BLOCK = 2**23
+
+
+def class_weights(
+    support: Float[Tensor, 'classes channels height width'],
+) -> Float[Tensor, 'classes channels']:
+    """Return the 1x1 filters that recognise the classes in an aligned map.
+
+    Args:
+        support: The classes' feature maps.
+
+    Paper: dmf "Meta-classifier"
+    """
+    return F.normalize(support, dim=1).mean(dim=(2, 3))
+
+
+def meta_scores(
+    aligned: Float[Tensor, 'queries #classes channels height width'],
+    weights: Float[Tensor, 'classes channels'],
+) -> Float[Tensor, 'queries classes height width']:
+    """Return how far each position of each query belongs to each class.
+
+    Args:
+        aligned: The queries, aligned to each class.
+        weights: Of `class_weights`.
+
+    Paper: dmf "Meta-classifier"
+    """
+    # One term per class, so that classes may share one map without copies of it.
+    by_class = aligned.expand(-1, len(weights), -1, -1, -1).unbind(1)
+    scores = [
+        torch.einsum('qchw,c->qhw', maps, weight)
+        for maps, weight in zip(by_class, weights, strict=True)
+    ]
+    return torch.stack(scores, dim=1)
+
+
+def factored_scores(
+    query: Float[Tensor, 'queries channels height width'],
+    weights: Float[Tensor, 'classes channels'],
+    factors: Float[Tensor, '#queries classes height width groups'],
+    positive_only: bool,
+) -> Float[Tensor, 'queries classes height width']:
+    """Return `meta_scores` of queries multiplied by factors, without their maps.
+
+    Sums over the channels of a group come first, because the group shares a factor. A
+    pair then costs as many numbers as there are groups, not channels.
+
+    Args:
+        query: The queries' maps.
+        weights: Of `class_weights`.
+        factors: What multiplies each group of neighbouring channels.
+        positive_only: Only positive values are multiplied, all others stay.
+
+    Paper: dmf "Meta-classifier"
+    """
+    groups = factors.size(-1)
+    moving = query.relu() if positive_only else query
+    by_group = torch.einsum(
+        'qgchw,kgc->qkhwg',
+        moving.unflatten(1, (groups, -1)),
+        weights.unflatten(1, (groups, -1)),
+    )
+    scores = (by_group * factors).sum(-1)
+    if positive_only:
+        scores = scores + torch.einsum('qchw,kc->qkhw', query.clamp(max=0), weights)
+    return scores
+
+
+@MODELS.register_module()
+class DMFClassifier(EpisodeClassifier):
+    """Few-shot classification by a dynamic meta-filter and adaptive alignment.
+
+    Args:
+        backbone: Config of the backbone.
+        meta_filter: Config of the dynamic meta-filter; None: queries are compared as
+            they are.
+        alignment: Config of the alignment.
+        feat_channels: Channels of the backbone's map.
+        num_classes: Classes of the training set; None for no global classifier.
+        meta_weight: Weight of the meta-classifier's loss; the global loss has 1.
+        zero_pad_score: Surround the map of scores by zeros, which take part in loss
+            and mean, as in the authors' code. It scales both and changes no ranking.
+        global_on_aligned: The global classifier sees queries aligned to their own
+            class, as in the paper's figure; the authors' code does not align them.
+        **kwargs: As of `EpisodeClassifier`, whose base is MMEngine's BaseModel.
+
+    Paper: dmf "Meta-classifier"
+    """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] = BACKBONE,
+        *,
+        meta_filter: dict[str, Any] | None = META_FILTER,
+        alignment: dict[str, Any] = ALIGNMENT,
+        feat_channels: int = 640,
+        num_classes: int | None = None,
+        meta_weight: float = 0.5,
+        zero_pad_score: bool = False,
+        global_on_aligned: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            backbone, feat_channels=feat_channels, num_classes=num_classes, **kwargs
+        )
+        self.meta_filter: DynamicMetaFilter | None = None
+        if meta_filter is not None:
+            self.meta_filter = MODELS.build(
+                {'in_channels': feat_channels, **meta_filter}
+            )
+        self.alignment: AdaptiveAlignment = MODELS.build(alignment)
+        self.meta_weight = meta_weight
+        self.zero_pad_score = zero_pad_score
+        self.global_on_aligned = global_on_aligned
+
+    def scores_by_feat(
+        self, support: Tensor, support_label: Tensor, query: Tensor, ways: int
+    ) -> Tensor:
+        """Return the scores of one episode at all positions, (Q, K, H, W)."""
+        return self._episode(support, support_label, query, ways)[0]
+
+    def loss_by_feat(
+        self,
+        support: Tensor,
+        support_label: Tensor,
+        query: Tensor,
+        query_label: Tensor,
+        query_class: Tensor | None,
+        ways: int,
+    ) -> dict[str, Tensor]:
+        """Return the losses of a batch of episodes.
+
+        Beside them are the accuracy and, with an adaptive solver, the mean number of
+        evaluations of the flow, `evaluations`.
+        """
+        self.alignment.reset()
+        own: Iterable[Any] = [None] * len(query)
+        if self.global_on_aligned:
+            own = query_label
+        results = [
+            self._episode(*each[:3], ways, each[3])
+            for each in zip(support, support_label, query, own, strict=True)
+        ]
+        scores = torch.cat([scores for scores, _ in results])
+        maps = torch.cat([aligned for _, aligned in results])
+        labels = query_label.flatten()
+        with torch.no_grad():
+            right = scores.flatten(2).mean(-1).argmax(-1) == labels
+        logs = {'accuracy': right.float().mean()}
+        if self.alignment.adaptive and self.meta_filter is not None:
+            counts = torch.tensor(self.alignment.evaluations, dtype=torch.float32)
+            logs['evaluations'] = counts.mean()
+        return {
+            **self._global_loss(maps, query_class),
+            'loss_meta': self.meta_weight * dense_cross_entropy(scores, labels),
+            **logs,
+        }
+
+    def predict_from_feats(
+        self,
+        support_feats: Tensor,
+        support_label: Tensor,
+        query_feats: Tensor,
+        ways: int,
+    ) -> Tensor:
+        """Return the mean score of all positions, (E, Q, K); see the base class.
+
+        `alignment.evaluations` then tells how often an adaptive solver evaluated the
+        flow of each episode (of each block of its queries, if there were several).
+        """
+        self.alignment.reset()
+        return super().predict_from_feats(
+            support_feats, support_label, query_feats, ways
+        )
+
+    def align(self, query: Tensor, filters: Tensor) -> Tensor:
+        """Return queries aligned to all classes, (Q, K, C, H, W).
+
+        Args:
+            query: (Q, C, H, W).
+            filters: Of the meta-filter.
+        """
+        return self.alignment(query[:, None], filters)
+
+    def _episode(
+        self,
+        support: Tensor,
+        support_label: Tensor,
+        query: Tensor,
+        ways: int,
+        own: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the scores, and the maps for the global classifier.
+
+        With the queries' own classes `own` the maps are aligned to them.
+        """
+        classes = prototypes(support, support_label, ways)
+        weights = class_weights(classes)
+        if self.meta_filter is None:
+            return self._pad(meta_scores(query[:, None], weights)), query
+        parts, maps = [], []
+        for block in self._blocks(query, ways):
+            filters = self.meta_filter(query[block], classes)
+            parts.append(self._block_scores(query[block], weights, filters))
+            if own is not None:
+                row = torch.arange(len(own[block]), device=own.device)
+                row = row.clamp(max=len(filters) - 1)
+                maps.append(self.alignment(query[block], filters[row, own[block]]))
+        return self._pad(torch.cat(parts)), torch.cat(maps) if maps else query
+
+    def _block_scores(self, query: Tensor, weights: Tensor, filters: Tensor) -> Tensor:
+        if filters.size(-1) > 1:
+            return meta_scores(self.align(query, filters), weights)
+        factors = self.alignment.factors(filters)
+        return factored_scores(query, weights, factors, self.alignment.flows)
+
+    def _blocks(self, query: Tensor, ways: int) -> Iterator[slice]:
+        """Yield slices of the queries whose pairs are computed at once."""
+        assert self.meta_filter is not None
+        channels = self.meta_filter.groups
+        if self.meta_filter.kernel > 1:
+            channels = max(query.size(1), channels * self.meta_filter.kernel**2)
+        pair = channels * query.shape[-2:].numel()
+        step = max(1, _BLOCK // (ways * pair))
+        for first in range(0, len(query), step):
+            yield slice(first, first + step)
+
+    def _pad(self, scores: Tensor) -> Tensor:
+        return F.pad(scores, (1, 1, 1, 1)) if self.zero_pad_score else scores

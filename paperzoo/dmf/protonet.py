@@ -1,0 +1,127 @@
+"""The yardsticks: prototypes without any alignment, on the same backbone and episodes.
+
+Prototypical Networks, arXiv 1703.05175; and the nearest prototype of a backbone that
+has only learnt to tell the training classes apart.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from paperzoo.dmf.episodes import (
+    BACKBONE,
+    EpisodeClassifier,
+    dense_cross_entropy,
+    prototypes,
+)
+from paperzoo.errors import UserError, check_choice
+from paperzoo.registry import MODELS
+
+
+def prototype_scores(
+    query: Float[Tensor, 'queries channels'],
+    prototype: Float[Tensor, 'classes channels'],
+    distance: str,
+) -> Float[Tensor, 'queries classes']:
+    """Return how near each query is to each prototype.
+
+    Args:
+        query: The queries' features.
+        prototype: The classes' mean features.
+        distance: `'euclidean'`: minus the squared distance; `'cosine'`: the cosine.
+    """
+    if distance == 'cosine':
+        return F.normalize(query, dim=1) @ F.normalize(prototype, dim=1).mT
+    return -(query[:, None] - prototype).square().sum(-1)
+
+
+@MODELS.register_module()
+class ProtoNet(EpisodeClassifier):
+    """Prototypical Networks: the nearest mean of the supports' features wins.
+
+    Args:
+        backbone: Config of the backbone.
+        distance: `'euclidean'` (squared) or `'cosine'`.
+        scale: What multiplies the scores in the loss.
+        meta_weight: Weight of the episodes' loss; the global loss has 1. With 0 only
+            the global classifier learns.
+        **kwargs: As of `EpisodeClassifier`, whose base is MMEngine's BaseModel.
+    """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] = BACKBONE,
+        *,
+        distance: str = 'euclidean',
+        scale: float = 1.0,
+        meta_weight: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(backbone, **kwargs)
+        name = type(self).__name__
+        check_choice(name, 'distance', distance, ('euclidean', 'cosine'))
+        if meta_weight == 0 and self.global_classifier is None:
+            raise UserError(
+                f'{name}: nothing is learnt without an episode loss and a global '
+                'classifier: set num_classes to the number of training classes'
+            )
+        self.distance = distance
+        self.scale = scale
+        self.meta_weight = meta_weight
+
+    def scores_by_feat(
+        self, support: Tensor, support_label: Tensor, query: Tensor, ways: int
+    ) -> Tensor:
+        """Return the scores of one episode, (Q, K)."""
+        classes = prototypes(support, support_label, ways).mean(dim=(2, 3))
+        scores = prototype_scores(query.mean(dim=(2, 3)), classes, self.distance)
+        return self.scale * scores
+
+    def loss_by_feat(
+        self,
+        support: Tensor,
+        support_label: Tensor,
+        query: Tensor,
+        query_label: Tensor,
+        query_class: Tensor | None,
+        ways: int,
+    ) -> dict[str, Tensor]:
+        """Return the losses of a batch of episodes, and the accuracy beside them."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.meta_weight > 0):
+            scores = self._scores(support, support_label, query, ways).flatten(0, 1)
+        labels = query_label.flatten()
+        losses = self._global_loss(query.flatten(0, 1), query_class)
+        if self.meta_weight > 0:
+            loss = dense_cross_entropy(scores, labels)
+            losses['loss_meta'] = self.meta_weight * loss
+        right = scores.detach().argmax(-1) == labels
+        return {**losses, 'accuracy': right.float().mean()}
+
+
+@MODELS.register_module()
+class NearestPrototype(ProtoNet):
+    """The nearest prototype by cosine; only a global classifier trains the backbone.
+
+    Args:
+        backbone: Config of the backbone.
+        num_classes: Classes of the training set.
+        **kwargs: As of `EpisodeClassifier`, whose base is MMEngine's BaseModel.
+    """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] = BACKBONE,
+        *,
+        num_classes: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            backbone,
+            distance='cosine',
+            meta_weight=0.0,
+            num_classes=num_classes,
+            **kwargs,
+        )

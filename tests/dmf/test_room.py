@@ -1,0 +1,29 @@
+"""The room: what it offers, and what it does without."""
+
+import subprocess
+import sys
+
+import paperzoo.dmf
+
+PROGRAM = """
+import sys
+for missing in ('mmcv', 'mmdet', 'mmseg', 'torchdiffeq'):
+    sys.modules[missing] = None
+from mmengine.registry import MODELS
+config = dict(type='paperzoo.DMFClassifier', feat_channels=4)
+config['backbone'] = dict(type='paperzoo.ResNet12', widths=(1, 2, 3, 4))
+config['meta_filter'] = dict(type='paperzoo.DynamicMetaFilter', groups=2)
+MODELS.build(config)
+"""
+
+
+def test_every_name_is_there() -> None:
+    for name in paperzoo.dmf.__all__:
+        assert getattr(paperzoo.dmf, name).__name__ == name
+
+
+def test_mmengine_is_enough() -> None:
+    run = subprocess.run(
+        [sys.executable, '-c', PROGRAM], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
