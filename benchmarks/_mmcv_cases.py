@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 
 import torch
@@ -18,7 +19,7 @@ class Case:
     Attributes:
         file: The file of `mmcv.ops` that calls the op.
         make: Returns what is timed; that returns named results, which are compared.
-        peer: The same of the peer, where compiled mmcv has no kernel for the CPU.
+        peer: The same of the peer, where that needs other inputs or is not compiled.
     """
 
     file: str
@@ -107,19 +108,30 @@ def pyramid_rois(number: int) -> list[tuple[float, Tensor]]:
 
 
 def roi_align(
-    number: int, bins: int, sampling: int, mode: str = 'avg', backward: bool = False
+    number: int,
+    bins: int,
+    sampling: int,
+    mode: str = 'avg',
+    backward: bool = False,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Case:
-    def make() -> Callable[[], Results]:
+    def make(contiguous: bool = False) -> Callable[[], Results]:
         levels = pyramid_rois(number)
         shapes = [(200 >> n, 304 >> n) for n in range(4)]
-        images = [torch.randn(2, 256, *s, generator=seeded(*s[:1])) for s in shapes]
+        images = [
+            torch.randn(2, 256, *s, generator=seeded(*s[:1])).to(
+                memory_format=memory_format
+            )
+            for s in shapes
+        ]
 
         def run() -> Results:
             results = {}
             for n, (image, (scale, rois)) in enumerate(
                 zip(images, levels, strict=True)
             ):
-                leaf = image.detach().requires_grad_(backward)
+                leaf = image.contiguous() if contiguous else image
+                leaf = leaf.detach().requires_grad_(backward)
                 out = mmcv_ops.roi_align(leaf, rois, bins, scale, sampling, mode, True)
                 results[f'P{n + 2}'] = out.detach()
                 if backward:
@@ -129,7 +141,8 @@ def roi_align(
 
         return run
 
-    return Case('roi_align', make)
+    # The compiled op reads a channels_last image as if it were not: it needs a copy.
+    return Case('roi_align', make, partial(make, contiguous=True))
 
 
 def deform_conv(
@@ -256,6 +269,9 @@ CASES: dict[str, Case] = {
         for sampling in (0, 2)
         for backward in (False, True)
     },
+    'roi_align, 1000 RoIs 7 x 7, sampling 2, channels_last': roi_align(
+        1000, 7, 2, memory_format=torch.channels_last
+    ),
     'roi_align, 200 RoIs 14 x 14, sampling 2, with backward': roi_align(
         200, 14, 2, 'avg', True
     ),
