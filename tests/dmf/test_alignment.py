@@ -153,7 +153,8 @@ def test_gradients(solver: str, taps: int) -> None:
     # changes with the value: no smooth function.
     positive = solver == 'dopri5'
     module = AdaptiveAlignment(solver, steps=2, **TIGHT)
-    assert gradcheck(module, leaves(taps, positive))
+    # Adaptive steps are slow: they are checked along random directions.
+    assert gradcheck(module, leaves(taps, positive), fast_mode=positive)
 
 
 @pytest.mark.parametrize('taps', [1, 9])
