@@ -4,6 +4,7 @@ import gc
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,12 +15,21 @@ import paperzoo.compat  # noqa: F401  (before any benchmark imports mmdet)
 
 
 def take_turns(
-    pair: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 1
+    pair: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    warm_up: int = 1,
+    at_least: float = 0.0,
 ) -> dict[str, Any]:
     """Time two ways to the same result in turns; the second is the peer.
 
     A slow spell of the machine hits both, so the ratio of a turn is worth more than
     the times.
+
+    Args:
+        pair: Both ways, with their names.
+        repeats: Number of turns; more if they take less than `at_least` together.
+        warm_up: Number of turns before these.
+        at_least: Seconds.
 
     Returns:
         Median seconds of each; median and range of the ratio of the first to the
@@ -28,7 +38,10 @@ def take_turns(
     times: dict[str, list[float]] = {name: [] for name in pair}
     memory = {}
     gpu = torch.cuda.is_available()
-    for turn in range(warm_up + repeats):
+    for turn in count():
+        spent = sum(map(sum, times.values()))
+        if turn >= warm_up + repeats and spent >= at_least:
+            break
         for name, run in pair.items():
             gc.collect()
             if gpu:
