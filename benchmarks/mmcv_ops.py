@@ -99,7 +99,7 @@ def measure(name: str, repeats: int) -> dict[str, Any]:
     pair = sides(CASES[name])
     found = differences(pair[OURS](), pair[PEER]())  # also warms up
     peaks = {side: peak_mib(run) for side, run in pair.items()}
-    row = {'case': name, **take_turns(pair, repeats, 0, 0.5), 'peak_mib': peaks}
+    row = {'case': name, **take_turns(pair, repeats, 0, 3.0), 'peak_mib': peaks}
     print(f'{name}: ratio {row["ratio"]}, {row["seconds"]}, {peaks} MiB', flush=True)
     return {**row, 'differences': found}
 
