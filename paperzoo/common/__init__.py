@@ -3,6 +3,7 @@
 from paperzoo.common.cross_entropy import SigmoidCrossEntropyLoss
 from paperzoo.common.dice import DiceLoss, dice_loss
 from paperzoo.common.focal import FocalLoss, sigmoid_focal_loss
+from paperzoo.common.renaming import rename_keys, rename_on_load
 from paperzoo.common.weighted import WeightedLoss, weighted_reduction
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     'SigmoidCrossEntropyLoss',
     'WeightedLoss',
     'dice_loss',
+    'rename_keys',
+    'rename_on_load',
     'sigmoid_focal_loss',
     'weighted_reduction',
 ]

@@ -1,4 +1,4 @@
-"""Renames the parameters of the authors' and mmseg's checkpoints while loading."""
+"""Renames the parameters of checkpoints of other code while loading."""
 
 from collections.abc import Mapping
 from typing import Any

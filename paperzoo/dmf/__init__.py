@@ -7,13 +7,13 @@ how, a neural ODE how far.
 Files, in the order in which the paper introduces them:
     resnet12.py: the backbone, with DropBlock.
     episodes.py: what every few-shot classifier shares: embedding, prototypes, losses,
-        predictions; preprocessor.py brings episodes to the device.
+        predictions, the authors' names of weights; preprocessor.py brings episodes to
+        the device.
     meta_filter.py: offsets ("Dynamic Sampling"), the filters and their application
         ("Dynamic Meta-filter"); gather.py: how samples are gathered.
     alignment.py: the flow and its solvers ("Adaptive Alignment").
     classifier.py: DMFClassifier, with the "Meta-classifier".
     protonet.py: the yardsticks ProtoNet and NearestPrototype.
-    checkpoints.py: loads the authors' checkpoints, whose names differ from ours.
 
 Where the paper and the authors' code part, the authors' way is an option or ours the
 default:

@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paperzoo.dmf.checkpoints import rename_on_load
+from paperzoo.common import rename_on_load
 from paperzoo.dmf.preprocessor import EpisodeDataPreprocessor, count_ways
 from paperzoo.dmf.resnet12 import ResNet12
 from paperzoo.errors import UserError
@@ -17,6 +17,12 @@ from paperzoo.registry import MODELS
 
 BACKBONE: dict[str, Any] = {'type': ResNet12}
 DATA_PREPROCESSOR: dict[str, Any] = {'type': EpisodeDataPreprocessor}
+AUTHORS_NAMES = {
+    'base': 'backbone',
+    'global_clasifier': 'global_classifier',
+    'dw_gen.off_conv': 'meta_filter.offset_conv',
+    'dw_gen.kernel_conv': 'meta_filter.filter_conv',
+}
 
 
 def prototypes(
@@ -80,7 +86,7 @@ class EpisodeClassifier(BaseModel):
         self.global_classifier: nn.Module | None = None
         if num_classes is not None:
             self.global_classifier = nn.Conv2d(feat_channels, num_classes, 1)
-        rename_on_load(self)
+        rename_on_load(self, AUTHORS_NAMES)
 
     @abstractmethod
     def scores_by_feat(

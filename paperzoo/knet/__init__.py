@@ -18,7 +18,6 @@ Files, in the order in which the paper introduces them:
     panoptic.py: from classes and masks to instances or one panoptic map.
     detector.py: KNet, the mmdet detector that holds all this.
     semantic.py: KNetSemanticHead, the mmseg decode head.
-    checkpoints.py: loads the authors' checkpoints, whose names differ from ours.
 
 Where we differ from the paper: as in the authors' code, the loss of panoptic
 segmentation also makes kernels compete for each pixel (`loss_rank`).

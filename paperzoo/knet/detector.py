@@ -10,9 +10,9 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 from torch.nn import functional as F
 
+from paperzoo.common import rename_on_load
 from paperzoo.errors import UserError
 from paperzoo.knet.assigner import MaskHungarianAssigner, Matching, match_all
-from paperzoo.knet.checkpoints import rename_on_load
 from paperzoo.knet.init_head import InitialKernels, KNetKernelInitHead
 from paperzoo.knet.iter_head import KNetKernelIterHead, Prediction
 from paperzoo.knet.kernels import full

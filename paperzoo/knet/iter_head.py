@@ -7,9 +7,9 @@ from mmengine.model import BaseModule, ModuleList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from paperzoo.common import rename_on_load
 from paperzoo.errors import UserError
 from paperzoo.knet.assigner import MaskHungarianAssigner, Matching
-from paperzoo.knet.checkpoints import rename_on_load
 from paperzoo.knet.init_head import InitialKernels
 from paperzoo.knet.kernels import assemble_group_features, group_pixels
 from paperzoo.knet.targets import GroundTruth, kernel_targets

@@ -9,8 +9,8 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from paperzoo.common import rename_on_load
 from paperzoo.errors import UserError
-from paperzoo.knet.checkpoints import rename_on_load
 from paperzoo.registry import MODELS
 
 NORM_CFG: dict[str, Any] = {'type': 'LN'}

@@ -7,9 +7,8 @@ from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paperzoo.common import DiceLoss, FocalLoss
+from paperzoo.common import DiceLoss, FocalLoss, rename_on_load
 from paperzoo.errors import UserError
-from paperzoo.knet.checkpoints import rename_on_load
 from paperzoo.knet.kernels import (
     ACT_CFG,
     GROUPINGS,

@@ -10,8 +10,8 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 from torch.testing import assert_close
 
+from paperzoo.common import rename_keys
 from paperzoo.knet import KernelUpdater, KNet, KNetKernelUpdateHead, RankLoss
-from paperzoo.knet.checkpoints import rename_keys
 
 R50: dict[str, Any] = {'type': 'mmdet.ResNet', 'depth': 50}
 SWIN_L: dict[str, Any] = {
