@@ -11,9 +11,9 @@ Delete when: mmcv publishes compiled wheels for the torch versions that we suppo
 
 Where compiled mmcv is installed nothing is replaced, unless the environment variable
 PAPERZOO_OPS is `standin`. Then each op that we have takes the calls with CPU tensors
-(it is faster there), and the compiled one keeps those with tensors of other devices. A
-compiled module that cannot be loaded, say because it was built for another torch, is
-replaced altogether.
+(docs/ops.md says which are faster), and the compiled one keeps those with tensors of
+other devices. A compiled module that cannot be loaded, say because it was built for
+another torch, is replaced altogether.
 
 The order of imports does not matter: `import paperzoo.compat` may come after an
 `import mmcv.ops` or `import mmdet.models` that went well, or that failed for want of
