@@ -1,10 +1,12 @@
 """What all tests share: where data lies, and the remedies before mmdet is imported."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from mmengine.registry import DefaultScope
 
 # One generated Shapes set for all runs and workers of this checkout.
 os.environ.setdefault(
@@ -17,6 +19,15 @@ import paperzoo.compat  # noqa: F401
 # HYPOTHESIS_PROFILE=default make test
 settings.register_profile('repeatable', derandomize=True, deadline=None)
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'repeatable'))
+
+
+@pytest.fixture(autouse=True)
+def own_default_scope() -> Iterator[None]:
+    """Let no test meet the default scope that another one has set."""
+    before = dict(DefaultScope._instance_dict)
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture
