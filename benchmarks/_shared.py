@@ -1,7 +1,9 @@
-"""What the benchmarks share: turns, ratios, the commit."""
+"""What the benchmarks share: turns, ratios, commands, the commit."""
 
 import gc
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -69,3 +71,26 @@ def commit() -> str:
     """Return the commit that is measured, with `-dirty` if files were changed."""
     git = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty']
     return subprocess.run(git, capture_output=True, text=True).stdout.strip()
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Start the `paperzoo` command on one thread; its output goes to a file.
+
+    Args:
+        folder: The work dir.
+        arguments: Of the command.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'output.txt').open('a') as output:
+        return subprocess.Popen(
+            [sys.executable, '-m', 'paperzoo', *arguments, '--work-dir', str(folder)],
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def finish(folder: Path, process: subprocess.Popen) -> None:
+    """Wait for a command of `start`; if it failed, show the end of what it said."""
+    if process.wait():
+        sys.exit((folder / 'output.txt').read_text()[-3000:])

@@ -17,17 +17,14 @@ interval is given too.
 
 import argparse
 import json
-import os
 import pickle
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
-from _shared import commit
+from _shared import commit, finish, start
 from mmengine.config import Config
 
 from paperzoo.engine.record import run_record, write_json
@@ -63,23 +60,6 @@ TRAININGS: dict[str, tuple[str, dict[str, tuple[str, dict]]]] = {
         },
     ),
 }
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Start the `paperzoo` command on one thread; its output goes to a file."""
-    with (folder / 'output.txt').open('a') as output:
-        return subprocess.Popen(
-            [sys.executable, '-m', 'paperzoo', *arguments, '--work-dir', str(folder)],
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def finish(folder: Path, process: subprocess.Popen) -> None:
-    """Wait for a command; if it failed, show the end of what it said."""
-    if process.wait():
-        sys.exit((folder / 'output.txt').read_text()[-3000:])
 
 
 def train_all(

@@ -10,15 +10,12 @@ slows both; the times of steps are comparable within a run only.
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from _shared import commit
+from _shared import commit, finish, start
 
 from paperzoo.engine.record import run_record, write_json
 
@@ -30,24 +27,6 @@ MMDET = [
     'model.bbox_head.loss_centerness.use_sigmoid=True',
 ]
 HEADS = {'paperzoo.FCOSHead': [], 'mmdet.FCOSHead': MMDET}
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Start the `paperzoo` command on one thread; its output goes to a file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / 'output.txt').open('a') as output:
-        return subprocess.Popen(
-            [sys.executable, '-m', 'paperzoo', *arguments, '--work-dir', str(folder)],
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def finish(folder: Path, process: subprocess.Popen) -> None:
-    """Wait for a command; if it failed, show the end of what it said."""
-    if process.wait():
-        sys.exit((folder / 'output.txt').read_text()[-3000:])
 
 
 def step_times(folder: Path) -> list[float]:

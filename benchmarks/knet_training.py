@@ -17,9 +17,6 @@ stages is also tested after each of them.
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +24,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import torch
-from _shared import commit
+from _shared import commit, finish, start
 from mmengine.config import Config
 
 from paperzoo.data.shapes import ShapesSpec, generate_shapes
@@ -128,23 +125,6 @@ TRAININGS['shapes_semantic'][1]["mmseg's IterativeDecodeHead"] = (
     TINY + 'semantic',
     use_mmseg_head,
 )
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Start the `paperzoo` command on one thread; its output goes to a file."""
-    with (folder / 'output.txt').open('a') as output:
-        return subprocess.Popen(
-            [sys.executable, '-m', 'paperzoo', *arguments, '--work-dir', str(folder)],
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def finish(folder: Path, process: subprocess.Popen) -> None:
-    """Wait for a command; if it failed, show the end of what it said."""
-    if process.wait():
-        sys.exit((folder / 'output.txt').read_text()[-3000:])
 
 
 def train_all(
