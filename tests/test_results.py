@@ -54,3 +54,45 @@ def test_every_result_says_what_it_was_measured_with() -> None:
         record = json.loads(file.read_text())
         for key in ('what', 'data', 'commit', 'versions', 'device', 'date'):
             assert record[key], f'{file.name} lacks {key}'
+
+
+def test_the_fast_evaluation_is_equal_and_as_fast_as_the_document_says() -> None:
+    record = json.loads((RESULTS / 'coco_eval.json').read_text())
+    text = (ROOT / 'docs' / 'tools.md').read_text()
+    for kind in ('bbox', 'segm'):
+        whole = record['whole_metric'][kind]
+        assert whole['every_printed_digit_equal']
+        assert f' {whole["ratio"]} ' in text.replace('\n', ' ')
+        for row in record['evaluator_alone'][kind]:
+            if row.get('times_as_fast_as_pycocotools', 1.0) > 1.0:
+                (line,) = (
+                    x
+                    for x in text.splitlines()
+                    if x.startswith(f'| {row["evaluator"]} ')
+                )
+                assert f'{row["times_as_fast_as_pycocotools"]}' in line
+
+
+def test_the_ops_give_what_the_compiled_ones_give() -> None:
+    """And the README's claims of speed are those of the table."""
+    record = json.loads((RESULTS / 'mmcv_ops_cpu.json').read_text())
+    ratios: dict[str, list[float]] = {}
+    for row in record['cases']:
+        kind = row['case'].partition(',')[0].partition(' v')[0]
+        if not row['case'].endswith('max'):
+            ratios.setdefault(kind, []).append(row['ratio'])
+        for found in row['differences'].values():
+            assert found.get('differ', 0) == 0
+            assert found.get('largest', 0) <= 1e-5 * max(
+                1.0, found.get('of_at_most', 1)
+            )
+    claims = {
+        'DCN': 'Deformable convolution is {} to {} times',
+        'roi_align': '`roi_align` {} to {} times',
+    }
+    text = ' '.join((ROOT / 'README.md').read_text().split())
+    for kind, claim in claims.items():
+        low, high = 1 / max(ratios[kind]), 1 / min(ratios[kind])
+        assert claim.format(round(low), round(high)) in text
+    slowest = ratios['softnms']
+    assert f'soft nms is {min(slowest):.0f} to {max(slowest):.0f} times slower' in text

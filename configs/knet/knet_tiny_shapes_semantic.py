@@ -27,7 +27,7 @@ model['decode_head']['kernel_generate_head'] = dict(
     type=UPerHead,
     in_channels=[24, 48, 96, 192],
     in_index=[0, 1, 2, 3],
-    channels=64,
+    channels=32,
     pool_scales=(1, 2, 3, 6),
     dropout_ratio=0.1,
     num_classes=10,
@@ -37,12 +37,13 @@ model['decode_head']['kernel_generate_head'] = dict(
 )
 model['decode_head']['kernel_update_head'].update(
     num_classes=10,
-    in_channels=64,
-    out_channels=64,
-    feedforward_channels=256,
-    kernel_updator_cfg=dict(in_channels=64, feat_channels=64),
+    in_channels=32,
+    out_channels=32,
+    num_heads=4,
+    feedforward_channels=128,
+    kernel_updator_cfg=dict(in_channels=32, feat_channels=32),
 )
-model['auxiliary_head'].update(in_channels=96, channels=64, num_classes=10)
+model['auxiliary_head'].update(in_channels=96, channels=32, num_classes=10)
 
 default_hooks['checkpoint'].update(by_epoch=True, interval=1)
 log_processor.update(by_epoch=True)
