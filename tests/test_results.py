@@ -56,6 +56,18 @@ def test_every_result_says_what_it_was_measured_with() -> None:
             assert record[key], f'{file.name} lacks {key}'
 
 
+def test_knet_learns_eight_images_by_heart() -> None:
+    (run,) = json.loads((RESULTS / 'knet_overfit_instance.json').read_text())['runs']
+    assert run['segm_mAP'] >= 0.9
+    by_stage = [run['after_stage'][stage]['segm_mAP'] for stage in ('0', '1')]
+    text = ' '.join((ROOT / 'configs/knet/README.md').read_text().split())
+    said = (
+        f'segm AP {run["segm_mAP"]:.3f}, {by_stage[0]:.3f} of it before the first stage, '
+        f'{by_stage[1]:.3f} after it'
+    )
+    assert said in text
+
+
 def test_the_fast_evaluation_is_equal_and_as_fast_as_the_document_says() -> None:
     record = json.loads((RESULTS / 'coco_eval.json').read_text())
     text = (ROOT / 'docs' / 'tools.md').read_text()
