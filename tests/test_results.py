@@ -62,8 +62,8 @@ def test_knet_learns_eight_images_by_heart() -> None:
     by_stage = [run['after_stage'][stage]['segm_mAP'] for stage in ('0', '1')]
     text = ' '.join((ROOT / 'configs/knet/README.md').read_text().split())
     said = (
-        f'segm AP {run["segm_mAP"]:.3f}, {by_stage[0]:.3f} of it before the first stage, '
-        f'{by_stage[1]:.3f} after it'
+        f'segm AP {run["segm_mAP"]:.3f}, {by_stage[0]:.3f} of it before the first '
+        f'stage, {by_stage[1]:.3f} after it'
     )
     assert said in text
 
