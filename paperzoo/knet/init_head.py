@@ -7,12 +7,12 @@ import torch
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule, bias_init_with_prob, normal_init
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from paperzoo.common import DiceLoss, FocalLoss
+from paperzoo.common import FocalLoss
 from paperzoo.errors import UserError
 from paperzoo.knet.kernels import assemble_group_features, group_pixels
-from paperzoo.knet.losses import MaskBCELoss, mask_losses
+from paperzoo.knet.layers import upsample
+from paperzoo.knet.losses import LOSS_DICE, LOSS_MASK, build_losses, mask_losses
 from paperzoo.knet.semantic_fpn import NORM_CFG, SemanticFPNWrapper
 from paperzoo.knet.targets import GroundTruth, kernel_targets, paint_classes
 from paperzoo.registry import MODELS
@@ -20,8 +20,6 @@ from paperzoo.registry import MODELS
 Config = dict[str, Any]
 
 LOCALIZATION_FPN: Config = {'type': SemanticFPNWrapper}
-LOSS_MASK: Config = {'type': MaskBCELoss, 'loss_weight': 1.0}
-LOSS_DICE: Config = {'type': DiceLoss, 'loss_weight': 4.0}
 LOSS_SEG: Config = {'type': FocalLoss, 'gamma': 2.0, 'alpha': 0.25, 'loss_weight': 1.0}
 
 
@@ -134,24 +132,13 @@ class KNetKernelInitHead(BaseModule):
         self.conv_normal_init = conv_normal_init
         self._check(conv_kernel_size)
 
-        losses = {
-            'loss_mask': loss_mask,
-            'loss_dice': loss_dice,
-            'loss_rank': loss_rank,
-        }
-        self.losses = nn.ModuleDict(
-            {name: MODELS.build(config) for name, config in losses.items() if config}
+        self.losses = build_losses(
+            loss_mask=loss_mask, loss_dice=loss_dice, loss_rank=loss_rank
         )
         self.loss_seg = MODELS.build(loss_seg) if semantic_fpn else None
         self.localization_fpn = MODELS.build(localization_fpn)
 
-        def convs(number: int) -> nn.ModuleList:
-            return nn.ModuleList(
-                ConvModule(in_channels, in_channels, 1, norm_cfg=norm_cfg)
-                for _ in range(number)
-            )
-
-        self.loc_convs = convs(num_loc_convs)
+        self.loc_convs = _convs(num_loc_convs, in_channels, norm_cfg)
         self.init_kernels = nn.Conv2d(
             out_channels,
             num_proposals,
@@ -160,7 +147,7 @@ class KNetKernelInitHead(BaseModule):
             bias=False,
         )
         if semantic_fpn:
-            self.seg_convs = convs(num_seg_convs)
+            self.seg_convs = _convs(num_seg_convs, in_channels, norm_cfg)
             self.conv_seg = nn.Conv2d(out_channels, num_classes, 1)
         self.refined = feat_refine and feat_downsample_stride > 1
         if self.refined:
@@ -224,11 +211,7 @@ class KNetKernelInitHead(BaseModule):
 
     def upsample(self, maps: Tensor) -> Tensor:
         """Return masks or classes of pixels at the size of the losses."""
-        if self.feat_downsample_stride == 1:
-            return maps
-        return F.interpolate(
-            maps, scale_factor=self.feat_downsample_stride, mode='bilinear'
-        )
+        return upsample(maps, self.feat_downsample_stride)
 
     def loss_by_feat(
         self,
@@ -283,3 +266,9 @@ class KNetKernelInitHead(BaseModule):
                 'KNetKernelInitHead(cat_stuff_mask=True, semantic_fpn=False): the '
                 'stuff kernels are those of the semantic branch; set semantic_fpn=True'
             )
+
+
+def _convs(number: int, channels: int, norm_cfg: Config) -> nn.ModuleList:
+    return nn.ModuleList(
+        ConvModule(channels, channels, 1, norm_cfg=norm_cfg) for _ in range(number)
+    )

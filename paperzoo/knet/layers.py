@@ -17,6 +17,13 @@ def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(masks, size, mode='bilinear')
 
 
+def upsample(maps: Tensor, factor: int) -> Tensor:
+    """Return maps (images, maps, height, width) enlarged by a factor."""
+    if factor == 1:
+        return maps
+    return F.interpolate(maps, scale_factor=factor, mode='bilinear')
+
+
 def branch(channels: int, layers: int, act_cfg: dict[str, Any]) -> nn.Sequential:
     """Return layers of a linear map without bias, a normalisation, an activation."""
     modules: list[nn.Module] = []

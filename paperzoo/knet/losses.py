@@ -3,6 +3,8 @@
 The dice loss and the focal loss are in `paperzoo.common`.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from mmengine.dist import all_reduce
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperzoo.common import (
+    DiceLoss,
     SigmoidCrossEntropyLoss,
     WeightedLoss,
     weighted_reduction,
@@ -113,6 +116,18 @@ class RankLoss(WeightedLoss):
         return self.loss_weight * weighted_reduction(
             loss, weight, reduction, avg_factor
         )
+
+
+# Classes as types: a bare name is another class under another default scope.
+LOSS_MASK: dict[str, Any] = {'type': MaskBCELoss, 'loss_weight': 1.0}
+LOSS_DICE: dict[str, Any] = {'type': DiceLoss, 'loss_weight': 4.0}
+
+
+def build_losses(**configs: dict[str, Any] | None) -> nn.ModuleDict:
+    """Return the losses that have a config, by name."""
+    return nn.ModuleDict(
+        {name: MODELS.build(config) for name, config in configs.items() if config}
+    )
 
 
 def class_losses(

@@ -7,7 +7,7 @@ from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paperzoo.common import DiceLoss, FocalLoss, rename_on_load
+from paperzoo.common import FocalLoss, rename_on_load
 from paperzoo.errors import UserError
 from paperzoo.knet.kernels import (
     ACT_CFG,
@@ -18,16 +18,19 @@ from paperzoo.knet.kernels import (
     group_pixels,
     predict_masks,
 )
-from paperzoo.knet.layers import branch, feed_forward, ffn_names, resize
-from paperzoo.knet.losses import MaskBCELoss, class_losses, mask_losses
+from paperzoo.knet.layers import branch, feed_forward, ffn_names, resize, upsample
+from paperzoo.knet.losses import (
+    LOSS_DICE,
+    LOSS_MASK,
+    build_losses,
+    class_losses,
+    mask_losses,
+)
 from paperzoo.knet.targets import KernelTargets
 from paperzoo.registry import MODELS
 
 Config = dict[str, Any]
 
-# Classes as types: a bare name is another class under another default scope.
-LOSS_MASK: Config = {'type': MaskBCELoss, 'loss_weight': 1.0}
-LOSS_DICE: Config = {'type': DiceLoss, 'loss_weight': 4.0}
 LOSS_CLS: Config = {'type': FocalLoss, 'gamma': 2.0, 'alpha': 0.25, 'loss_weight': 2.0}
 FEAT_TRANSFORM_CFG: Config = {'conv_cfg': {'type': 'Conv2d'}, 'act_cfg': None}
 _AUTHORS_UPDATERS = ('KernelUpdator', 'mmseg.KernelUpdator')
@@ -160,14 +163,11 @@ class KNetKernelUpdateHead(BaseModule):
             self.ffn = feed_forward(widths, ffn_act_cfg, dropout)
             self.ffn_norm = build_norm_layer(NORM_CFG, in_channels)[1]
 
-        losses = {
-            'loss_cls': loss_cls if with_cls else None,
-            'loss_mask': loss_mask,
-            'loss_dice': loss_dice,
-            'loss_rank': loss_rank,
-        }
-        self.losses = nn.ModuleDict(
-            {name: MODELS.build(config) for name, config in losses.items() if config}
+        self.losses = build_losses(
+            loss_cls=loss_cls if with_cls else None,
+            loss_mask=loss_mask,
+            loss_dice=loss_dice,
+            loss_rank=loss_rank,
         )
         self.fc_cls: nn.Linear | None = None
         if with_cls:
@@ -240,10 +240,7 @@ class KNetKernelUpdateHead(BaseModule):
         halved = self.mask_transform_stride == 2
         if halved and self.feat_gather_stride == 1:
             x = F.interpolate(x, scale_factor=0.5, mode='bilinear')
-        masks = predict_masks(x, kernels)
-        return (
-            F.interpolate(masks, scale_factor=2, mode='bilinear') if halved else masks
-        )
+        return upsample(predict_masks(x, kernels), 2 if halved else 1)
 
     def _as_kernels(self, taps: Tensor) -> Tensor:
         """Turn (images, kernels, taps, channels) into convolution kernels."""
@@ -252,11 +249,7 @@ class KNetKernelUpdateHead(BaseModule):
 
     def upsample(self, mask_preds: Tensor) -> Tensor:
         """Return masks at the size of losses and results."""
-        if self.mask_upsample_stride == 1:
-            return mask_preds
-        return F.interpolate(
-            mask_preds, scale_factor=self.mask_upsample_stride, mode='bilinear'
-        )
+        return upsample(mask_preds, self.mask_upsample_stride)
 
     def loss_by_feat(
         self, cls_score: Tensor, mask_preds: Tensor, targets: KernelTargets
