@@ -24,7 +24,7 @@ model['backbone'].update(
 )
 model['neck'].update(
     in_channels=[24, 48, 96, 192],
-    out_channels=64,
+    out_channels=32,
     norm_cfg=dict(type='BN', requires_grad=True),
 )
 model['rpn_head'].update(
@@ -35,10 +35,10 @@ model['rpn_head'].update(
     norm_cfg=small_norm,
 )
 model['rpn_head']['localization_fpn'].update(
-    in_channels=64,
-    feat_channels=64,
+    in_channels=32,
+    feat_channels=32,
     out_channels=64,
-    positional_encoding=dict(num_feats=32),
+    positional_encoding=dict(num_feats=16),
     norm_cfg=small_norm,
 )
 model['roi_head'].update(num_proposals=20, num_thing_classes=7)
@@ -53,3 +53,5 @@ model['rpn_head']['loss_seg'].update(easy, loss_weight=5.0)
 model['roi_head']['mask_head']['loss_cls'].update(easy, loss_weight=6.0)
 optim_wrapper['optimizer'].update(lr=0.002)
 optim_wrapper['clip_grad'].update(max_norm=10)
+train_cfg.update(max_epochs=24, val_interval=24)
+param_scheduler[1].update(end=24)

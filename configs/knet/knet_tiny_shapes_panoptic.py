@@ -26,5 +26,5 @@ model['roi_head']['mask_head'].update(
     loss_rank=dict(type=RankLoss, loss_weight=0.1),
 )
 model['test_cfg'] = dict(
-    rcnn=dict(merge_stuff_thing=dict(instance_score_thr=0.3, overlap_thr=0.6))
+    rcnn=dict(merge_stuff_thing=dict(instance_score_thr=0.2, overlap_thr=0.6))
 )
