@@ -1,4 +1,4 @@
-"""What the benchmarks share: turns, ratios, commands, the commit."""
+"""What the benchmarks share: turns, ratios, trainings, commands, the commit."""
 
 import gc
 import os
@@ -6,12 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from mmengine.config import Config
 
 import paperzoo.compat  # noqa: F401  (before any benchmark imports mmdet)
 
@@ -41,10 +41,8 @@ def take_turns(
     memory = {}
     gpu = torch.cuda.is_available()
     begun = time.perf_counter()
-    for turn in count():
-        enough = time.perf_counter() >= begun + at_least
-        if turn >= warm_up + repeats and enough:
-            break
+    turn = 0
+    while turn < warm_up + repeats or time.perf_counter() < begun + at_least:
         for name, run in pair.items():
             gc.collect()
             if gpu:
@@ -57,6 +55,7 @@ def take_turns(
                 memory[name] = torch.cuda.max_memory_allocated() >> 20
             if turn >= warm_up:
                 times[name].append(time.perf_counter() - begin)
+        turn += 1
     one, peer = times.values()
     ratios = [a / b for a, b in zip(one, peer, strict=True)]
     return {
@@ -94,3 +93,32 @@ def finish(folder: Path, process: subprocess.Popen) -> None:
     """Wait for a command of `start`; if it failed, show the end of what it said."""
     if process.wait():
         sys.exit((folder / 'output.txt').read_text()[-3000:])
+
+
+def train_side_by_side(
+    configs: Mapping[str, Config], seed: int, folder: Path, options: list[str]
+) -> dict[str, Path]:
+    """Train several configs at the same time, each on one thread.
+
+    Args:
+        configs: With their names. They are tested at the end only: validations, whose
+            cost would count as training, are taken out.
+        seed: Of all.
+        folder: Where the work dirs are made.
+        options: More arguments of the command.
+
+    Returns:
+        The work dirs; each holds its config as `given.py`.
+    """
+    works, running = {}, {}
+    for number, (name, cfg) in enumerate(configs.items()):
+        cfg.randomness = {'seed': seed}
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.default_hooks.checkpoint.save_best = None
+        work = works[name] = folder / f'{seed}_{number}'
+        work.mkdir(parents=True)
+        cfg.dump(str(work / 'given.py'))
+        running[name] = start(work, 'train', str(work / 'given.py'), *options)
+    for name, process in running.items():
+        finish(works[name], process)
+    return works

@@ -24,7 +24,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
-from _shared import commit, finish, start
+from _shared import commit, finish, start, train_side_by_side
 from mmengine.config import Config
 
 from paperzoo.engine.record import run_record, write_json
@@ -67,21 +67,11 @@ def train_all(
 ) -> list[dict[str, Any]]:
     """Return what the trainings of one seed came to."""
     extra = ['--cfg-options', *options] if options else []
-    works, running = {}, {}
-    for number, (name, (config, changes)) in enumerate(variants.items()):
-        cfg = Config.fromfile(str(find_config(config)))
-        cfg.merge_from_dict(changes)
-        cfg.randomness = {'seed': seed}
-        # One test at the end: no validation, whose cost would count as training.
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        cfg.default_hooks.checkpoint.save_best = None
-        work = works[name] = folder / f'{seed}_{number}'
-        work.mkdir(parents=True)
-        # The runner dumps what it trains beside it under the file's own name.
-        cfg.dump(str(work / 'given.py'))
-        running[name] = start(work, 'train', str(work / 'given.py'), *extra)
-    for name, process in running.items():
-        finish(works[name], process)
+    configs = {}
+    for name, (config, changes) in variants.items():
+        configs[name] = Config.fromfile(str(find_config(config)))
+        configs[name].merge_from_dict(changes)
+    works = train_side_by_side(configs, seed, folder, extra)
     return [
         result(name, seed, works[name], config, extra)
         for name, (config, _) in variants.items()

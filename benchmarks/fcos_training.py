@@ -15,18 +15,20 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from _shared import commit, finish, start
+from _shared import commit, finish, start, train_side_by_side
+from mmengine.config import Config
 
 from paperzoo.engine.record import run_record, write_json
+from paperzoo.tools._shared import find_config
 
-MMDET = [
-    'model.bbox_head.type=mmdet.FCOSHead',
-    'model.bbox_head.loss_cls.type=mmdet.FocalLoss',
-    'model.bbox_head.loss_bbox.type=mmdet.GIoULoss',
-    'model.bbox_head.loss_centerness.type=mmdet.CrossEntropyLoss',
-    'model.bbox_head.loss_centerness.use_sigmoid=True',
-]
-HEADS = {'paperzoo.FCOSHead': [], 'mmdet.FCOSHead': MMDET}
+MMDET = {
+    'model.bbox_head.type': 'mmdet.FCOSHead',
+    'model.bbox_head.loss_cls.type': 'mmdet.FocalLoss',
+    'model.bbox_head.loss_bbox.type': 'mmdet.GIoULoss',
+    'model.bbox_head.loss_centerness.type': 'mmdet.CrossEntropyLoss',
+    'model.bbox_head.loss_centerness.use_sigmoid': True,
+}
+HEADS = {'paperzoo.FCOSHead': {}, 'mmdet.FCOSHead': MMDET}
 
 
 def step_times(folder: Path) -> list[float]:
@@ -36,22 +38,19 @@ def step_times(folder: Path) -> list[float]:
     return [line['time'] for line in lines if 'loss' in line]
 
 
-def train_and_test(config: str, seed: int, folder: Path, extra: list[str]) -> list:
+def train_and_test(config: str, seed: int, folder: Path, options: list[str]) -> list:
     """Return what the trainings of both heads with one seed came to."""
-    works = {head: folder / f'{head}_{seed}' for head in HEADS}
-    options = {
-        head: ['--cfg-options', f'randomness.seed={seed}', *HEADS[head], *extra]
-        for head in HEADS
-    }
-    for job in ('train', 'test'):
-        running = {}
-        for head, work in works.items():
-            arguments = [job, config]
-            if job == 'test':
-                arguments.append((work / 'last_checkpoint').read_text())
-            running[head] = start(work, *arguments, *options[head])
-        for head, process in running.items():
-            finish(works[head], process)
+    extra = ['--cfg-options', *options] if options else []
+    configs = {head: Config.fromfile(str(find_config(config))) for head in HEADS}
+    for head, changes in HEADS.items():
+        configs[head].merge_from_dict(changes)
+    works = train_side_by_side(configs, seed, folder, extra)
+    tests = {}
+    for head, work in works.items():
+        checkpoint = (work / 'last_checkpoint').read_text()
+        tests[head] = start(work, 'test', str(work / 'given.py'), checkpoint, *extra)
+    for head, process in tests.items():
+        finish(works[head], process)
     return [result(head, seed, work) for head, work in works.items()]
 
 

@@ -24,8 +24,9 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import torch
-from _shared import commit, finish, start
+from _shared import commit, finish, start, train_side_by_side
 from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
 
 from paperzoo.data.shapes import ShapesSpec, generate_shapes
 from paperzoo.engine.record import run_record, write_json
@@ -90,7 +91,7 @@ def use_eight_images(cfg: Config) -> None:
         cfg.test_evaluator.seg_prefix = str(root / train.data_prefix.seg)
     # Two steps an epoch.
     epochs = 360
-    cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs + 1)
+    cfg.train_cfg.max_epochs = epochs
     cfg.param_scheduler[1].end = epochs
     cfg.default_hooks.checkpoint.interval = epochs
     cfg.default_hooks.logger.interval = 20
@@ -131,19 +132,12 @@ def train_all(
     variants: dict[str, Variant], seed: int, folder: Path, options: list[str]
 ) -> list[dict]:
     """Return what the trainings of one seed came to."""
-    works, running = {}, {}
-    for number, (name, (config, change)) in enumerate(variants.items()):
-        cfg = Config.fromfile(str(find_config(config)))
-        change(cfg)
-        cfg.randomness = {'seed': seed}
-        work = works[name] = folder / f'{seed}_{number}'
-        work.mkdir(parents=True)
-        # The runner dumps what it trains beside it under the file's own name.
-        cfg.dump(str(work / f'given_{config}.py'))
-        extra = ['--cfg-options', *options] if options else []
-        running[name] = start(work, 'train', str(work / f'given_{config}.py'), *extra)
-    for name, process in running.items():
-        finish(works[name], process)
+    configs = {}
+    for name, (config, change) in variants.items():
+        configs[name] = Config.fromfile(str(find_config(config)))
+        change(configs[name])
+    extra = ['--cfg-options', *options] if options else []
+    works = train_side_by_side(configs, seed, folder, extra)
     return [
         result(name, seed, works[name], config, options)
         for name, (config, _) in variants.items()
@@ -154,7 +148,7 @@ def result(
     name: str, seed: int, work: Path, config: str, options: list[str]
 ) -> dict[str, Any]:
     """Test a model, after each of its stages too; return the numbers and the curve."""
-    file = str(work / f'given_{config}.py')
+    file = str(work / 'given.py')
     checkpoint = (work / 'last_checkpoint').read_text()
     model = Config.fromfile(file).model
     part = next((key for key in ('roi_head', 'decode_head') if key in model), '')
@@ -201,7 +195,7 @@ def tested(
 
 def without_later_stages(checkpoint: str, after: int, folder: Path) -> str:
     """Write a checkpoint that ends with a stage."""
-    weights = torch.load(checkpoint, map_location='cpu', weights_only=False)
+    weights = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     kept = {}
     for key, value in weights['state_dict'].items():
         _, _, rest = key.partition('stages.')
