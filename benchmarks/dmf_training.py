@@ -72,10 +72,17 @@ def train_all(
         configs[name] = Config.fromfile(str(find_config(config)))
         configs[name].merge_from_dict(changes)
     works = train_side_by_side(configs, seed, folder, extra)
-    return [
+    runs = [
         result(name, seed, works[name], config, extra)
         for name, (config, _) in variants.items()
     ]
+    if 'ProtoNet' in works:
+        # What of the difference lies in the scores, not in the maps?
+        scorer = works['DMF without meta-filter'] / 'given.py'
+        (run,) = (run for run in runs if run['what'] == 'ProtoNet')
+        metrics = tested(works['ProtoNet'], scorer, 'scores_of_dmf', extra)
+        run['accuracy_of_its_maps_with_scores_of_dmf'] = metrics['test_accuracy']
+    return runs
 
 
 def result(
@@ -85,14 +92,7 @@ def result(
     (log,) = work.glob('*/vis_data/scalars.json')
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     lines = [line for line in lines if 'loss' in line]
-    checkpoint = (work / 'last_checkpoint').read_text()
-    tested = work / 'test'
-    tested.mkdir()
-    dump = ['--out', str(tested / 'episodes.pkl')]
-    arguments = [str(work / 'given.py'), checkpoint, *dump, *extra]
-    finish(tested, start(tested, 'test', *arguments))
-    (found,) = tested.glob('*/test_metrics.json')
-    metrics = json.loads(found.read_text())['metrics']
+    metrics = tested(work, work / 'given.py', 'test', extra)
     seconds = median(line['time'] for line in lines)
     return {
         'what': name,
@@ -100,10 +100,22 @@ def result(
         'seed': seed,
         'seconds_per_step': round(seconds, 4),
         'seconds_of_training': round(seconds * lines[-1]['step'], 1),
-        **{key.rpartition('/')[2]: value for key, value in metrics.items()},
+        **metrics,
         'curve': [[line['step'], round(line['loss'], 4)] for line in lines],
-        'episodes': episode_accuracies(tested / 'episodes.pkl'),
+        'episodes': episode_accuracies(work / 'test' / 'episodes.pkl'),
     }
+
+
+def tested(work: Path, config: Path, name: str, extra: list[str]) -> dict[str, float]:
+    """Return the metrics of a training's weights under a config."""
+    folder = work / name
+    folder.mkdir()
+    checkpoint = (work / 'last_checkpoint').read_text()
+    dump = ['--out', str(folder / 'episodes.pkl')]
+    finish(folder, start(folder, 'test', str(config), checkpoint, *dump, *extra))
+    (found,) = folder.glob('*/test_metrics.json')
+    metrics = json.loads(found.read_text())['metrics']
+    return {key.rpartition('/')[2]: value for key, value in metrics.items()}
 
 
 def episode_accuracies(file: Path) -> list[float]:
