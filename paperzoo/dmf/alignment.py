@@ -212,8 +212,9 @@ class AdaptiveAlignment(nn.Module):
             return apply_filters(query, filters)
         if filters.size(-1) == 1:
             return grow_positive(query, self.factors(filters))
-        # The state has one map for each filter, not for each query.
-        start = query.expand(*filters.shape[:-4], *query.shape[-3:])
+        # The state has one map for each pair, also where either is shared.
+        pairs = torch.broadcast_shapes(query.shape[:-3], filters.shape[:-4])
+        start = query.expand(*pairs, -1, -1, -1)
         return self._solve(lambda x: apply_filters(x, filters).relu(), start, filters)
 
     def _solve(

@@ -53,6 +53,17 @@ def test_closed_forms_equal_the_solver(solver: str, steps: int, seed: int) -> No
     assert_close(single, closed.float(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('taps', [1, 9])
+@pytest.mark.parametrize('solver', [*FLOWS, 'none'])
+def test_queries_may_share_filters(solver: str, taps: int) -> None:
+    torch.manual_seed(0)
+    queries = torch.randn(3, 1, 4, 3, 3, dtype=torch.float64)
+    filters = torch.rand(1, 2, 3, 3, 2, taps, dtype=torch.float64) / taps
+    align = AdaptiveAlignment(solver, **TIGHT)
+    own = filters.expand(3, -1, -1, -1, -1, -1).contiguous()
+    assert_close(align(queries, filters), align(queries, own))
+
+
 @pytest.mark.parametrize(
     ('solver', 'factor'),
     [
