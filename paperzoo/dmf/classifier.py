@@ -223,7 +223,7 @@ class DMFClassifier(EpisodeClassifier):
         if self.meta_filter is None:
             return self._pad(meta_scores(query[:, None], weights)), query
         parts, maps = [], []
-        for block in self._blocks(query, ways):
+        for block in self.query_blocks(query, ways):
             filters = self.meta_filter(query[block], classes)
             parts.append(self._block_scores(query[block], weights, filters))
             if own is not None:
@@ -238,7 +238,7 @@ class DMFClassifier(EpisodeClassifier):
         factors = self.alignment.factors(filters)
         return factored_scores(query, weights, factors, self.alignment.flows)
 
-    def _blocks(self, query: Tensor, ways: int) -> Iterator[slice]:
+    def query_blocks(self, query: Tensor, ways: int) -> Iterator[slice]:
         """Yield slices of the queries whose pairs are computed at once."""
         assert self.meta_filter is not None
         channels = self.meta_filter.groups

@@ -70,7 +70,7 @@ def sampled_filters(
 
     moves = offsets.unflatten(2, (size**2, 2)).permute(0, 1, 4, 5, 2, 3)
     shape = support.new_tensor((height, width)).long()
-    rows, shares = bilinear_corners(moves + _places(support, size), shape)
+    rows, shares = bilinear_corners(moves + tap_places(support, size), shape)
     first = torch.arange(classes, device=rows.device) * (height * width)
     rows = rows + first.view(-1, 1, 1, 1, 1)
     rows = rows * size**2 + torch.arange(size**2, device=rows.device)[:, None]
@@ -139,8 +139,13 @@ def interleave_taps(
     return mixed.movedim(-4, -2)
 
 
-def _places(support: Tensor, size: int) -> Float[Tensor, 'height width taps 2']:
-    """Return the regular places (y, x) of the taps around each position."""
+def tap_places(support: Tensor, size: int) -> Float[Tensor, 'height width taps 2']:
+    """Return the regular places (y, x) of the taps around each position.
+
+    Args:
+        support: Maps whose height and width count.
+        size: Side of the kernel, odd.
+    """
     near = torch.arange(size, device=support.device) - size // 2
     y = torch.arange(support.size(-2), device=support.device)[:, None] + near
     x = torch.arange(support.size(-1), device=support.device)[:, None] + near

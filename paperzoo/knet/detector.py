@@ -130,8 +130,8 @@ class KNet(BaseDetector):
             seg_preds = init_head.upsample(seg_preds)
 
         truths = [self.ground_truth(s, full(mask_preds)) for s in batch_data_samples]
-        first = _hardened(truths) if init_head.hard_target else truths
-        later = _hardened(truths) if iter_head.hard_target else truths
+        first = hardened(truths) if init_head.hard_target else truths
+        later = hardened(truths) if iter_head.hard_target else truths
         gt_inds = self._assign(
             mask_preds, predictions, first, later, batch_data_samples
         )
@@ -280,7 +280,7 @@ class KNet(BaseDetector):
             )
 
 
-def _hardened(truths: Sequence[GroundTruth]) -> list[GroundTruth]:
+def hardened(truths: Sequence[GroundTruth]) -> list[GroundTruth]:
     """Return the truths with masks of 0 and 1; any pixel that was touched is 1."""
     return [gt._replace(masks=(gt.masks != 0).to(gt.masks)) for gt in truths]
 

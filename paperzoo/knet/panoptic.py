@@ -194,7 +194,7 @@ def merge_panoptic(
     """
     low = (labels < num_thing_classes) & (scores < instance_score_thr)
     barred = low if filter_first else torch.zeros_like(low)
-    winner, areas = _compete(scores, barred, blocks)
+    winner, areas = compete(scores, barred, blocks)
     won = torch.bincount(winner.flatten(), minlength=len(scores))
     # The decisions are about a few numbers: one transfer, then plain Python.
     order = scores.argsort(descending=True, stable=True)
@@ -210,10 +210,16 @@ def merge_panoptic(
     return torch.tensor(ids, device=winner.device)[winner]
 
 
-def _compete(
+def compete(
     scores: Tensor, barred: Tensor, blocks: Iterator[tuple[int, Tensor]]
 ) -> tuple[Int[Tensor, 'height width'], Int[Tensor, ' kernels']]:
-    """Return the kernel that wins each pixel, and the area of each kernel's mask."""
+    """Return the kernel that wins each pixel, and the area of each kernel's mask.
+
+    Args:
+        scores: Of the kernels.
+        barred: Kernels that take part in no pixel's contest, (kernels,).
+        blocks: Probabilities of some masks at a time, as of `enlarged_blocks`.
+    """
     best: Tensor | None = None
     winner = torch.empty(0)
     areas = []
