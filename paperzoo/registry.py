@@ -63,6 +63,7 @@ _PAPERS = [
     'paperzoo.common',
     'paperzoo.fcos',
     'paperzoo.dmf',
+    'paperzoo.attention',
     'paperzoo.knet.init_head',
     'paperzoo.knet.update_head',
     'paperzoo.knet.detector',
@@ -73,12 +74,14 @@ _DATA = [
     'paperzoo.data.episodes',
     'paperzoo.data.panoptic',
     'paperzoo.data.semantic',
+    'paperzoo.data.sequences',
 ]
 _METRICS = [
     'paperzoo.evaluation.coco',
     'paperzoo.evaluation.panoptic_quality',
     'paperzoo.evaluation.dump',
     'paperzoo.evaluation.few_shot',
+    'paperzoo.evaluation.sequences',
 ]
 
 MODELS = RoomRegistry('model', _PAPERS, parent=root.MODELS)
@@ -90,9 +93,14 @@ DATA_SAMPLERS = RoomRegistry(
 TRANSFORMS = RoomRegistry(
     'transform', ['paperzoo.data.few_shot_transforms'], parent=root.TRANSFORMS
 )
+PARAM_SCHEDULERS = RoomRegistry(
+    'parameter scheduler', ['paperzoo.attention'], parent=root.PARAM_SCHEDULERS
+)
 LOOPS = RoomRegistry('loop', ['paperzoo.engine'], parent=root.LOOPS)
 METRICS = RoomRegistry('metric', _METRICS, parent=root.METRICS)
-HOOKS = RoomRegistry('hook', ['paperzoo.engine'], parent=root.HOOKS)
+HOOKS = RoomRegistry(
+    'hook', ['paperzoo.engine', 'paperzoo.explain.hook'], parent=root.HOOKS
+)
 OPTIM_WRAPPERS = RoomRegistry(
     'optimizer wrapper', ['paperzoo.engine'], parent=root.OPTIM_WRAPPERS
 )

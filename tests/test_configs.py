@@ -10,14 +10,26 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from small_models import images, samples, side, small_model
 
-from paperzoo.registry import DATASETS, HOOKS, METRICS, MODELS, TASK_UTILS
+from paperzoo.registry import (
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    TASK_UTILS,
+)
 from paperzoo.tools._shared import config_folders
 
 FOLDER = config_folders()[0]
 CONFIGS = sorted(path for path in FOLDER.rglob('*.py') if '_base_' not in path.parts)
 FCOS = [path for path in CONFIGS if path.stem.startswith('fcos_')]
-# Those of few-shot classification take episodes: tests/dmf/test_dmf_configs.py.
-ANNOTATED = [p for p in CONFIGS if 'dmf' not in (*p.parts, p.stem.partition('_')[0])]
+# Those of few-shot classification take episodes (tests/dmf/test_dmf_configs.py), those
+# of attention sequences (tests/attention/test_tasks.py).
+ANNOTATED = [
+    path
+    for path in CONFIGS
+    if not {'dmf', 'attention'} & {*path.parts, path.stem.partition('_')[0]}
+]
 by_name = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 by_annotated_name = pytest.mark.parametrize(
     'path', ANNOTATED, ids=lambda path: path.stem
@@ -133,6 +145,9 @@ def test_string_names_are_found_from_any_scope(scope: str) -> None:
         'KNetSemanticHead',
         'KernelUpdater',
         'SemanticFPNWrapper',
+        'SequenceTagger',
+        'SequenceTranslator',
+        'SetClassifier',
     ):
         found = ALL_MODELS.get(f'paperzoo.{name}')
         assert found is MODELS.get(name)
@@ -143,6 +158,9 @@ def test_string_names_are_found_from_any_scope(scope: str) -> None:
         'CocoDataset',
         'CocoPanopticDataset',
         'EpisodeDataset',
+        'LookUpDataset',
+        'RunLengthDataset',
+        'SeenBeforeDataset',
         'SemanticDataset',
         'ShapesDataset',
         'ShapesPanopticDataset',
@@ -158,7 +176,10 @@ def test_string_names_are_found_from_any_scope(scope: str) -> None:
     assert METRICS.get('paperzoo.PanopticQuality')
     assert METRICS.get('paperzoo.FastCocoMetric')
     assert METRICS.get('paperzoo.FewShotAccuracy')
+    assert METRICS.get('paperzoo.SequenceAccuracy')
     assert HOOKS.get('paperzoo.PicturePageHook')
+    assert HOOKS.get('paperzoo.ExplainHook')
+    assert PARAM_SCHEDULERS.get('paperzoo.InverseSqrtLR')
 
 
 def test_text_config_inherits_a_printed_one(tmp_path: Path) -> None:

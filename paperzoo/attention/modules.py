@@ -1,0 +1,148 @@
+"""Multi-head attention."""
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paperzoo.attention.functional import attention, attention_weights
+from paperzoo.errors import UserError
+from paperzoo.registry import MODELS
+
+
+@MODELS.register_module()
+class MultiHeadSelfAttention(BaseModule):
+    """Attention by several heads, each with its own projections.
+
+    Weights are named as those of `nn.MultiheadAttention`; nothing is added to the
+    result. A query that may look at nothing, as all are in a sequence of padding only,
+    gets the output projection's bias, never NaN.
+
+    Args:
+        embed_dims: Channels of the tokens.
+        num_heads: Heads, each with as many of the channels.
+        attn_drop: Share of the weights that are zeroed in training.
+        bias: Of all projections.
+        init_cfg: As in every MMEngine module.
+
+    Paper: attention "Multi-Head Attention"
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        *,
+        attn_drop: float = 0.0,
+        bias: bool = True,
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if num_heads < 1 or embed_dims % num_heads:
+            raise UserError(
+                f'MultiHeadSelfAttention: num_heads={num_heads} does not divide '
+                f'embed_dims={embed_dims}: use a divisor'
+            )
+        self.embed_dims = embed_dims
+        self.num_heads = num_heads
+        self.attn_drop = attn_drop
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dims, embed_dims))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dims)) if bias else None
+        self.out_proj = nn.Linear(embed_dims, embed_dims, bias=bias)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        if bias:
+            nn.init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        *,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return what each query takes from the values: (B, Q, C).
+
+        Args:
+            query: (B, Q, C).
+            key: (B, K, C); without it, the queries look at each other.
+            value: (B, K, C); without it, the keys.
+            query_pos: Added to the queries before they are compared, (B, Q, C).
+            key_pos: Likewise for the keys; if these are the queries, `query_pos`.
+            attn_mask: True where a query may not look at a key: (Q, K) or (B, Q, K).
+            key_padding_mask: True where a key is padding: (B, K).
+        """
+        q, k, v = self._project(query, key, value, query_pos, key_pos)
+        may_see = _may_see(attn_mask, key_padding_mask)
+        dropout = self.attn_drop if self.training else 0.0
+        heads = attention(q, k, v, may_see, dropout)
+        return self.out_proj(heads.transpose(1, 2).flatten(2))
+
+    def attention_weights(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        *,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return how much each query takes of each value, (B, heads, Q, K).
+
+        For eyes, without dropout; `forward` never has these numbers. The arguments are
+        those of `forward`.
+        """
+        q, k, _ = self._project(query, key, value, query_pos, key_pos)
+        return attention_weights(q, k, _may_see(attn_mask, key_padding_mask))
+
+    def _project(
+        self,
+        query: Tensor,
+        key: Tensor | None,
+        value: Tensor | None,
+        query_pos: Tensor | None,
+        key_pos: Tensor | None,
+    ) -> list[Tensor]:
+        """Return queries, keys, values of the heads, each (B, heads, N, channels)."""
+        if key is None:
+            key, key_pos = query, query_pos if key_pos is None else key_pos
+        value = key if value is None else value
+        inputs = _add(query, query_pos), _add(key, key_pos), value
+        weights = self.in_proj_weight.chunk(3)
+        biases: Any = (None, None, None)
+        if self.in_proj_bias is not None:
+            biases = self.in_proj_bias.chunk(3)
+        return [
+            F.linear(x, weight, bias)
+            .unflatten(-1, (self.num_heads, -1))
+            .transpose(1, 2)
+            for x, weight, bias in zip(inputs, weights, biases, strict=True)
+        ]
+
+
+def _add(tokens: Tensor, positions: Tensor | None) -> Tensor:
+    return tokens if positions is None else tokens + positions
+
+
+def _may_see(attn_mask: Tensor | None, padding: Tensor | None) -> Tensor | None:
+    """Return where the queries of each head may look, (B, 1, Q, K) or broadcast."""
+    may_see = None
+    if attn_mask is not None:
+        if attn_mask.dtype is not torch.bool:
+            raise UserError(
+                f'MultiHeadSelfAttention: attn_mask is of {attn_mask.dtype}: use '
+                'booleans, true where a query may not look at a key (attn_mask < 0 if '
+                'these are minus infinities)'
+            )
+        may_see = ~attn_mask.unsqueeze(-3)
+    if padding is not None:
+        real = ~padding.bool()[:, None, None]
+        may_see = real if may_see is None else may_see & real
+    return may_see
