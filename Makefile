@@ -73,8 +73,12 @@ demo: $(VENV)/.demo
 	@echo '== testing its checkpoint on 100 other images, drawing 24 of them'
 	$(BIN)/mim test paperzoo fcos_tiny_shapes.py -C "$$(cat $(DEMO)/last_checkpoint)" \
 	  --work-dir $(DEMO) --show-dir $(DEMO)/pictures
+	@echo '== explaining what it does on one of them'
+	$(BIN)/paperzoo explain fcos_tiny_shapes "$$(cat $(DEMO)/last_checkpoint)" \
+	  data/shapes/val/000004.jpg --out $(DEMO)/explain.html
 	@echo
 	@echo 'Look at   $(DEMO)/pictures/page.png (left: ground truth, right: prediction)'
+	@echo '          $(DEMO)/explain.html (points, scores, losses; newest number last)'
 	@echo 'Numbers   in the newest $(DEMO)/*/test_metrics.json'
 	@echo 'Next      . $(VENV)/bin/activate'
 	@echo '          mim train paperzoo fcos_tiny_shapes.py --cfg-options randomness.seed=1'

@@ -1,0 +1,79 @@
+"""Pages that answer what a paper's reader asks about a model and an image of his.
+
+A room gives the arrays (`paperzoo/fcos/explain.py`: from a model and a sample to named
+arrays), the page here says what they mean (`paperzoo/explain/fcos.py`: `sections`), and
+one renderer draws all pages. The next paper's page is a module with `sections` and a
+line in `PAGES`.
+
+Files: report.py, what a page consists of; sample.py, an image as the model gets it;
+render.py, views.py and templates, the HTML; one module per paper.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from paperzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from paperzoo.explain.report import Section
+
+# Texts, so that a room without its stack does not hinder the others.
+PAGES = {
+    'paperzoo.fcos.head.FCOSHead': 'paperzoo.explain.fcos',
+    'paperzoo.knet.detector.KNet': 'paperzoo.explain.knet',
+    'paperzoo.knet.semantic.KNetSemanticHead': 'paperzoo.explain.knet',
+    'paperzoo.dmf.classifier.DMFClassifier': 'paperzoo.explain.dmf',
+    'paperzoo.dmf.protonet.ProtoNet': 'paperzoo.explain.dmf',
+}
+# Layers within any model: explained after its own page, or alone.
+ATTENTION = 'paperzoo.explain.attention'
+LAYERS = {
+    'paperzoo.attention.local.LocalSelfAttention2d': ATTENTION,
+    'paperzoo.attention.modules.MultiHeadSelfAttention': ATTENTION,
+}
+
+
+def page_of(model: 'nn.Module') -> str:
+    """Return the module that explains a model, found by the model or a part of it.
+
+    Args:
+        model: The whole network; of its parts the outermost with a page counts.
+
+    Raises:
+        UserError: If there is no page for it.
+    """
+    found = _listed(model, PAGES) or _listed(model, LAYERS)
+    if found is not None:
+        return found
+    known = ', '.join(name.rpartition('.')[2] for name in (*PAGES, *LAYERS))
+    raise UserError(
+        f'{type(model).__name__} has no page: models with one of these can be '
+        f'explained: {known}'
+    )
+
+
+def sections(model: 'nn.Module', sample: Any) -> list['Section']:
+    """Return the sections of a model's page for a sample.
+
+    Raises:
+        UserError: If there is no page for it.
+    """
+    pages = dict.fromkeys((page_of(model), _listed(model, LAYERS)))
+    return [
+        section
+        for page in pages
+        if page is not None
+        for section in import_module(page).sections(model, sample)
+    ]
+
+
+def _listed(model: 'nn.Module', pages: dict[str, str]) -> str | None:
+    """Return the page of the outermost part whose class, or a base of it, is listed."""
+    for part in model.modules():
+        for base in type(part).__mro__:
+            page = pages.get(f'{base.__module__}.{base.__qualname__}')
+            if page is not None:
+                return page
+    return None

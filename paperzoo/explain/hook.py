@@ -1,0 +1,117 @@
+"""The pictures of `paperzoo explain` during a training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from paperzoo.errors import UserError
+from paperzoo.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ExplainHook(Hook):
+    """Put the pictures of fixed samples into the visualizer while training.
+
+    Each section of the page that `paperzoo explain` writes becomes one image, so that
+    TensorBoard's slider shows how a matching settles. Tables are left out.
+
+    Args:
+        images: Files; `data/...` follows `$PAPERZOO_DATA`, as in a config.
+        episodes: Of a few-shot model: numbers of episodes of the test set.
+        interval: How often, in epochs or iterations.
+        by_epoch: Which of the two.
+        score_thr: Predictions below it are left out.
+
+    Raises:
+        UserError: If there is neither an image nor an episode.
+    """
+
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        images: Sequence[str] = (),
+        *,
+        episodes: Sequence[int] = (),
+        interval: int = 1,
+        by_epoch: bool = True,
+        score_thr: float = 0.3,
+    ) -> None:
+        if bool(images) == bool(episodes):
+            raise UserError(
+                f'ExplainHook(images={list(images)}, episodes={list(episodes)}): give '
+                "one of the two, such as images=['data/shapes/val/000001.jpg']"
+            )
+        self.images = images
+        self.episodes = episodes
+        self.interval = interval
+        self.by_epoch = by_epoch
+        self.score_thr = score_thr
+        self._samples: list[Any] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Load the samples."""
+        self._load(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Draw, if it is time."""
+        if self.by_epoch and self.every_n_epochs(runner, self.interval):
+            self._draw(runner, runner.epoch + 1)
+
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+        """Draw, if it is time."""
+        if not self.by_epoch and self.every_n_train_iters(runner, self.interval):
+            self._draw(runner, runner.iter + 1)
+
+    @master_only
+    def _load(self, runner: Runner) -> None:
+        # Imported when needed: not every stack that trains has what draws.
+        if self.episodes:
+            from paperzoo.explain.dmf import episode
+
+            self._samples = [episode(runner.cfg, number) for number in self.episodes]
+            return
+        from paperzoo.data.paths import resolve
+        from paperzoo.explain.sample import SampleLoader
+        from paperzoo.tools._model import class_names
+
+        names = class_names(runner.cfg, {})
+        load = SampleLoader(runner.cfg, _bare(runner.model), names, self.score_thr)
+        self._samples = [load(Path(resolve(image))) for image in self.images]
+
+    @master_only
+    def _draw(self, runner: Runner, step: int) -> None:
+        from paperzoo.explain import sections
+        from paperzoo.explain.raster import pixels_of
+
+        model = _bare(runner.model)
+        training = {part: part.training for part in model.modules()}
+        model.eval()
+        try:
+            for sample in self._samples:
+                for number, section in enumerate(sections(model, sample), 1):
+                    pixels = pixels_of(section)
+                    if pixels is not None:
+                        name = _tag(
+                            f'{Path(sample.name).stem} {number} {section.title}'
+                        )
+                        runner.visualizer.add_image(name, pixels, step)
+        finally:
+            # Part by part, for frozen norms stay in evaluation mode.
+            for part, mode in training.items():
+                part.training = mode
+
+
+def _bare(model: Any) -> Any:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _tag(text: str) -> str:
+    """Return a text that can be a file's name, as the backends want it."""
+    kept = ''.join(letter if letter.isalnum() else ' ' for letter in text)
+    return '_'.join(kept.split())[:60]

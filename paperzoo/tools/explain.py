@@ -1,0 +1,128 @@
+"""Show on your images what a model does, as one HTML page: targets, scores, losses."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paperzoo.errors import UserError
+from paperzoo.tools._model import (
+    build_model,
+    class_names,
+    default_device,
+    load_weights,
+    track,
+)
+from paperzoo.tools._shared import add_config_arguments, load_config, one_message
+from paperzoo.tools.predict import find_images
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
+    from paperzoo.explain.report import Section
+
+# The model whose samples are episodes of the config's test set, not images.
+EPISODES = 'paperzoo.explain.dmf'
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument(
+        'images',
+        nargs='*',
+        help='files, folders or globs; those of the config come with their annotations',
+    )
+    parser.add_argument(
+        '--episode',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help='few-shot models: which episodes of the test set, instead of images',
+    )
+    parser.add_argument('--out', default='report.html', metavar='FILE.html')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, help='leave out what scores lower'
+    )
+    parser.add_argument('--device', help="'cpu', 'cuda'; the GPU if there is one")
+    return parser.parse_args()
+
+
+def explain_all(
+    cfg: 'Config', model: 'nn.Module', meta: dict, args: argparse.Namespace
+) -> tuple[list[str], list['Section']]:
+    """Return the names of the samples, and the sections of all of them.
+
+    Args:
+        cfg: The config.
+        model: Its model, with its weights.
+        meta: Of the checkpoint.
+        args: The command line.
+
+    Raises:
+        UserError: If the model has no page, or needs samples of another kind.
+    """
+    from paperzoo.explain import page_of, sections
+
+    given: list[Any]
+    load: Any
+    if page_of(model) == EPISODES:
+        from paperzoo.explain.dmf import episode
+
+        if args.images:
+            raise UserError(
+                f"'{args.images[0]}': a few-shot model is explained on episodes of the "
+                "config's test set, not on images; give --episode 0"
+            )
+        given, kind = args.episode or [0], 'episodes'
+        load = lambda number: episode(cfg, number)
+    else:
+        from paperzoo.data.paths import resolve
+        from paperzoo.explain.sample import SampleLoader
+
+        if args.episode or not args.images:
+            raise UserError(
+                f'{args.config}: its model is explained on images; give one or more '
+                'files (--episode is for few-shot models)'
+            )
+        # A set that paperzoo makes is named as in a config: data/shapes/val.
+        files = [one if Path(one).exists() else resolve(one) for one in args.images]
+        given, kind = find_images(files), 'images'
+        load = SampleLoader(cfg, model, class_names(cfg, meta), args.score_thr)
+    names, all_sections = [], []
+    for one in track(given, kind):
+        sample = load(one)
+        page = sections(model, sample)
+        if len(given) > 1:
+            page = [
+                replace(part, title=f'{sample.name}: {part.title}') for part in page
+            ]
+        names.append(sample.name)
+        all_sections += page
+    return names, all_sections
+
+
+def main() -> None:
+    """Explain."""
+    args = parse_args()
+    if Path(args.out).suffix not in ('.html', '.htm'):
+        raise UserError(f"--out '{args.out}' must end in .html")
+    cfg = load_config(args)
+    model = build_model(cfg, args.device or default_device())
+    meta = load_weights(model, args.checkpoint)
+    names, sections = explain_all(cfg, model, meta, args)
+
+    from paperzoo.evaluation.results import free_path
+    from paperzoo.explain.render import write_report
+
+    listed = ', '.join(names[:3]) + (f' and {len(names) - 3} more' * (len(names) > 3))
+    title = f'{Path(args.config).stem} on {listed}'
+    file = write_report(title, sections, free_path(Path(args.out)))
+    print(f'Open in a browser: {file.absolute()}')
+
+
+if __name__ == '__main__':
+    one_message(main)

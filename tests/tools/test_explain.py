@@ -1,0 +1,83 @@
+"""explain: which samples, what is written, and what is refused."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from paperzoo.data.paths import resolve
+from paperzoo.errors import UserError
+from paperzoo.tools import explain
+from paperzoo.tools._model import build_model
+from paperzoo.tools._shared import find_config
+
+NARROW = ['model.backbone.base_channels=8', 'model.neck.in_channels=[8,16,32,64]']
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """The weights of a narrow FCOS as they are at the start."""
+    cfg = Config.fromfile(str(find_config('fcos_tiny_shapes')))
+    for option in NARROW:
+        key, _, value = option.partition('=')
+        cfg.merge_from_dict({key: json.loads(value)})
+    torch.manual_seed(0)
+    file = tmp_path / 'w.pth'
+    torch.save({'state_dict': build_model(cfg, 'cpu').state_dict()}, file)
+    return file
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: object) -> None:
+    command = ['explain', *map(str, arguments), '--device', 'cpu']
+    monkeypatch.setattr(sys, 'argv', command)
+    monkeypatch.chdir(folder)
+    explain.main()
+
+
+def test_a_page_of_two_images_and_none_is_replaced(
+    checkpoint: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    foreign = tmp_path / 'a <b>.jpg'
+    foreign.write_bytes(Path(resolve('data/shapes/val/000002.jpg')).read_bytes())
+    (tmp_path / 'report.html').write_text('mine')
+    run(
+        monkeypatch,
+        tmp_path,
+        *('fcos_tiny_shapes', checkpoint, 'data/shapes/val/000004.jpg', foreign),
+        *('--score-thr', 0, '--cfg-options', *NARROW),
+    )
+    said = capsys.readouterr()
+    assert 'report_2.html' in said.out
+    assert 'images: 2' in said.err
+    assert (tmp_path / 'report.html').read_text() == 'mine'
+    html = (tmp_path / 'report_2.html').read_text(encoding='utf-8')
+    assert 'fcos_tiny_shapes on 000004.jpg, a &lt;b&gt;.jpg' in html
+    assert html.count('000004.jpg: Whose loss is it?') == 2  # contents and title
+    assert 'a &lt;b&gt;.jpg: Whose loss' not in html
+    assert 'a &lt;b&gt;.jpg: Which boxes does the suppression remove?' in html
+    assert '<b>.jpg' not in html
+    assert len(html) < 10e6
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], 'give one or more files'),
+        (['--episode', 1], 'give one or more files'),
+        (['nowhere.jpg'], "'nowhere.jpg' is no image"),
+        (['nowhere.jpg', '--out', 'page.pdf'], 'must end in .html'),
+    ],
+)
+def test_what_is_refused(
+    checkpoint: Path, tmp_path: Path, monkeypatch, arguments: list, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(
+            monkeypatch,
+            tmp_path,
+            *('fcos_tiny_shapes', checkpoint, *arguments, '--cfg-options', *NARROW),
+        )
+    assert not list(tmp_path.glob('*.html'))
