@@ -1,0 +1,1 @@
+"""What one builds on top of paperzoo; paperzoo imports nothing of it."""

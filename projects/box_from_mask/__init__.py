@@ -1,0 +1,1 @@
+"""Boxes around segmented pixels against boxes that are regressed."""

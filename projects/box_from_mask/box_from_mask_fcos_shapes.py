@@ -1,0 +1,20 @@
+"""A small FCOS on Shapes: boxes are regressed; AP also by occlusion.
+
+Paper: none; a question to fcos (arXiv 1904.01355)
+Expect: the table in README.md, which also says how to run it
+Run: paperzoo train projects/box_from_mask/box_from_mask_fcos_shapes.py
+"""
+
+from mmengine.config import read_base
+
+from projects.box_from_mask.occlusion import OcclusionBoxMetric
+
+with read_base():
+    from ...configs.fcos.fcos_tiny_shapes import *
+
+val_evaluator = dict(type=OcclusionBoxMetric, ann_file=val_evaluator['ann_file'])
+test_evaluator = val_evaluator
+
+max_epochs = 11
+train_cfg.update(max_epochs=max_epochs, val_interval=max_epochs)
+param_scheduler[1].update(end=max_epochs)

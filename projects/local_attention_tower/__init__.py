@@ -1,0 +1,1 @@
+"""Local self-attention in place of, and mixed with, convolution in FCOS's towers."""

@@ -1,0 +1,1 @@
+"""Neighbouring locations of one object should find one box."""

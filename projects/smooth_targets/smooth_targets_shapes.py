@@ -1,0 +1,19 @@
+"""A small FCOS on Shapes whose neighbours shall agree: penalty and voting.
+
+Paper: none; a question to fcos (arXiv 1904.01355)
+Expect: the table in README.md, which also says how to run it
+Run: paperzoo train projects/smooth_targets/smooth_targets_shapes.py
+"""
+
+from mmengine.config import read_base
+
+from projects.smooth_targets.head import SmoothFCOSHead
+
+with read_base():
+    from ...configs.fcos.fcos_tiny_shapes import *
+
+model['bbox_head'].update(type=SmoothFCOSHead, smooth_weight=1.0, voting=0.6)
+
+max_epochs = 10
+train_cfg.update(max_epochs=max_epochs, val_interval=max_epochs)
+param_scheduler[1].update(end=max_epochs)

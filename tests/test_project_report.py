@@ -1,0 +1,191 @@
+"""Tables, charts and pictures say what results.json says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from project_tools import PROJECTS, load, report, run_projects
+
+from paperzoo.errors import UserError
+
+RUNS = [
+    {'variant': 'plain', 'seed': 0, 'bbox_mAP': 0.40, 'parameters': 1200},
+    {'variant': 'new', 'seed': 0, 'bbox_mAP': 0.43, 'parameters': 1300},
+    {'variant': 'plain', 'seed': 1, 'bbox_mAP': 0.44, 'parameters': 1200},
+    {'variant': 'new', 'seed': 1, 'bbox_mAP': 0.45, 'parameters': 1300},
+]
+
+
+def record(runs: list[dict]) -> dict[str, Any]:
+    runs = [dict(run) for run in runs]
+    return {
+        'data': 'Shapes: few; no paper has these numbers',
+        'summary': run_projects.summary(runs),
+        'runs': runs,
+        'commit': 'abc',
+        'device': 'CPU: some',
+    }
+
+
+def test_summary() -> None:
+    """The gain is that over the first variant with the same seed."""
+    found = run_projects.summary([dict(run) for run in RUNS])
+    assert found['plain']['bbox_mAP'] == {'mean': 0.42, 'stdev': 0.0283}
+    assert found['plain']['bbox_mAP_gain'] == {'mean': 0.0, 'stdev': 0.0}
+    assert found['new']['bbox_mAP_gain'] == {'mean': 0.02, 'stdev': 0.0141}
+    assert found['new']['parameters'] == {'mean': 1300, 'stdev': 0.0}
+
+
+def test_table() -> None:
+    columns = ['bbox_mAP', 'bbox_mAP_gain', 'parameters', 'train_peak_mib']
+    assert report.table(record(RUNS), columns).splitlines() == [
+        '| variant | box AP | gain | parameters | MiB, training |',
+        '| --- | --- | --- | --- | --- |',
+        '| plain | 0.420 ± 0.028 | +0.000 ± 0.000 | 1,200 | - |',
+        '| new | 0.440 ± 0.014 | +0.020 ± 0.014 | 1,300 | - |',
+        '',
+        'Shapes: few; no paper has these numbers. 2 seeds, mean ± standard deviation. '
+        'Measured at abc on CPU: some.',
+    ]
+
+
+def test_one_seed_has_no_spread() -> None:
+    rows = report.table(record(RUNS[:2]), ['bbox_mAP', 'bbox_mAP_gain'])
+    assert '| new | 0.430 | +0.030 |' in rows
+    assert '1 seed, no spread known' in rows
+
+
+def test_readme_is_filled_between_markers_again_and_again(tmp_path: Path) -> None:
+    readme = tmp_path / 'README.md'
+    readme.write_text(
+        'Before.\n<!-- table shapes: bbox_mAP -->\nold\nrows\n<!-- end -->\nBetween.\n'
+        '<!-- table bccd: bbox_mAP -->\n<!-- end -->\nAfter.\n'
+    )
+    records = {'shapes': record(RUNS)}
+    report.fill_readme(readme, records)
+    text = readme.read_text()
+    table = report.table(records['shapes'], ['bbox_mAP'])
+    assert text == (
+        f'Before.\n<!-- table shapes: bbox_mAP -->\n{table}\n\n'
+        '![box AP of each variant and seed](results_shapes.png)\n\n'
+        '![truth and predictions](predictions_shapes.jpg)\n<!-- end -->\nBetween.\n'
+        '<!-- table bccd: bbox_mAP -->\nNot measured yet.\n<!-- end -->\nAfter.\n'
+    )
+    report.fill_readme(readme, records)
+    assert readme.read_text() == text
+
+
+def test_a_readme_without_place_or_with_a_wrong_column(tmp_path: Path) -> None:
+    readme = tmp_path / 'README.md'
+    readme.write_text('<!-- table bccd: bbox_mAP, speed -->\n<!-- end -->\n')
+    with pytest.raises(UserError, match='no place for the results on shapes'):
+        report.fill_readme(readme, {'shapes': record(RUNS)})
+    with pytest.raises(UserError, match='no column speed'):
+        report.fill_readme(readme, {'bccd': record(RUNS)})
+
+
+@pytest.mark.parametrize('project', run_projects.PROJECTS)
+def test_readme_of_a_project_is_what_its_results_say(
+    project: str, tmp_path: Path
+) -> None:
+    """Its columns exist; what it shows is what results.json has, if there is one."""
+    text = (PROJECTS / project / 'README.md').read_text()
+    results = PROJECTS / project / 'results.json'
+    records = json.loads(results.read_text()) if results.exists() else {}
+    copy = tmp_path / 'README.md'
+    copy.write_text(text)
+    report.fill_readme(copy, records)
+    assert copy.read_text() == text
+    assert {match['data'] for match in report.MARKED.finditer(text)} == {
+        'shapes',
+        'bccd',
+    }
+    for file in (PROJECTS / project).glob('*.py'):
+        if 'Expect: ' in file.read_text():
+            assert f'({file.name})' in text or f'`{file.name}`' in text
+
+
+def test_variants_change_what_they_say() -> None:
+    found = {}
+    for name, variant in run_projects.PROJECTS['smooth_targets'].items():
+        cfg = load(variant.config.format(data='shapes'))
+        cfg.merge_from_dict(variant.train)
+        cfg.merge_from_dict(variant.test)
+        head = cfg.model.bbox_head
+        found[name] = (head.smooth_weight > 0, head.voting is not None)
+    assert found == {
+        'plain FCOS': (False, False),
+        'voting': (False, True),
+        'penalty': (True, False),
+        'penalty and voting': (True, True),
+    }
+
+
+def test_what_is_trained_alike_is_trained_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[list[float]] = []
+
+    def no_training(
+        configs: dict, seed: int, folder: Path, options: list[str]
+    ) -> dict[str, Path]:
+        trained.append([c.model.bbox_head.smooth_weight for c in configs.values()])
+        return {key: folder / key for key in configs}
+
+    monkeypatch.setattr(run_projects, 'train_side_by_side', no_training)
+    variants = run_projects.PROJECTS['smooth_targets']
+    works = run_projects.train_all(variants, 'smooth_targets', 'shapes', 0, tmp_path)
+    assert trained == [[0.0, 1.0]]
+    assert works['plain FCOS'] == works['voting'] != works['penalty']
+    assert works['penalty'] == works['penalty and voting']
+
+
+def test_numbers_of_a_training(tmp_path: Path) -> None:
+    log = tmp_path / '2026' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    lines = [
+        {'loss': 2.0, 'time': 0.5, 'step': 50},
+        {'loss': 1.0, 'time': 0.3, 'step': 100},
+        {'loss': 1.0, 'time': 0.4, 'step': 150},
+        {'coco/bbox_mAP': 0.5, 'step': 150},
+    ]
+    log.write_text('\n'.join(map(json.dumps, lines)))
+    (tmp_path / 'peak_memory.json').write_text('{"train_peak_mib": 700}')
+    assert run_projects.of_training(tmp_path) == {
+        'train_seconds_per_step': 0.4,
+        'train_minutes': 1.0,
+        'train_peak_mib': 700,
+    }
+
+
+def pixels(file: Path) -> np.ndarray:
+    return np.asarray(cv2.imread(str(file)))
+
+
+def test_chart_and_pictures(tmp_path: Path) -> None:
+    report.draw_chart(record(RUNS), tmp_path / 'chart.png')
+    assert pixels(tmp_path / 'chart.png').std() > 1
+    photo = tmp_path / 'photo.png'
+    cv2.imwrite(str(photo), np.full((40, 60, 3), 255, np.uint8))
+    drawn = {}
+    for score in (0.9, 0.1):
+        row = {'image_id': 1, 'category_id': 3, 'bbox': [5, 5, 30, 20], 'score': score}
+        found = {
+            'images': [{'id': 1, 'file_name': str(photo)}],
+            'annotations': [row],
+            'truth': [],
+        }
+        file = tmp_path / 'found.json'
+        file.write_text(json.dumps(found))
+        report.draw_predictions({'plain': file}, tmp_path / 'page.png')
+        drawn[score] = pixels(tmp_path / 'page.png')
+    # The sure box is drawn in its class's colour, red; the other is not.
+    red = {
+        score: (page[..., 2].astype(int) - page[..., 0] > 100).sum()
+        for score, page in drawn.items()
+    }
+    assert red[0.9] > 50
+    assert red[0.1] == 0
