@@ -26,7 +26,10 @@ PAGES = {
     'paperzoo.knet.semantic.KNetSemanticHead': 'paperzoo.explain.knet',
     'paperzoo.dmf.classifier.DMFClassifier': 'paperzoo.explain.dmf',
     'paperzoo.dmf.protonet.ProtoNet': 'paperzoo.explain.dmf',
+    'paperzoo.attention.sequence_models.SequenceModel': 'paperzoo.explain.sequences',
 }
+# Pages of items of the config's test set, not of images; they have `item`.
+ITEM_PAGES = ('paperzoo.explain.dmf', 'paperzoo.explain.sequences')
 # Layers within any model: explained after its own page, or alone.
 ATTENTION = 'paperzoo.explain.attention'
 LAYERS = {
@@ -60,11 +63,14 @@ def sections(model: 'nn.Module', sample: Any) -> list['Section']:
     Raises:
         UserError: If there is no page for it.
     """
-    pages = dict.fromkeys((page_of(model), _listed(model, LAYERS)))
+    own = page_of(model)
+    pages = [own]
+    # What is no image is on its own page with all its layers.
+    if own not in (ATTENTION, *ITEM_PAGES) and _listed(model, LAYERS):
+        pages.append(ATTENTION)
     return [
         section
         for page in pages
-        if page is not None
         for section in import_module(page).sections(model, sample)
     ]
 

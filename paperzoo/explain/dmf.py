@@ -35,7 +35,7 @@ class EpisodeSample:
     name: str
 
 
-def episode(cfg: 'Config', number: int = 0) -> EpisodeSample:
+def item(cfg: 'Config', number: int = 0) -> EpisodeSample:
     """Return an episode of the config's test set.
 
     Args:

@@ -1,6 +1,7 @@
 """The pictures of `paperzoo explain` during a training."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,13 @@ class ExplainHook(Hook):
 
     Args:
         images: Files; `data/...` follows `$PAPERZOO_DATA`, as in a config.
-        episodes: Of a few-shot model: numbers of episodes of the test set.
+        items: Of a model of episodes or sequences: which of the test set.
         interval: How often, in epochs or iterations.
         by_epoch: Which of the two.
         score_thr: Predictions below it are left out.
 
     Raises:
-        UserError: If there is neither an image nor an episode.
+        UserError: If there is neither an image nor an item.
     """
 
     priority = 'LOW'
@@ -37,18 +38,18 @@ class ExplainHook(Hook):
         self,
         images: Sequence[str] = (),
         *,
-        episodes: Sequence[int] = (),
+        items: Sequence[int] = (),
         interval: int = 1,
         by_epoch: bool = True,
         score_thr: float = 0.3,
     ) -> None:
-        if bool(images) == bool(episodes):
+        if bool(images) == bool(items):
             raise UserError(
-                f'ExplainHook(images={list(images)}, episodes={list(episodes)}): give '
+                f'ExplainHook(images={list(images)}, items={list(items)}): give '
                 "one of the two, such as images=['data/shapes/val/000001.jpg']"
             )
         self.images = images
-        self.episodes = episodes
+        self.items = items
         self.interval = interval
         self.by_epoch = by_epoch
         self.score_thr = score_thr
@@ -71,10 +72,11 @@ class ExplainHook(Hook):
     @master_only
     def _load(self, runner: Runner) -> None:
         # Imported when needed: not every stack that trains has what draws.
-        if self.episodes:
-            from paperzoo.explain.dmf import episode
+        if self.items:
+            from paperzoo.explain import page_of
 
-            self._samples = [episode(runner.cfg, number) for number in self.episodes]
+            item = import_module(page_of(_bare(runner.model))).item
+            self._samples = [item(runner.cfg, number) for number in self.items]
             return
         from paperzoo.data.paths import resolve
         from paperzoo.explain.sample import SampleLoader

@@ -2,6 +2,8 @@
 
 import argparse
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
 
     from paperzoo.explain.report import Section
 
-# The model whose samples are episodes of the config's test set, not images.
-EPISODES = 'paperzoo.explain.dmf'
-
 
 def parse_args() -> argparse.Namespace:
     """Return the command line."""
@@ -37,11 +36,11 @@ def parse_args() -> argparse.Namespace:
         help='files, folders or globs; those of the config come with their annotations',
     )
     parser.add_argument(
-        '--episode',
+        '--item',
         type=int,
         nargs='+',
         metavar='N',
-        help='few-shot models: which episodes of the test set, instead of images',
+        help='models of episodes or sequences: which of the test set, not images',
     )
     parser.add_argument('--out', default='report.html', metavar='FILE.html')
     parser.add_argument(
@@ -65,28 +64,26 @@ def explain_all(
     Raises:
         UserError: If the model has no page, or needs samples of another kind.
     """
-    from paperzoo.explain import page_of, sections
+    from paperzoo.explain import ITEM_PAGES, page_of, sections
 
     given: list[Any]
     load: Any
-    if page_of(model) == EPISODES:
-        from paperzoo.explain.dmf import episode
-
+    if (page := page_of(model)) in ITEM_PAGES:
         if args.images:
             raise UserError(
-                f"'{args.images[0]}': a few-shot model is explained on episodes of the "
-                "config's test set, not on images; give --episode 0"
+                f"'{args.images[0]}': a {type(model).__name__} is explained on items "
+                "of the config's test set, not on images; give --item 0"
             )
-        given, kind = args.episode or [0], 'episodes'
-        load = lambda number: episode(cfg, number)
+        given, kind = args.item or [0], 'items'
+        load = partial(import_module(page).item, cfg)
     else:
         from paperzoo.data.paths import resolve
         from paperzoo.explain.sample import SampleLoader
 
-        if args.episode or not args.images:
+        if args.item or not args.images:
             raise UserError(
                 f'{args.config}: its model is explained on images; give one or more '
-                'files (--episode is for few-shot models)'
+                'files (--item is for models of episodes or sequences)'
             )
         # A set that paperzoo makes is named as in a config: data/shapes/val.
         files = [one if Path(one).exists() else resolve(one) for one in args.images]
@@ -95,13 +92,13 @@ def explain_all(
     names, all_sections = [], []
     for one in track(given, kind):
         sample = load(one)
-        page = sections(model, sample)
+        found = sections(model, sample)
         if len(given) > 1:
-            page = [
-                replace(part, title=f'{sample.name}: {part.title}') for part in page
+            found = [
+                replace(part, title=f'{sample.name}: {part.title}') for part in found
             ]
         names.append(sample.name)
-        all_sections += page
+        all_sections += found
     return names, all_sections
 
 

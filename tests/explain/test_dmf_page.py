@@ -21,7 +21,7 @@ from paperzoo.dmf import (
 )
 from paperzoo.dmf.explain import EpisodeView, explain_episode, explain_query
 from paperzoo.errors import UserError
-from paperzoo.explain.dmf import EpisodeSample, _telling_query, episode, sections
+from paperzoo.explain.dmf import EpisodeSample, _telling_query, item, sections
 from paperzoo.explain.render import render
 from paperzoo.explain.report import Bars, HeatMap, Matrix, Picture, Row, Slider, Table
 
@@ -55,7 +55,7 @@ def model(kind: type = DMFClassifier, solver: str = 'rk4', **options: Any) -> An
 
 def test_an_episode_of_the_test_set(tmp_path: Path) -> None:
     cfg = config(tmp_path)
-    found = episode(cfg, 2)
+    found = item(cfg, 2)
     data = EpisodeDataset(**{k: v for k, v in _options(cfg).items() if k != 'type'})
     for key, value in data[2].items():
         assert torch.equal(found.data[key], value), key
@@ -63,10 +63,10 @@ def test_an_episode_of_the_test_set(tmp_path: Path) -> None:
     number = data.draw(2).classes[1]
     assert found.class_names[1] == data.metainfo['classes'][number]
     with pytest.raises(UserError, match=r'episode 4: .* 0 to 3'):
-        episode(cfg, 4)
+        item(cfg, 4)
     cfg.test_dataloader.dataset = dict(type=Dataset)
     with pytest.raises(UserError, match='is a Dataset'):
-        episode(cfg)
+        item(cfg)
 
 
 def _options(cfg: Config) -> dict:
@@ -74,7 +74,7 @@ def _options(cfg: Config) -> dict:
 
 
 def test_the_page_shows_what_was_explained(tmp_path: Path) -> None:
-    classifier, sample = model(), episode(config(tmp_path))
+    classifier, sample = model(), item(config(tmp_path))
     found = {section.title: section for section in sections(classifier, sample)}
     assert len(found) == 6
     images = classifier.data_preprocessor(
@@ -119,7 +119,7 @@ def test_the_page_shows_what_was_explained(tmp_path: Path) -> None:
 
 
 def test_marks_lie_on_the_picture_where_the_samples_are(tmp_path: Path) -> None:
-    classifier, sample = model(), episode(config(tmp_path))
+    classifier, sample = model(), item(config(tmp_path))
     classifier.meta_filter.offset_conv.weight.data.zero_()
     found = sections(classifier, sample)[1]
     slider = found.figures[0]
@@ -153,14 +153,14 @@ def test_marks_lie_on_the_picture_where_the_samples_are(tmp_path: Path) -> None:
     ],
 )
 def test_variants(tmp_path: Path, options: dict, count: int) -> None:
-    found = sections(model(**options), episode(config(tmp_path)))
+    found = sections(model(**options), item(config(tmp_path)))
     assert len(found) == count
     text = ' '.join(section.text for section in found)
     assert ('This model has no flow' in text) == ('solver' in options)
 
 
 def test_a_name_cannot_become_html(tmp_path: Path) -> None:
-    sample = episode(config(tmp_path))
+    sample = item(config(tmp_path))
     names = tuple(f'<blink>{k}' for k in range(3))
     evil = EpisodeSample(sample.data, names, sample.name)
     assert '<blink>' not in render('DMF', sections(model(), evil))

@@ -288,7 +288,7 @@ def test_the_hook_counts_iterations(cfg: Config, model: nn.Module) -> None:
     assert steps == [3, 6]
 
 
-@pytest.mark.parametrize('arguments', [{}, {'images': ['a'], 'episodes': [1]}])
-def test_the_hook_wants_images_or_episodes(arguments: dict) -> None:
+@pytest.mark.parametrize('arguments', [{}, {'images': ['a'], 'items': [1]}])
+def test_the_hook_wants_images_or_items(arguments: dict) -> None:
     with pytest.raises(UserError, match='give one of the two'):
         ExplainHook(**arguments)

@@ -66,7 +66,7 @@ def test_a_page_of_two_images_and_none_is_replaced(
     ('arguments', 'message'),
     [
         ([], 'give one or more files'),
-        (['--episode', 1], 'give one or more files'),
+        (['--item', 1], 'give one or more files'),
         (['nowhere.jpg'], "'nowhere.jpg' is no image"),
         (['nowhere.jpg', '--out', 'page.pdf'], 'must end in .html'),
     ],
