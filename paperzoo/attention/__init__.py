@@ -13,7 +13,7 @@ Files, the general paper first:
     local.py: LocalSelfAttention2d, which takes a convolution's place by `conv_cfg`.
     sequence_models.py: the models SequenceTagger, a label for each token, and
         SetClassifier, one for all; translator.py: SequenceTranslator, whose answer's
-        length is its own; schedule.py: Eq. 3, their learning rate.
+        length is its own; schedule.py: Eq. 3 as a scheduler.
     explain.py: whom a token attends to, as arrays.
 
 Masks are true where something is hidden, as in torch and mmdet.

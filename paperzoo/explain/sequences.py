@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 
 from paperzoo.attention.explain import GlobalView, attention_views
+from paperzoo.attention.sequence_models import SequenceTagger
 from paperzoo.attention.translator import SequenceTranslator
 from paperzoo.data.sequences import (
     END,
@@ -92,16 +93,17 @@ def sections(model: Any, sample: SequenceSample) -> list[Section]:
         batch['target'] = answer[None]
     views = attention_views(model, lambda: model(**batch, mode='tensor'))
     said = sample.label_words(answer)
-    return [_answer(sample, said)] + [
+    tagged = isinstance(model, SequenceTagger)
+    return [_answer(sample, said, tagged)] + [
         _attention(view, sample.words, said)
         for view in views
         if isinstance(view, GlobalView)
     ]
 
 
-def _answer(sample: SequenceSample, said: list[str]) -> Section:
+def _answer(sample: SequenceSample, said: list[str], tagged: bool) -> Section:
     truth = sample.label_words(sample.target.reshape(-1))
-    if len(truth) == len(sample.words):
+    if tagged:
         columns = ['place', 'input', 'should be', 'is said to be']
         rows: Sequence[Sequence[str]] = [
             (str(place), *words)
