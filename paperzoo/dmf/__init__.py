@@ -14,6 +14,7 @@ Files, in the order in which the paper introduces them:
     alignment.py: the flow and its solvers ("Adaptive Alignment").
     classifier.py: DMFClassifier, with the "Meta-classifier".
     protonet.py: the yardsticks ProtoNet and NearestPrototype.
+    explain.py: what it did with an episode, as arrays.
 
 Where the paper and the authors' code part, the authors' way is an option or ours the
 default:

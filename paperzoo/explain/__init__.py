@@ -6,7 +6,9 @@ one renderer draws all pages. The next paper's page is a module with `sections` 
 line in `PAGES`.
 
 Files: report.py, what a page consists of; sample.py, an image as the model gets it;
-render.py, views.py and templates, the HTML; one module per paper.
+render.py, views.py and templates, the HTML; hook.py, raster.py: the pictures during a
+training; one module per paper, the others beside it begin with its name; sequences.py:
+models of sequences.
 """
 
 from importlib import import_module

@@ -14,6 +14,8 @@ Files, in the order in which the paper introduces them:
     normalizer.py: what the class loss is divided by.
     post_processing.py: scores, candidates and suppression.
     checkpoints.py: weights of the authors' code and of AdelaiDet.
+    explain.py, explain_targets.py, explain_detections.py: what it did with an image,
+        as arrays.
 
 Where we differ from the paper: the box loss is weighted by centre-ness (Eq. 2 counts
 all positives alike), as the authors' code does.

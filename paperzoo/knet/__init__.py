@@ -18,6 +18,7 @@ Files, in the order in which the paper introduces them:
     panoptic.py: from classes and masks to instances or one panoptic map.
     detector.py: KNet, the mmdet detector that holds all this.
     semantic.py: KNetSemanticHead, the mmseg decode head.
+    explain.py, explain_detector.py: what the kernels did with an image, as arrays.
 
 Where we differ from the paper: as in the authors' code, the loss of panoptic
 segmentation also makes kernels compete for each pixel (`loss_rank`).
