@@ -69,6 +69,67 @@ def test_knet_learns_eight_images_by_heart() -> None:
     assert said in text
 
 
+DMF_NAMES = ('DMF', 'DMF without meta-filter', 'ProtoNet', 'nearest prototype')
+
+
+def dmf_record(data: str) -> tuple[dict, dict[str, list[dict]]]:
+    record = json.loads((RESULTS / f'dmf_{data}.json').read_text())
+    runs = {name: [] for name in DMF_NAMES}
+    for run in record['runs']:
+        assert run['test_episodes'] == 2000
+        runs[run['what']].append(run)
+    return record, runs
+
+
+@pytest.mark.parametrize('data', ['glyphs', 'omniglot'])
+def test_dmf_numbers_are_those_of_the_result_file(data: str) -> None:
+    record, runs = dmf_record(data)
+    text = (ROOT / 'configs/dmf/README.md').read_text()
+    (row,) = (line for line in text.splitlines() if f'dmf_{data}.json' in line)
+    cells = [cell.strip() for cell in row.split('|')][2:6]
+    for name, cell in zip(DMF_NAMES, cells, strict=True):
+        own = [run['test_accuracy'] for run in runs[name]]
+        mean = sum(own) / len(own)
+        assert record['mean_accuracy'][name] == round(mean, 2)
+        spread = record['stdev_of_seeds'][name] or runs[name][0]['test_ci95']
+        assert cell == f'{record["mean_accuracy"][name]:.1f} ± {spread:.1f}'
+        header = ROOT / f'configs/dmf/{DMF_CONFIGS[name]}_tiny_{data}.py'
+        if name != 'DMF without meta-filter':
+            said = ast.get_docstring(ast.parse(header.read_text()))
+            assert f'accuracy {record["mean_accuracy"][name]:.1f} ' in said
+
+
+DMF_CONFIGS = {
+    'DMF': 'dmf',
+    'DMF without meta-filter': 'dmf',
+    'ProtoNet': 'protonet',
+    'nearest prototype': 'nearest_prototype',
+}
+
+
+def test_dmf_beats_itself_without_filters_and_loses_to_protonet() -> None:
+    text = ' '.join((ROOT / 'configs/dmf/README.md').read_text().split())
+    leads, swapped = {}, {}
+    for data in ('glyphs', 'omniglot'):
+        record, runs = dmf_record(data)
+        for name, pairs in record['lead_of_dmf_and_ci95_per_seed'].items():
+            leads[data, name] = [lead for lead, _ in pairs]
+            assert all(abs(lead) > interval for lead, interval in pairs)
+        own = [r['accuracy_of_its_maps_with_scores_of_dmf'] for r in runs['ProtoNet']]
+        swapped[data] = sum(own) / len(own)
+        mean = record['mean_accuracy']['ProtoNet']
+        assert f'{swapped[data]:.1f} instead of {mean:.1f} on' in text
+    said = {
+        'DMF without meta-filter': 'by {}, {} and {} points on Glyphs and by {}',
+        'ProtoNet': 'ProtoNet leads by {}, {} and {} points on Glyphs and by {}',
+    }
+    for name, sentence in said.items():
+        numbers = leads['glyphs', name] + leads['omniglot', name]
+        sign = {lead > 0 for lead in numbers}
+        assert sign == {name != 'ProtoNet'}
+        assert sentence.format(*(f'{abs(n):.1f}' for n in numbers)) in text
+
+
 def test_the_fast_evaluation_is_equal_and_as_fast_as_the_document_says() -> None:
     record = json.loads((RESULTS / 'coco_eval.json').read_text())
     text = (ROOT / 'docs' / 'tools.md').read_text()
