@@ -130,6 +130,38 @@ def test_dmf_beats_itself_without_filters_and_loses_to_protonet() -> None:
         assert sentence.format(*(f'{abs(n):.1f}' for n in numbers)) in text
 
 
+def test_dmf_evaluation_is_as_fast_as_the_readme_says() -> None:
+    record = json.loads((RESULTS / 'dmf_speed_cpu.json').read_text())
+    assert record['greatest_difference_of_scores'] < 1e-4
+    (row,) = record['rows'].values()
+    assert row['ratio'] < 1 / 3
+    rate, memory = row['episodes_per_second'], row['peak_mib']
+    text = ' '.join((ROOT / 'configs/dmf/README.md').read_text().split())
+    said = (
+        f"{row['ratio']:.2f} of the time of all pairs at once with torchdiffeq's rk4, "
+        f'{rate["ours"]:.1f} instead of {rate["all pairs"]:.2f} episodes a second, and '
+        f'{memory["ours"]} instead of {memory["all pairs"]} MiB'
+    )
+    assert said in text
+
+
+def test_local_attention_costs_what_the_readme_says() -> None:
+    rows = json.loads((RESULTS / 'attention_local_cpu.json').read_text())['rows']
+    text = ' '.join((ROOT / 'configs/attention/README.md').read_text().split())
+    slower, ours, others = [], [], []
+    for side in ('3 x 3', '7 x 7'):
+        step = f'training step, 1 x 64 x 64 x 64, {side}'
+        unfold, conv = rows[f'{step}, unfold'], rows[f'{step}, convolution']
+        own, other = unfold['peak_mib'].values()
+        said = f'{unfold["ratio"]:.2f} of the time and {own:.0f} instead of {other:.0f}'
+        assert said in text
+        slower.append(f'{conv["ratio"]:.1f}')
+        ours.append(f'{conv["peak_mib"]["ours"]:.0f}')
+        others.append(f'{conv["peak_mib"]["convolution"]:.0f}')
+    parts = (' and '.join(numbers) for numbers in (slower, ours, others))
+    assert '{} times as long, {} instead of {} MiB'.format(*parts) in text
+
+
 def test_the_fast_evaluation_is_equal_and_as_fast_as_the_document_says() -> None:
     record = json.loads((RESULTS / 'coco_eval.json').read_text())
     text = (ROOT / 'docs' / 'tools.md').read_text()
