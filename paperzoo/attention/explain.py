@@ -52,14 +52,14 @@ class LocalView:
         call: How often it had been called before: a pyramid's level, for instance.
         weights: (B, heads, taps, height, width), taps row by row; those of a place sum
             to 1 over its taps.
-        size: Height and width of what was looked at.
+        x: What was looked at, (B, channels, height, width).
         module: The layer.
     """
 
     layer: str
     call: int
     weights: Tensor
-    size: tuple[int, int]
+    x: Tensor
     module: LocalSelfAttention2d
 
     def attended(self, image: int, place: tuple[int, int]) -> Tensor:
@@ -74,10 +74,23 @@ class LocalView:
         chosen = torch.zeros_like(weights)
         chosen[..., row, column] = weights[..., row, column]
         one = torch.ones_like(weights[:, :, :1])
-        (down, along), (height, width) = self.module.padding, self.size
+        (down, along), (height, width) = self.module.padding, self.x.shape[-2:]
         padded = (height + 2 * down, width + 2 * along)
         laid = neighbour_spread(chosen, one, self.module.window, padded)[0, :, 0]
         return laid[:, down : down + height, along : along + width]
+
+    def everywhere(self, image: int, place: tuple[int, int]) -> Tensor:
+        """Return whom an output would attend to without a window, as `attended`.
+
+        Its query meets the key of every pixel; offsets, of which there are too few,
+        say nothing.
+
+        Args:
+            image: Which of the batch.
+            place: Row and column of the output.
+        """
+        with torch.no_grad():
+            return self.module.whole_map_weights(self.x[image, None], *place)[0]
 
 
 def attention_views(
@@ -101,8 +114,7 @@ def attention_views(
         calls[layer] += 1
         if isinstance(module, LocalSelfAttention2d):
             x = args[0] if args else kwargs['x']
-            size = (x.size(-2), x.size(-1))
-            views.append(LocalView(layer, call, weights, size, module))
+            views.append(LocalView(layer, call, weights, x, module))
         else:
             views.append(GlobalView(layer, call, weights))
 

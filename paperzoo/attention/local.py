@@ -163,11 +163,8 @@ class LocalSelfAttention2d(BaseModule):
         Args:
             x: (B, in_channels, H, W).
         """
-        down, along = self._margins()
-        centres = F.pad(x, (along, along, down, down)) if down or along else x
-        query = F.conv2d(centres, self.query, None, self.stride, 0, 1, self.groups)
+        query = self.queries(x)
         keys = F.conv2d(x, self.key, None, 1, self.padding, 1, self.groups)
-        query = self._heads(query)
         scores = neighbour_scores(query, self._heads(keys), self.window)
         scores = scores.unflatten(2, self.kernel_size)
         scores = scores + relative_scores(query, self.rows, self.columns)
@@ -177,6 +174,34 @@ class LocalSelfAttention2d(BaseModule):
             # Not minus infinity: a window without any pixel would give NaN.
             scores = scores.masked_fill(~inside, torch.finfo(scores.dtype).min)
         return scores.flatten(2, 3).softmax(2)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Return the query of each output, (B, heads, channels, H', W').
+
+        Args:
+            x: (B, in_channels, H, W).
+        """
+        down, along = self._margins()
+        centres = F.pad(x, (along, along, down, down)) if down or along else x
+        return self._heads(
+            F.conv2d(centres, self.query, None, self.stride, 0, 1, self.groups)
+        )
+
+    def whole_map_weights(self, x: Tensor, row: int, column: int) -> Tensor:
+        """Return what one output's weights would be without window and offsets.
+
+        Args:
+            x: (B, in_channels, H, W).
+            row: Of the output.
+            column: Of the output.
+
+        Returns:
+            Of each head, over all pixels: (B, heads, H, W).
+        """
+        query = self.queries(x)[..., row, column]
+        keys = self._heads(F.conv2d(x, self.key, None, 1, 0, 1, self.groups))
+        scores = torch.einsum('bhc,bhcyx->bhyx', query, keys)
+        return scores.flatten(2).softmax(-1).view_as(scores)
 
     def _margins(self) -> Pair:
         """Return how far the centres of windows reach beyond the image (or within)."""

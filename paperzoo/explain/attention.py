@@ -37,7 +37,8 @@ def _section(view: GlobalView | LocalView, sample: Sample) -> Section:
         text = (
             'Each place looks at the window around it only. The slider goes through '
             'places of the map, row by row; a map shows the share of every neighbour, '
-            'one map per head.'
+            'one map per head. Beside it is what the same queries and keys would '
+            'look at if they saw the whole map.'
         )
     else:
         frames, labels = _global(view)
@@ -55,16 +56,19 @@ def _section(view: GlobalView | LocalView, sample: Sample) -> Section:
 
 
 def _local(view: LocalView, sample: Sample) -> tuple[list[Figure], list[str]]:
-    height, width = view.size
+    height, width = view.weights.shape[-2:]
     over = padded(sample.image, *sample.inputs.shape[-2:])
     frames: list[Figure] = []
     labels = []
     for row in _spread(height):
         for column in _spread(width):
-            heads = view.attended(0, (row, column))
-            frames.append(
-                Row([_map(one, f'head {n}', over) for n, one in enumerate(heads, 1)])
-            )
+            place = (row, column)
+            pairs = zip(view.attended(0, place), view.everywhere(0, place), strict=True)
+            maps: list[Figure] = []
+            for head, (window, whole) in enumerate(pairs, 1):
+                maps.append(_map(window, f'head {head}, its window', over))
+                maps.append(_map(whole, f'head {head}, if it saw all', over))
+            frames.append(Row(maps))
             labels.append(f'row {row}, column {column}')
     return frames, labels
 

@@ -97,7 +97,9 @@ def test_every_level_of_the_head_can_be_looked_into() -> None:
     # Four layers on five levels of strides 8 to 128.
     assert len(views) == 20
     first = [view for view in views if view.layer == 'bbox_head.cls_convs.0.conv']
-    assert [view.size for view in first] == [(n, n) for n in (8, 4, 2, 1, 1)]
+    assert [tuple(view.x.shape[-2:]) for view in first] == [
+        (n, n) for n in (8, 4, 2, 1, 1)
+    ]
 
 
 @pytest.mark.parametrize('depth', [18, 50])

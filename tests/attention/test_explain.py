@@ -26,6 +26,27 @@ def local(**arguments: int) -> LocalSelfAttention2d:
     return made.double()
 
 
+@pytest.mark.parametrize('stride', [1, 2])
+def test_a_window_over_the_whole_map_sees_everywhere(stride: int) -> None:
+    made = LocalSelfAttention2d(4, 8, 9, stride, 4, num_heads=2).double()
+    # Without offsets, only the window tells local from global.
+    nn.init.zeros_(made.rows)
+    nn.init.zeros_(made.columns)
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    (view,) = attention_views(nn.Sequential(made), lambda: made(x))
+    for place in ((0, 0), (2, 1)):
+        assert_close(view.everywhere(1, place), view.attended(1, place))
+
+
+def test_everywhere_is_more_than_the_window() -> None:
+    made = local(padding=1)
+    x = torch.randn(1, 4, 6, 7, dtype=torch.float64)
+    (view,) = attention_views(nn.Sequential(made), lambda: made(x))
+    shares = view.everywhere(0, (3, 3))
+    assert (shares > 0).all()
+    assert_close(shares.sum((1, 2)), torch.ones(2, dtype=torch.float64))
+
+
 @pytest.mark.parametrize(
     'arguments',
     [
@@ -53,7 +74,7 @@ def test_layers_and_calls_are_told_apart() -> None:
     levels = torch.randn(1, 4, 8, 8).double(), torch.randn(1, 4, 4, 4).double()
     views = attention_views(tower, lambda: [tower(level) for level in levels])
     assert [(view.layer, view.call) for view in views] == [('0', 0), ('0', 1)]
-    assert [view.size for view in views] == [(8, 8), (4, 4)]
+    assert [tuple(view.x.shape[-2:]) for view in views] == [(8, 8), (4, 4)]
 
 
 def test_tokens_of_an_encoder() -> None:

@@ -50,9 +50,10 @@ def test_the_maps_are_the_layers_weights(sample: Sample) -> None:
     for label, frame in zip(slider.labels, slider.frames, strict=True):
         place = tuple(int(word.split()[1]) for word in label.split(', '))
         assert isinstance(frame, Row)
-        shares = np.stack([one.values for one in frame.figures])
-        assert shares.shape == (2, 6, 8)
-        assert_close(torch.from_numpy(np.nan_to_num(shares)), seen.attended(0, place))
+        shares = np.nan_to_num(np.stack([one.values for one in frame.figures]))
+        assert shares.shape == (4, 6, 8)
+        assert_close(torch.from_numpy(shares[::2]), seen.attended(0, place))
+        assert_close(torch.from_numpy(shares[1::2]), seen.everywhere(0, place))
         assert frame.figures[0].over.shape == (6, 8, 3)
     (slider,) = whole.figures
     for label, frame in zip(slider.labels, slider.frames, strict=True):
