@@ -32,8 +32,14 @@ def sections(model: nn.Module, sample: Sample) -> list[Section]:
 
 def _section(view: GlobalView | LocalView, sample: Sample) -> Section:
     name = f'{view.layer}, call {view.call + 1}'
+    equation = r'\mathrm{softmax}\left(\frac{Q K^T}{\sqrt{d_k}}\right)'
+    source = 'attention Eq. 1'
     if isinstance(view, LocalView):
         frames, labels = _local(view, sample)
+        equation = (
+            r'\mathrm{softmax}_{ab}\left(q_{ij}^T k_{ab} + q_{ij}^T r_{a-i,b-j}\right)'
+        )
+        source = 'local-attention "Stand-Alone Self-Attention"'
         text = (
             'Each place looks at the window around it only. The slider goes through '
             'places of the map, row by row; a map shows the share of every neighbour, '
@@ -50,8 +56,8 @@ def _section(view: GlobalView | LocalView, sample: Sample) -> Section:
         f'Whom does a place attend to? {name}',
         text,
         [Slider('place', labels, frames)],
-        r'\mathrm{softmax}\left(\frac{Q K^T}{\sqrt{d_k}}\right)',
-        'attention Eq. 1' if isinstance(view, GlobalView) else 'local-attention',
+        equation,
+        source,
     )
 
 
