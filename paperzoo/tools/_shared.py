@@ -98,6 +98,9 @@ def load_config(args: argparse.Namespace) -> 'Config':
     import paperzoo.compat  # noqa: F401  (before any config imports mmdet)
 
     path = find_config(args.config)
+    # A config may name modules of the project that it lies in, as under `python -m`.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     from mmengine.config import Config
 
     cfg = Config.fromfile(str(path))

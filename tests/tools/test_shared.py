@@ -1,5 +1,6 @@
 """Finding a config by path or name, and the errors around it."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,23 @@ def test_basenames_of_configs_are_unique() -> None:
     names = [file.name for file in _shared.config_folders()[0].rglob('*.py')]
     assert names
     assert len(names) == len(set(names))
+
+
+def test_a_config_names_a_module_of_the_folder_one_works_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'own_project').mkdir()
+    (tmp_path / 'own_project' / 'part.py').write_text('class OwnPart:\n    pass\n')
+    (tmp_path / 'own.py').write_text(
+        "custom_imports = dict(imports=['own_project.part'])\nmodel = dict()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    # As in a console script, where the working directory is not searched.
+    path = [entry for entry in sys.path if Path(entry).resolve() != tmp_path]
+    monkeypatch.setattr(sys, 'path', [entry for entry in path if entry])
+    monkeypatch.setattr(sys, 'argv', ['tool', 'own.py'])
+    parser = argparse.ArgumentParser()
+    _shared.add_config_arguments(parser)
+    _shared.load_config(parser.parse_args())
+    assert 'own_project.part' in sys.modules
+    del sys.modules['own_project.part'], sys.modules['own_project']
