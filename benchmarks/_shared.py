@@ -1,6 +1,7 @@
 """What the benchmarks share: turns, ratios, trainings, commands, the commit."""
 
 import gc
+import json
 import os
 import subprocess
 import sys
@@ -93,6 +94,20 @@ def finish(folder: Path, process: subprocess.Popen) -> None:
     """Wait for a command of `start`; if it failed, show the end of what it said."""
     if process.wait():
         sys.exit((folder / 'output.txt').read_text()[-3000:])
+
+
+def loss_lines(work: Path) -> list[dict[str, Any]]:
+    """Return the lines of a training's log that hold a loss."""
+    (log,) = work.glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [line for line in lines if 'loss' in line]
+
+
+def metrics_of(folder: Path) -> dict[str, float]:
+    """Return the metrics that `test` has written below a folder, without prefix."""
+    (file,) = folder.glob('*/test_metrics.json')
+    metrics = json.loads(file.read_text())['metrics']
+    return {key.rpartition('/')[2]: value for key, value in metrics.items()}
 
 
 def train_side_by_side(

@@ -16,7 +16,6 @@ interval is given too.
 """  # noqa: E501
 
 import argparse
-import json
 import pickle
 import tempfile
 from pathlib import Path
@@ -24,7 +23,14 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
-from _shared import commit, finish, start, train_side_by_side
+from _shared import (
+    commit,
+    finish,
+    loss_lines,
+    metrics_of,
+    start,
+    train_side_by_side,
+)
 from mmengine.config import Config
 
 from paperzoo.engine.record import run_record, write_json
@@ -89,9 +95,7 @@ def result(
     name: str, seed: int, work: Path, config: str, extra: list[str]
 ) -> dict[str, Any]:
     """Test a model; return its accuracy, the interval and the curve of the loss."""
-    (log,) = work.glob('*/vis_data/scalars.json')
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    lines = [line for line in lines if 'loss' in line]
+    lines = loss_lines(work)
     metrics = tested(work, work / 'given.py', 'test', extra)
     seconds = median(line['time'] for line in lines)
     return {
@@ -113,9 +117,7 @@ def tested(work: Path, config: Path, name: str, extra: list[str]) -> dict[str, f
     checkpoint = (work / 'last_checkpoint').read_text()
     dump = ['--out', str(folder / 'episodes.pkl')]
     finish(folder, start(folder, 'test', str(config), checkpoint, *dump, *extra))
-    (found,) = folder.glob('*/test_metrics.json')
-    metrics = json.loads(found.read_text())['metrics']
-    return {key.rpartition('/')[2]: value for key, value in metrics.items()}
+    return metrics_of(folder)
 
 
 def episode_accuracies(file: Path) -> list[float]:

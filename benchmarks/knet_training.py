@@ -16,7 +16,6 @@ stages is also tested after each of them.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,14 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import torch
-from _shared import commit, finish, start, train_side_by_side
+from _shared import (
+    commit,
+    finish,
+    loss_lines,
+    metrics_of,
+    start,
+    train_side_by_side,
+)
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
@@ -158,9 +164,7 @@ def result(
         after: tested(work, file, checkpoint, part, after, options)
         for after in range(stages if ours else 0)
     }
-    (log,) = work.glob('*/vis_data/scalars.json')
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    lines = [line for line in lines if 'loss' in line]
+    lines = loss_lines(work)
     return {
         'what': name,
         'config': config,
@@ -188,9 +192,7 @@ def tested(
         options = [*options, f'model.{part}.num_stages={after}']
     extra = ['--cfg-options', *options] if options else []
     finish(folder, start(folder, 'test', file, checkpoint, *extra))
-    (found,) = folder.glob('*/test_metrics.json')
-    metrics = json.loads(found.read_text())['metrics']
-    return {key.rpartition('/')[2]: value for key, value in metrics.items()}
+    return metrics_of(folder)
 
 
 def without_later_stages(checkpoint: str, after: int, folder: Path) -> str:

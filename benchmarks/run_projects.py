@@ -19,8 +19,16 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any, NamedTuple
 
+import torch
 from _project_report import draw_chart, draw_predictions, fill_readme
-from _shared import commit, finish, start, train_side_by_side
+from _shared import (
+    commit,
+    finish,
+    loss_lines,
+    metrics_of,
+    start,
+    train_side_by_side,
+)
 from mmengine.config import Config
 
 from paperzoo.engine.record import run_record
@@ -99,23 +107,18 @@ def tested(work: Path, number: int, variant: Variant) -> tuple[dict[str, Any], P
     speed = folder / 'speed.json'
     threads = ['--checkpoint', checkpoint, '--threads', '1', '--out', str(speed)]
     finish(folder, start(folder, 'benchmark', str(file), *threads))
-    (metrics,) = folder.glob('*/test_metrics.json')
     return {
-        **named(json.loads(metrics.read_text())['metrics']),
+        # Who finds nothing gets no numbers from mmdet.
+        'bbox_mAP': 0.0,
+        **metrics_of(folder),
         **of_training(work),
         **of_inference(json.loads(speed.read_text())),
     }, found
 
 
-def named(metrics: dict[str, float]) -> dict[str, float]:
-    return {key.rpartition('/')[2]: value for key, value in metrics.items()}
-
-
 def of_training(work: Path) -> dict[str, float]:
     """Return time and, if a hook has measured it, memory of a training."""
-    (log,) = work.glob('*/vis_data/scalars.json')
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    steps = [line for line in lines if 'loss' in line]
+    steps = loss_lines(work)
     seconds = median(line['time'] for line in steps)
     memory = work / 'peak_memory.json'
     return {
@@ -150,7 +153,7 @@ def summary(runs: list[dict]) -> dict[str, dict[str, dict[str, float | None]]]:
         name: {
             key: mean_and_spread([run[key] for run in own])
             for key in own[0]
-            if key not in ('variant', 'seed')
+            if key not in ('variant', 'seed') and all(key in run for run in own)
         }
         for name, own in by_variant.items()
     }
@@ -166,6 +169,7 @@ def experiment(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return the record of all variants with all seeds; draw what the first found."""
     variants = PROJECTS[args.project]
     runs: list[dict] = []
+    measured_at = commit()  # before the pictures change files
     for seed in args.seeds:
         place = folder / f'seed_{seed}'
         works = train_all(variants, args.project, args.data, seed, place)
@@ -183,7 +187,7 @@ def experiment(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         'summary': summary(runs),
         'runs': runs,
         'threads_per_training': 1,
-        'commit': commit(),
+        'commit': measured_at,
         **run_record(),
     }
 
@@ -198,16 +202,23 @@ def main() -> None:
     parser.add_argument('--keep', type=Path, help='folder for checkpoints and logs')
     parser.add_argument('--report', action='store_true', help='train nothing')
     args = parser.parse_args()
+    torch.set_num_threads(1)  # as the commands have; the record names it
     # The configs name classes of the projects, here and in the commands.
     sys.path.append(str(ROOT))
     os.environ['PYTHONPATH'] = f'{os.environ.get("PYTHONPATH", "")}{os.pathsep}{ROOT}'
     project = ROOT / 'projects' / args.project
     file = project / 'results.json'
-    records = json.loads(file.read_text()) if file.exists() else {}
+    measured = {}
     if not args.report:
         with tempfile.TemporaryDirectory() as temporary:
-            records[args.data] = experiment(args, args.keep or Path(temporary))
-        file.write_text(json.dumps(records, indent=2) + '\n')
+            measured[args.data] = experiment(args, args.keep or Path(temporary))
+    # Read only now: another data set may have been measured in the meantime.
+    records = json.loads(file.read_text()) if file.exists() else {}
+    if measured:
+        records |= measured
+        partial = file.with_suffix(f'.{os.getpid()}.tmp')
+        partial.write_text(json.dumps(records, indent=2) + '\n')
+        partial.replace(file)
     fill_readme(project / 'README.md', records)
     for data, record in records.items():
         draw_chart(record, project / f'results_{data}.png')
