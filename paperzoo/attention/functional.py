@@ -15,8 +15,8 @@ def attention(
 ) -> Float[Tensor, '*batch queries values']:
     """Return the values' means, weighted by softmax(Q K^T / sqrt(d_k)).
 
-    This is torch's fused kernel: the weights are never stored. A query that may see
-    nothing gets zeros, and passes no gradient.
+    Where torch has a fused kernel the weights are never stored; with dropout on a CPU
+    it has none. A query that may see nothing gets zeros, and passes no gradient.
 
     Args:
         query: What asks.

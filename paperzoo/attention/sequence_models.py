@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperzoo.attention.positions import SinePositionalEncoding
-from paperzoo.attention.transformer import TransformerEncoder
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 
-ENCODER: dict[str, Any] = {'type': TransformerEncoder}
 POSITIONS: dict[str, Any] = {'type': SinePositionalEncoding}
 
 
@@ -65,7 +63,7 @@ class TokenEmbedding(nn.Module):
         embedded = self.tokens(tokens)
         if self.positions is None:
             return embedded
-        return embedded + self.positions(None, embedded)
+        return embedded + self.positions(None, embedded).to(embedded)
 
 
 class SequenceModel(BaseModel):
@@ -80,7 +78,7 @@ class SequenceModel(BaseModel):
 
     def __init__(
         self,
-        encoder: dict[str, Any] = ENCODER,
+        encoder: dict[str, Any],
         *,
         embed_dims: int,
         data_preprocessor: dict[str, Any] | nn.Module | None = None,
@@ -172,7 +170,7 @@ class SequenceTagger(SequenceModel):
 
     def __init__(
         self,
-        encoder: dict[str, Any] = ENCODER,
+        encoder: dict[str, Any],
         *,
         num_tokens: int,
         num_classes: int,
@@ -216,7 +214,7 @@ class SetClassifier(SequenceModel):
 
     def __init__(
         self,
-        encoder: dict[str, Any] = ENCODER,
+        encoder: dict[str, Any],
         *,
         in_channels: int,
         num_classes: int,

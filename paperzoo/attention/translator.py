@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from paperzoo.attention.functional import causal_mask
 from paperzoo.attention.sequence_models import (
-    ENCODER,
     POSITIONS,
     SequenceModel,
     TokenEmbedding,
@@ -49,8 +48,8 @@ class SequenceTranslator(SequenceModel):
 
     def __init__(
         self,
-        encoder: dict[str, Any] = ENCODER,
-        decoder: dict[str, Any] = ENCODER,
+        encoder: dict[str, Any],
+        decoder: dict[str, Any],
         *,
         num_tokens: int,
         num_targets: int,

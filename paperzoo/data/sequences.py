@@ -97,7 +97,7 @@ class GeneratedSequences(Dataset):
 
     def _draw_own(self, rng: np.random.Generator) -> Item:
         """Return the next item that belongs to this split."""
-        # Chances are 0.1 at least; the few short sequences may all belong to another.
+        # A tenth or more belong here; but a few short ones may all belong to another.
         for _ in range(10000):
             length = int(rng.integers(self.min_length, self.max_length + 1))
             inputs, target = self.draw(rng, length)

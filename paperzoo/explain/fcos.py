@@ -215,12 +215,13 @@ def _variants_section(sample: Sample, found: FCOSExplanation, truth: Truth) -> S
         pictures.append(
             Picture(sample.image, f'{name}{used}: {positives} points', boxes + marks)
         )
-    columns = ('', 'points with an object', 'ambiguous', 'boxes that can be learnt')
+    columns = ('', 'points with an object', 'ambiguous', 'boxes some point could learn')
     return Section(
         'What do the ranges and centre sampling change?',
         'The ranges send each box to the level of its size. Centre sampling keeps only '
         'points near the centre of a box, within a few strides. Both remove ambiguous '
-        'points; neither may leave a box without any point. All levels are drawn.',
+        'points, but a box may be left without any: see the last column. All levels '
+        'are drawn.',
         [Row(pictures), Table(columns, rows)],
         r'm_{i-1} \le \max(l^*, t^*, r^*, b^*) \le m_i',
         'fcos "Multi-level Prediction with FPN"',

@@ -164,21 +164,22 @@ def ranking_section(head: FCOSHead, sample: Sample, found: FCOSExplanation) -> S
         figures.append(_plots(boxes, overlap, name))
     figures.append(_ranking_table(sample, boxes, overlap, name))
     root = score_options(head.test_cfg)['score_mode'] == 'sqrt'
+    by_centre = head.box_quality == 'centerness'
+    product = rf'p \cdot \text{{{"centerness" if by_centre else "IoU"}}}'
+    plotted = (
+        ' In the plots a good score lies on the diagonal: what lies far right and low '
+        'is a confident, badly placed box.'
+        if overlap is not None
+        else ''
+    )
     return Section(
         f'What does the product with the {name} change?',
         'A point near the edge of an object can be sure of its class and still predict '
         f'a poor box. The {name} pulls its score down, so that in the suppression the '
-        'box of a central point wins. In the plots a good score lies on the diagonal: '
-        'what lies far right and low is a confident, badly placed box.'
-        if overlap is not None
-        else 'A point near the edge of an object can be sure of its class and still '
-        f'predict a poor box. The {name} pulls its score down, so that in the '
-        'suppression the box of a central point wins.',
+        f'box of a central point wins.{plotted}',
         figures,
-        r's = \sqrt{p \cdot \text{centerness}}'
-        if root
-        else r's = p \cdot \text{centerness}',
-        'fcos "Center-ness"',
+        rf's = \sqrt{{{product}}}' if root else f's = {product}',
+        'fcos "Center-ness"' if by_centre else 'fcos-journal',
     )
 
 

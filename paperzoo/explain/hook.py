@@ -72,10 +72,17 @@ class ExplainHook(Hook):
     @master_only
     def _load(self, runner: Runner) -> None:
         # Imported when needed: not every stack that trains has what draws.
-        if self.items:
-            from paperzoo.explain import page_of
+        from paperzoo.explain import ITEM_PAGES, page_of
 
-            item = import_module(page_of(_bare(runner.model))).item
+        page = page_of(_bare(runner.model))
+        if (page in ITEM_PAGES) != bool(self.items):
+            kind = 'items' if page in ITEM_PAGES else 'images'
+            raise UserError(
+                f'ExplainHook: a {type(_bare(runner.model)).__name__} is explained on '
+                f'{kind}; give {kind}=[...]'
+            )
+        if self.items:
+            item = import_module(page).item
             self._samples = [item(runner.cfg, number) for number in self.items]
             return
         from paperzoo.data.paths import resolve
@@ -95,13 +102,12 @@ class ExplainHook(Hook):
         training = {part: part.training for part in model.modules()}
         model.eval()
         try:
-            for sample in self._samples:
+            for place, sample in enumerate(self._samples, 1):
                 for number, section in enumerate(sections(model, sample), 1):
                     pixels = pixels_of(section)
                     if pixels is not None:
-                        name = _tag(
-                            f'{Path(sample.name).stem} {number} {section.title}'
-                        )
+                        stem = Path(sample.name).stem
+                        name = _tag(f'{place} {number} {stem} {section.title}')
                         runner.visualizer.add_image(name, pixels, step)
         finally:
             # Part by part, for frozen norms stay in evaluation mode.

@@ -1,10 +1,12 @@
 """K-Net's page: masks by stage, the matching, gates, attention, who won which pixel."""
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 
+from paperzoo.explain.fcos_marks import class_name
 from paperzoo.explain.knet_figures import (
     SHOWN,
     cropped,
@@ -26,7 +28,16 @@ def sections(model: Any, sample: Sample) -> list[Section]:
         model: A `KNet`, or a segmentor with a `KNetSemanticHead`, in evaluation mode.
         sample: The image.
     """
-    if hasattr(model, 'kernel_iter_head'):
+    detector = hasattr(model, 'kernel_iter_head')
+    count = (
+        model.num_thing_classes + model.num_stuff_classes
+        if detector
+        else model.decode_head.num_classes
+    )
+    # A checkpoint may know fewer names than classes.
+    names = tuple(class_name(sample, label) for label in range(count))
+    sample = replace(sample, class_names=names)
+    if detector:
         return _detector(model, sample)
     view = explain_semantic(model, sample.inputs, sample.data_sample)
     return _semantic(view, sample)
@@ -102,7 +113,10 @@ def _masks(
                 ]
             )
         )
-    left = f', the {SHOWN} most certain of {total}' if total > SHOWN else ''
+    rule = 'the largest'
+    if classes:
+        rule = 'those with an object, then the most certain'
+    left = f' ({SHOWN} of {total}: {rule})' if total > SHOWN else ''
     return Section(
         'What does each kernel see, and what do the stages change?',
         'A kernel is convolved with the features, and the result is its mask. Each '
@@ -175,5 +189,8 @@ def _overlaps(view: KNetView, sample: Sample) -> Matrix:
             values[row, column] = both / np.logical_or(found, truth == label).sum()
     names = [sample.class_names[label] for label in present]
     return Matrix(
-        values, names, stage_names(view), 'intersection over union on this image'
+        values,
+        names,
+        stage_names(view),
+        'intersection over union on this image, of masks before they are enlarged',
     )

@@ -72,13 +72,14 @@ def _draw_mark(image: Pixels, mark: Mark, scale: float) -> None:
 
 def _heat(values: NDArray, low: float, high: float, over: NDArray | None) -> Pixels:
     shown, _ = _enlarged(coloured(values, low, high), cv2.INTER_NEAREST)
-    opacity = shown[..., 3:] / 255 * (1.0 if over is None else 0.7)
+    share = 1.0
     ground: NDArray = np.full_like(shown[..., :3], 255)
     if over is not None:
         ground, _ = _enlarged(over)
         size = (ground.shape[1], ground.shape[0])
         shown = cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)
-        opacity = shown[..., 3:] / 255 * 0.7
+        share = 0.7
+    opacity = shown[..., 3:] / 255 * share
     return (opacity * shown[..., :3] + (1 - opacity) * ground).astype(np.uint8)
 
 

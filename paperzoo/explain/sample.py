@@ -110,15 +110,14 @@ class SampleLoader:
 
     def _annotated(self, file: Path) -> dict | None:
         """Return what the pipeline gives for an image of one of the data sets."""
-        for data in self._data_sets(file.resolve()):
-            for index in range(len(data)):
-                path = data.get_data_info(index)['img_path']
-                if Path(path).name == file.name and file.samefile(path):
+        for data, places in self._data_sets(file.resolve()):
+            for index, path in places.get(file.name, ()):
+                if file.samefile(path):
                     return data[index]
         return None
 
-    def _data_sets(self, file: Path) -> Iterator[Any]:
-        """Yield the data sets below whose folder a file lies."""
+    def _data_sets(self, file: Path) -> Iterator[tuple[Any, dict]]:
+        """Yield the data sets above a file, each with the places of its files."""
         for split in ('test', 'val', 'train'):
             spec = dataset_config(self.cfg, split)
             root = spec.get('data_root')
@@ -127,7 +126,13 @@ class SampleLoader:
                 continue
             if split not in self._sets:
                 own = {**spec, 'pipeline': _truth_first(self.cfg), 'test_mode': True}
-                self._sets[split] = DATASETS.build(own)
+                data = DATASETS.build(own)
+                # Once: each look at a record unpickles it.
+                places: dict[str, list[tuple[int, str]]] = {}
+                for index in range(len(data)):
+                    path = data.get_data_info(index)['img_path']
+                    places.setdefault(Path(path).name, []).append((index, path))
+                self._sets[split] = data, places
             yield self._sets[split]
 
 

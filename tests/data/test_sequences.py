@@ -104,6 +104,9 @@ def test_splits_share_nothing(kind: type) -> None:
         }
         for split in ('train', 'val', 'test')
     }
+    for split, sequences in drawn.items():
+        for sequence in sequences:
+            assert split_of(np.frombuffer(sequence, np.uint8)) == split
     assert not drawn['train'] & drawn['test']
     assert not drawn['train'] & drawn['val']
     assert not drawn['val'] & drawn['test']

@@ -1,6 +1,7 @@
 """FCOS's page from an image file: the sample, its truth, the sections, the hook."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -292,3 +293,22 @@ def test_the_hook_counts_iterations(cfg: Config, model: nn.Module) -> None:
 def test_the_hook_wants_images_or_items(arguments: dict) -> None:
     with pytest.raises(UserError, match='give one of the two'):
         ExplainHook(**arguments)
+
+
+def test_the_hook_refuses_the_other_kind(
+    cfg: Config, model: nn.Module, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match='explained on images'):
+        ExplainHook(items=[0]).before_train(Runner(cfg, model, tmp_path))
+
+
+def test_long_and_equal_names_keep_their_pictures_apart(
+    cfg: Config, model: nn.Module, tmp_path: Path
+) -> None:
+    runner: Any = Runner(cfg, model, tmp_path)
+    hook = ExplainHook(['data/shapes/val/000004.jpg'])
+    hook.before_train(runner)
+    (sample,) = hook._samples
+    hook._samples = [replace(sample, name=f'{"long" * 30}.jpg')] * 2
+    hook.after_train_epoch(runner)
+    assert len(list(tmp_path.glob('vis_image/*.png'))) == 16
