@@ -5,8 +5,8 @@ python benchmarks/run_projects.py smooth_targets --data bccd
 python benchmarks/run_projects.py smooth_targets --report
 
 writes projects/smooth_targets/results.json, the tables of its README and its pictures;
-the last only the tables and charts again. Trainings run two at a time, each on one
-thread: their times are comparable within a run only.
+the last only the tables and charts again. The trainings of a seed run at the same time,
+each on one thread: their times are comparable within a run only.
 """
 
 import argparse
@@ -77,7 +77,7 @@ PROJECTS: dict[str, dict[str, Variant]] = {
 def train_all(
     variants: dict[str, Variant], project: str, data: str, seed: int, folder: Path
 ) -> dict[str, Path]:
-    """Train what the variants need, two at a time; return the work dir of each."""
+    """Train what the variants need, side by side; return the work dir of each."""
     configs: dict[str, Config] = {}
     key_of = {}
     for name, variant in variants.items():
@@ -86,11 +86,7 @@ def train_all(
             file = ROOT / 'projects' / project / f'{variant.config.format(data=data)}'
             configs[key] = Config.fromfile(str(file.with_suffix('.py')))
             configs[key].merge_from_dict(variant.train)
-    works: dict[str, Path] = {}
-    keys = list(configs)
-    for at in range(0, len(keys), 2):
-        together = {key: configs[key] for key in keys[at : at + 2]}
-        works |= train_side_by_side(together, seed, folder / str(at), [])
+    works = train_side_by_side(configs, seed, folder, [])
     return {name: works[key] for name, key in key_of.items()}
 
 

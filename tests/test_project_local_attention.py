@@ -87,7 +87,12 @@ def test_variants(data: str, variant: str) -> None:
     assert kinds(model.bbox_head) == [expected[variant]] * 2
 
 
-def test_peak_memory_is_written(tmp_path: Path) -> None:
+def test_peak_memory_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        'projects.local_attention_tower.peak_memory.get_device', lambda: 'cpu'
+    )
     PeakMemoryHook().after_train(SimpleNamespace(work_dir=str(tmp_path)))
     record = json.loads((tmp_path / 'peak_memory.json').read_text())
     # An imported torch alone has more than 50 MiB.

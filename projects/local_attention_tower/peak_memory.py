@@ -1,13 +1,14 @@
 """How much memory a training needs."""
 
 import json
-import resource
 from pathlib import Path
 
-import torch
+from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from paperzoo.tools.benchmark import peak_mib
 
 
 @HOOKS.register_module()
@@ -19,9 +20,6 @@ class PeakMemoryHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Write the file."""
-        if torch.cuda.is_available():
-            peak = torch.cuda.max_memory_allocated()
-        else:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        record = {'train_peak_mib': round(peak / 2**20)}
+        (peak,) = peak_mib(get_device()).values()
+        record = {'train_peak_mib': peak}
         Path(runner.work_dir, 'peak_memory.json').write_text(json.dumps(record))
