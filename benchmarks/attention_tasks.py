@@ -107,7 +107,7 @@ def summary(task: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
             'mean': round(mean(own), 2),
             'stdev_of_seeds': round(stdev(own), 2) if len(own) > 1 else None,
         }
-    return {'config': task, 'metric': metric, 'accuracy': found, 'runs': runs}
+    return {'config': task, 'metric': metric, 'summary': found, 'runs': runs}
 
 
 def main() -> None:

@@ -9,13 +9,19 @@ slows both; the times of steps are comparable within a run only.
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from _shared import commit, finish, start, train_side_by_side
+from _shared import (
+    commit,
+    finish,
+    loss_lines,
+    metrics_of,
+    start,
+    train_side_by_side,
+)
 from mmengine.config import Config
 
 from paperzoo.engine.record import run_record, write_json
@@ -29,13 +35,6 @@ MMDET = {
     'model.bbox_head.loss_centerness.use_sigmoid': True,
 }
 HEADS = {'paperzoo.FCOSHead': {}, 'mmdet.FCOSHead': MMDET}
-
-
-def step_times(folder: Path) -> list[float]:
-    """Return the seconds per step that the log of a training holds."""
-    (log,) = folder.glob('*/vis_data/scalars.json')
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    return [line['time'] for line in lines if 'loss' in line]
 
 
 def train_and_test(config: str, seed: int, folder: Path, options: list[str]) -> list:
@@ -55,13 +54,11 @@ def train_and_test(config: str, seed: int, folder: Path, options: list[str]) -> 
 
 
 def result(head: str, seed: int, work: Path) -> dict[str, Any]:
-    (tested,) = work.glob('*/test_metrics.json')
-    metrics = json.loads(tested.read_text())['metrics']
     return {
         'head': head,
         'seed': seed,
-        'seconds_per_step': round(median(step_times(work)), 4),
-        **{key.removeprefix('coco/'): value for key, value in metrics.items()},
+        'seconds_per_step': round(median(line['time'] for line in loss_lines(work)), 4),
+        **metrics_of(work),
     }
 
 

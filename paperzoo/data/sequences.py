@@ -220,8 +220,9 @@ class LookUpDataset(GeneratedSequences):
             if len(chosen) == count:
                 return chosen
         raise UserError(
-            f'LookUpDataset: no {count} keys of dims={self.dims} were found that are '
-            f'{self.far} apart: lower max_length={self.max_length}, or raise dims'
+            f'LookUpDataset: among {4 * count} random keys of dims={self.dims} there '
+            f'are no {count} that are {self.far} apart: lower '
+            f'max_length={self.max_length}, or raise dims'
         )
 
 

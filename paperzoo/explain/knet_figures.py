@@ -215,8 +215,8 @@ def _attention(
         'After the gates, kernels attend to each other: this is how two kernels on one '
         'object can tell that there are two. A row sums up to 1 over all '
         f'{kernels} kernels{left}; alike for all it would be {1 / kernels:.3f}. The '
-        'largest of each row is framed. First the mean of all heads by stage, then '
-        'the heads of the last stage.',
+        'largest that is shown of each row is framed. First the mean of all heads by '
+        'stage, then the heads of the last stage.',
         [
             Slider('stage', [f'stage {i + 1}' for i in range(len(means))], means),
             Slider('head', [f'head {i + 1}' for i in range(len(heads))], heads),

@@ -2,7 +2,8 @@
 
 For the four combinations of the pyramid's ranges and centre sampling it prints
 
-- the best possible recall: the share of boxes that at least one location can learn;
+- the best possible recall: the share of boxes that at least one location learns. A
+  location in several boxes learns the smallest, so a box can go without;
 - the share of positive locations that are ambiguous, that is, lie in more than one
   box; and in boxes of more than one class, which alone can cost a class error;
 - how many positive locations each level has.
@@ -76,16 +77,23 @@ class Counts:
     center_sampling: bool
     strides: list[tuple[float, float]]
     boxes: int = 0
-    learnable: int = 0
+    learnt: int = 0
     ambiguous: int = 0
     ambiguous_classes: int = 0
     per_level: list[int] = field(default_factory=list)
 
-    def add(self, candidates: 'Tensor', labels: 'Tensor', sizes: list[int]) -> None:
+    def add(
+        self,
+        candidates: 'Tensor',
+        assigned: 'Tensor',
+        labels: 'Tensor',
+        sizes: list[int],
+    ) -> None:
         """Count one image.
 
         Args:
             candidates: Which boxes each point could learn, (points, boxes).
+            assigned: What each point learns: 0 for none, k for box k - 1.
             labels: Classes of the boxes.
             sizes: Number of points of each level.
         """
@@ -94,7 +102,7 @@ class Counts:
         self.boxes += len(labels)
         if not len(labels):
             return
-        self.learnable += int(candidates.any(dim=0).sum())
+        self.learnt += len(assigned[assigned > 0].unique())
         per_point = candidates.sum(dim=1)
         self.ambiguous += int((per_point > 1).sum())
         none = labels.max() + 1
@@ -112,7 +120,7 @@ class Counts:
         return {
             **asdict(self),
             'positives': positives,
-            'best_possible_recall': share(self.learnable, self.boxes),
+            'best_possible_recall': share(self.learnt, self.boxes),
             'ambiguous_share': share(self.ambiguous, positives),
             'ambiguous_classes_share': share(self.ambiguous_classes, positives),
             'level_shares': [share(level, positives) for level in self.per_level],
@@ -179,10 +187,13 @@ def count(pyramid: Pyramid, images: Iterable[Image]) -> list[Counts]:
         levels = zip(sizes, pyramid.strides, strict=True)
         points = [level_points(size, stride) for size, stride in levels]
         for key, assigner in assigners.items():
-            candidates = assigner.candidates(
-                points, pyramid.strides, image.boxes, sizes
+            given = (points, pyramid.strides, image.boxes, sizes)
+            counts[key].add(
+                assigner.candidates(*given),
+                assigner.assign(*given),
+                image.labels,
+                [len(level) for level in points],
             )
-            counts[key].add(candidates, image.labels, [len(level) for level in points])
     return list(counts.values())
 
 

@@ -44,13 +44,16 @@ def test_counts_by_hand() -> None:
     candidates = torch.tensor(rows, dtype=torch.bool)
     counts = fcos_targets.Counts(True, False, STRIDES)
     labels = torch.tensor([7, 7, 2])
-    counts.add(candidates, labels, [3, 2])
-    counts.add(candidates[:, :2] & False, labels[:2], [3, 2])
+    # The second box lies inside the first, wherever that one is ambiguous; the third
+    # fits only where the first is smaller.
+    assigned = torch.tensor([2, 1, 0, 2, 1])
+    counts.add(candidates, assigned, labels, [3, 2])
+    counts.add(candidates[:, :2] & False, assigned * 0, labels[:2], [3, 2])
     found = counts.summary()
     assert found['per_level'] == [2, 2]
     assert found['positives'] == 4
     assert found['level_shares'] == [0.5, 0.5]
-    assert found['best_possible_recall'] == 3 / 5
+    assert found['best_possible_recall'] == 2 / 5
     assert found['ambiguous_share'] == 3 / 4
     assert found['ambiguous_classes_share'] == 1 / 4
 
@@ -74,31 +77,40 @@ def test_shapes_equal_the_loop(shapes: Config) -> None:
 
 
 def loop_counts(images: list[Image], ranges: bool, sampling: bool) -> dict:
-    totals = {'boxes': 0, 'learnable': 0, 'ambiguous': 0, 'ambiguous_classes': 0}
+    totals = {'boxes': 0, 'learnt': 0, 'ambiguous': 0, 'ambiguous_classes': 0}
     per_level = [0, 0, 0]
     for image in images:
         assert image.size == (192, 256)
         sizes = [(24, 32), (12, 16), (6, 8)]
         levels = [level_points(*one) for one in zip(sizes, STRIDES, strict=True)]
-        points = [[tuple(point) for point in level.tolist()] for level in levels]
-        rows = reference.candidates(
-            points,
+        given = (
+            [[tuple(point) for point in level.tolist()] for level in levels],
             STRIDES,
             RANGES if ranges else [(-1, 1e8)] * 3,
             [tuple(box) for box in image.boxes.tolist()],
             2.0 if sampling else None,
         )
+        rows = reference.candidates(*given)
         labels = image.labels.tolist()
         totals['boxes'] += len(labels)
-        totals['learnable'] += sum(map(any, zip(*rows, strict=True)))
+        totals['learnt'] += len({*reference.assign(*given)} - {0})
         totals['ambiguous'] += sum(sum(row) > 1 for row in rows)
         for row in rows:
             classes = {label for label, fits in zip(labels, row, strict=True) if fits}
             totals['ambiguous_classes'] += len(classes) > 1
-        level_of = [n for n, level in enumerate(points) for _ in level]
+        level_of = [n for n, level in enumerate(levels) for _ in level]
         for level, row in zip(level_of, rows, strict=True):
             per_level[level] += any(row)
     return totals | {'per_level': per_level}
+
+
+def test_a_box_whose_locations_all_learn_smaller_ones_is_not_recalled() -> None:
+    boxes = torch.tensor([[0.0, 0, 32, 32], [0, 0, 32, 32], [0, 0, 30, 30]])
+    image = Image(boxes, torch.tensor([0, 1, 2]), (32, 32))
+    pyramid = fcos_targets.Pyramid([(8, 8)], [(-1, 1e8)], 2.0)
+    for counts in fcos_targets.count(pyramid, [image]):
+        assert (counts.boxes, counts.learnt) == (3, 1)
+        assert counts.ambiguous == sum(counts.per_level) > 0
 
 
 @pytest.mark.parametrize(
