@@ -44,8 +44,8 @@ class SequenceTranslator(SequenceModel):
         **kwargs: As of `SequenceModel`, whose base is MMEngine's BaseModel.
 
     Paper: attention "Encoder and Decoder Stacks"
-    Differs: the two embeddings and the last layer share no weights, for source and target
-        have different tokens here.
+    Differs: the two embeddings and the last layer share no weights: source and target
+        have different tokens.
     """
 
     def __init__(
