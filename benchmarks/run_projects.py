@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any, NamedTuple
@@ -161,8 +161,8 @@ def mean_and_spread(values: Iterable[float]) -> dict[str, float | None]:
     return {'mean': round(mean(values), 4), 'stdev': spread}
 
 
-def experiment(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Return the record of all variants with all seeds; draw what the first found."""
+def experiment(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the record of all variants after each seed; draw what the first found."""
     variants = PROJECTS[args.project]
     runs: list[dict] = []
     measured_at = commit()  # before the pictures change files
@@ -177,15 +177,32 @@ def experiment(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if seed == args.seeds[0]:
             target = ROOT / 'projects' / args.project / f'predictions_{args.data}.jpg'
             draw_predictions(found, target)
-    return {
-        'what': f'{args.project}: {", ".join(variants)}',
-        'data': f'{DATA[args.data]}; no paper has these numbers',
-        'summary': summary(runs),
-        'runs': runs,
-        'threads_per_training': 1,
-        'commit': measured_at,
-        **run_record(),
-    }
+        yield {
+            'what': f'{args.project}: {", ".join(variants)}',
+            'data': f'{DATA[args.data]}; no paper has these numbers',
+            'summary': summary(runs),
+            'runs': runs,
+            'threads_per_training': 1,
+            'commit': measured_at,
+            **run_record(),
+        }
+
+
+def write(file: Path, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Add records to those in a file, and return them all.
+
+    Args:
+        file: The JSON file; who stops in the middle finds it as it was.
+        measured: A record per data set.
+    """
+    # Read only now: another data set may have been measured in the meantime.
+    records = json.loads(file.read_text()) if file.exists() else {}
+    if measured:
+        records |= measured
+        partial = file.with_suffix(f'.{os.getpid()}.tmp')
+        partial.write_text(json.dumps(records, indent=2) + '\n')
+        partial.replace(file)
+    return records
 
 
 def main() -> None:
@@ -204,17 +221,12 @@ def main() -> None:
     os.environ['PYTHONPATH'] = f'{os.environ.get("PYTHONPATH", "")}{os.pathsep}{ROOT}'
     project = ROOT / 'projects' / args.project
     file = project / 'results.json'
-    measured = {}
+    records = write(file, {})
     if not args.report:
         with tempfile.TemporaryDirectory() as temporary:
-            measured[args.data] = experiment(args, args.keep or Path(temporary))
-    # Read only now: another data set may have been measured in the meantime.
-    records = json.loads(file.read_text()) if file.exists() else {}
-    if measured:
-        records |= measured
-        partial = file.with_suffix(f'.{os.getpid()}.tmp')
-        partial.write_text(json.dumps(records, indent=2) + '\n')
-        partial.replace(file)
+            # After each seed: who stops the next one keeps the earlier ones.
+            for record in experiment(args, args.keep or Path(temporary)):
+                records = write(file, {args.data: record})
     fill_readme(project / 'README.md', records)
     for data, record in records.items():
         draw_chart(record, project / f'results_{data}.png')
