@@ -160,8 +160,11 @@ def mean_pool_gradient(
         starts = torch.searchsorted(by_pixel, numbers.to(by_pixel.dtype))
         starts, bins, weights = starts.to(bins.dtype), bins[order], bags.weights[order]
         for block in common.channel_blocks(grad_image.shape):
-            table = grad_output[:, block].flatten(2).transpose(1, 2)
-            table = wide(table.reshape(-1, table.size(2)))
+            # Channels first, whole bins at a time; then a matrix is transposed.
+            planes = grad_output[:, block].flatten(2).transpose(0, 1)
+            planes = wide(planes.flatten(1))
+            table = planes.new_empty(planes.shape[::-1])
+            common.transpose(planes, table)
             sums = common.weighted_sums(table, bins, weights, starts)
             common.add_rows(sums, grad_image[:, block], fresh)
         fresh = False
