@@ -12,6 +12,9 @@ from projects.box_from_mask.occlusion import OcclusionBoxMetric
 with read_base():
     from ...configs.fcos.fcos_tiny_shapes import *
 
+# As K-Net has it: it needs fine textures.
+model['backbone'].update(deep_stem=True, stem_channels=24)
+
 val_evaluator = dict(type=OcclusionBoxMetric, ann_file=val_evaluator['ann_file'])
 test_evaluator = val_evaluator
 
