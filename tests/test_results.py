@@ -3,7 +3,9 @@
 import ast
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -57,16 +59,87 @@ def test_every_result_says_what_it_was_measured_with() -> None:
             assert record[key], f'{file.name} lacks {key}'
 
 
-def test_knet_learns_eight_images_by_heart() -> None:
-    (run,) = json.loads((RESULTS / 'knet_overfit_instance.json').read_text())['runs']
-    assert run['segm_mAP'] >= 0.9
-    by_stage = [run['after_stage'][stage]['segm_mAP'] for stage in ('0', '1')]
-    text = ' '.join((ROOT / 'configs/knet/README.md').read_text().split())
-    said = (
-        f'segm AP {run["segm_mAP"]:.3f}, {by_stage[0]:.3f} of it before the first '
-        f'stage, {by_stage[1]:.3f} after it'
-    )
-    assert said in text
+# Each small K-Net: its metric, how its README and header name and print it.
+KNET = {
+    'shapes_instance': ('segm_mAP', 'mask AP', '.3f'),
+    'shapes_panoptic': ('PQ', 'PQ', '.1f'),
+}
+
+
+def knet_record(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f'knet_{name}.json').read_text())
+
+
+def knet_readme() -> list[str]:
+    return (ROOT / 'configs/knet/README.md').read_text().splitlines()
+
+
+@pytest.mark.parametrize('name', KNET)
+def test_knet_numbers_are_those_of_the_result_file(name: str) -> None:
+    metric, title, form = KNET[name]
+    record = knet_record(name)
+    (row,) = (row for row in knet_readme() if row.startswith(f'| [`knet_tiny_{name}`]'))
+    for what, mean in record[f'mean_{metric}'].items():
+        own = [run[metric] for run in record['runs'] if run['what'] == what]
+        assert mean == round(sum(own) / len(own), 4)
+        spread = record[f'stdev_{metric}'][what]
+        said = f'{mean:{form}}' + (f' ± {spread:{form}}' if spread else '')
+        assert said in row
+    ours = record[f'mean_{metric}']['3 stages']
+    file = ROOT / f'configs/knet/knet_tiny_{name}.py'
+    header = ' '.join(ast.get_docstring(ast.parse(file.read_text())).split())
+    assert f'{title} {ours:{form}} on ' in header
+    assert (RESULTS / f'knet_{name}.png').exists()
+
+
+@pytest.mark.parametrize('name', [name for name in KNET if name != 'camvid'])
+def test_knet_gains_by_its_stages(name: str) -> None:
+    metric = KNET[name][0]
+    runs = knet_record(name)['runs']
+    for seed in {run['seed'] for run in runs}:
+        own = {run['what']: run for run in runs if run['seed'] == seed}
+        with_stages = own['3 stages']
+        assert with_stages[metric] > own['no stages'][metric]
+        assert with_stages['after_stage']['0'][metric] < with_stages[metric]
+
+
+@pytest.mark.parametrize(
+    ('task', 'metric', 'least', 'form'),
+    [('instance', 'segm_mAP', 0.9, '.3f'), ('panoptic', 'PQ', 90, '.1f')],
+)
+def test_knet_learns_eight_images_by_heart(
+    task: str, metric: str, least: float, form: str
+) -> None:
+    name = f'overfit_{task}'
+    (run,) = knet_record(name)['runs']
+    assert run[metric] >= least
+    after = [run['after_stage'][stage][metric] for stage in ('0', '1')]
+    cells = ' | '.join(f'{value:{form}}' for value in (*after, run[metric]))
+    assert any(f'| {cells} |' in row and f'knet_{name}' in row for row in knet_readme())
+
+
+def test_knet_limits_are_those_of_the_result_file() -> None:
+    models = knet_record('limits')['models']
+
+    def said(images: str, part: Callable[[dict[str, Any]], float]) -> str:
+        shares = [part(model) for model in models if model['images'] == images]
+        return f'{100 * min(shares):.0f} % to {100 * max(shares):.0f} %'
+
+    def named(model: dict[str, Any]) -> float:
+        return model['named'] / model['segmented']
+
+    def segmented(model: dict[str, Any]) -> float:
+        return model['segmented'] / model['objects']
+
+    small = said('test', lambda model: segmented(model['by_size']['small']))
+    text = ' '.join(knet_readme())
+    for phrase in (
+        f'{said("test", segmented)} of the test objects',
+        f'name {said("test", named)} of these rightly',
+        f'no better: {said("train", segmented)} and {said("train", named)}.',
+        f'they segment {small}',
+    ):
+        assert phrase in text
 
 
 DMF_NAMES = ('DMF', 'DMF without meta-filter', 'ProtoNet', 'nearest prototype')
