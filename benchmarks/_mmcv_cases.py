@@ -8,6 +8,8 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
+from paperzoo.common import FocalLoss
+
 mmcv_ops = import_module('mmcv.ops')
 Results = Mapping[str, Tensor]
 
@@ -222,11 +224,16 @@ def ms_deform_attn(queries: int, backward: bool) -> Case:
     return Case('multi_scale_deform_attn', make, lambda: make(peer=True))
 
 
-def sigmoid_focal_loss() -> Case:
-    """The points of two images of FCOS, against mmdet's Python version."""
+def sigmoid_focal_loss(registered: bool = False) -> Case:
+    """The points of two images of FCOS, against mmdet's Python version.
+
+    Args:
+        registered: Ours is paperzoo's registered loss instead of mmcv's op.
+    """
 
     def make(peer: bool = False) -> Callable[[], Results]:
         losses = import_module('mmdet.models.losses.focal_loss')
+        registered_loss = FocalLoss(reduction='sum')
         generator = seeded(0)
         logits = torch.randn(40_534, 80, generator=generator) - 4
         target = torch.full((len(logits),), 80)
@@ -237,6 +244,8 @@ def sigmoid_focal_loss() -> Case:
             if peer:
                 onehot = torch.nn.functional.one_hot(target, 81)[:, :80]
                 loss = losses.py_sigmoid_focal_loss(leaf, onehot, reduction='sum')
+            elif registered:
+                loss = registered_loss(leaf, target)
             else:
                 loss = mmcv_ops.sigmoid_focal_loss(leaf, target, 2, 0.25, None, 'sum')
             (grad,) = torch.autograd.grad(loss, leaf)
@@ -289,4 +298,5 @@ CASES: dict[str, Case] = {
         for backward in (False, True)
     },
     'sigmoid_focal_loss, 40534 x 80, with backward': sigmoid_focal_loss(),
+    'paperzoo.FocalLoss, 40534 x 80, with backward': sigmoid_focal_loss(True),
 }
