@@ -1,12 +1,13 @@
 """Where trained small K-Nets lose the objects of Shapes: masks or classes?
 
 python benchmarks/knet_limits.py --out benchmarks/results/knet_limits.json \
-    --work panoptic=FOLDER/0_0 panoptic=FOLDER/1_0 instance=FOLDER2/0_0
+    --work panoptic=FOLDER/0_0 instance=FOLDER2/0_0 semantic=FOLDER3/0_0
 
 The folders are work dirs of knet_training.py (`--keep`). For each object it asks
 whether a kernel's mask overlaps it by an IoU above a half, and whether the best class
-of all such kernels is the object's; on the test images and on as many that were trained
-on: what is missed there was not learnt, not forgotten.
+of all such kernels is the object's; of a semantic model, how much of all shapes' pixels
+is seen as any shape, and how much of that as the right one. On the test images and on
+as many that were trained on: what is missed there was not learnt, not forgotten.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from pycocotools.coco import COCO
 from torch import Tensor, nn
 
 from paperzoo.data.paths import resolve
-from paperzoo.data.shapes import generate_shapes
+from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES, generate_shapes
 from paperzoo.engine.record import run_record, write_json
 from paperzoo.knet.panoptic import Sizes, enlarged_blocks
 from paperzoo.tools._model import build_model, load_weights
@@ -97,6 +98,30 @@ def fates(model: nn.Module, cfg: Config, coco: COCO, split: str) -> dict[str, An
     }
 
 
+@torch.no_grad()
+def pixel_fates(model: nn.Module, cfg: Config, split: str) -> dict[str, Any]:
+    """Return how many pixels of shapes are seen as a shape, and as the right one."""
+    loader = cfg.test_dataloader.to_dict()
+    loader['dataset']['data_prefix'] = cfg[f'{split}_dataloader'].dataset.data_prefix
+    loader['dataset']['indices'] = IMAGES
+    things, number = len(THING_CLASSES), len(THING_CLASSES + STUFF_CLASSES)
+    seen = torch.zeros(number, number, dtype=torch.long)
+    for batch in Runner.build_dataloader(loader):
+        for sample in model.test_step(batch):
+            truth = sample.gt_sem_seg.data.flatten()
+            pairs = truth * number + sample.pred_sem_seg.data.flatten()
+            seen += pairs.bincount(minlength=number**2).view(number, number)
+    shapes = seen[:things, :things]
+    either = seen.sum() - seen[things:, things:].sum()
+    return {
+        'iou_of_shapes_as_one_class': round(float(shapes.sum() / either), 3),
+        'named_share_of_segmented': round(float(shapes.trace() / shapes.sum()), 3),
+        'rows': list(THING_CLASSES + STUFF_CLASSES),
+        'columns': list(THING_CLASSES + STUFF_CLASSES),
+        'pixels_seen_as': seen.tolist(),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -117,12 +142,15 @@ def main() -> None:
         model = build_model(cfg, 'cpu')
         load_weights(model, Path(folder, 'last_checkpoint').read_text())
         for split, coco in truths.items():
-            found = fates(model, cfg, coco, split)
+            if task == 'semantic':
+                found = pixel_fates(model, cfg, split)
+            else:
+                found = fates(model, cfg, coco, split)
             row = {'task': task, 'seed': cfg.randomness.seed, 'images': split, **found}
-            print({key: row[key] for key in row if key not in ('rows', 'named_as')})
+            print({key: row[key] for key in row if isinstance(row[key], str | float)})
             rows.append(row)
     record = {
-        'what': 'objects that a kernel segments (IoU above 0.5) and names rightly',
+        'what': 'objects, or pixels of them, that are segmented, and that are named',
         'data': f'Shapes: {IMAGES} test and as many training images, synthetic',
         'models': rows,
         'commit': commit(),
