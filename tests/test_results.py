@@ -63,6 +63,7 @@ def test_every_result_says_what_it_was_measured_with() -> None:
 KNET = {
     'shapes_instance': ('segm_mAP', 'mask AP', '.3f'),
     'shapes_panoptic': ('PQ', 'PQ', '.1f'),
+    'shapes_semantic': ('mIoU', 'mIoU', '.1f'),
 }
 
 
@@ -104,6 +105,8 @@ def test_knet_gains_by_its_stages(name: str) -> None:
         with_stages = own['3 stages']
         assert with_stages[metric] > own['no stages'][metric]
         assert with_stages['after_stage']['0'][metric] < with_stages[metric]
+        if name == 'shapes_semantic':
+            assert with_stages[metric] > own["mmseg's IterativeDecodeHead"][metric]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +125,8 @@ def test_knet_learns_eight_images_by_heart(
 
 
 def test_knet_limits_are_those_of_the_result_file() -> None:
-    models = knet_record('limits')['models']
+    rows = knet_record('limits')['models']
+    models = [row for row in rows if row['task'] != 'semantic']
 
     def said(images: str, part: Callable[[dict[str, Any]], float]) -> str:
         shares = [part(model) for model in models if model['images'] == images]
@@ -143,6 +147,11 @@ def test_knet_limits_are_those_of_the_result_file() -> None:
         f'they segment {small}',
     ):
         assert phrase in text
+    test, train = (row for row in rows if row['task'] == 'semantic')
+    named = [f'{100 * row["named_share_of_segmented"]:.0f} %' for row in (test, train)]
+    assert f'(IoU {test["iou_of_shapes_as_one_class"]:.2f} of all shapes' in text
+    assert f'only {named[0]} of these pixels' in text
+    assert f'shape, and {named[1]} on training images' in text
 
 
 DMF_NAMES = ('DMF', 'DMF without meta-filter', 'ProtoNet', 'nearest prototype')
