@@ -143,7 +143,7 @@ def test_knet_limits_are_those_of_the_result_file() -> None:
     for phrase in (
         f'{said("test", segmented)} of the test objects',
         f'name {said("test", named)} of these rightly',
-        f'no better: {said("train", segmented)} and {said("train", named)}.',
+        f'on training images {said("train", segmented)} and {said("train", named)}.',
         f'they segment {small}',
     ):
         assert phrase in text

@@ -16,3 +16,7 @@ with read_base():
 attention = dict(type='paperzoo.LocalSelfAttention2d', num_heads=8)
 model['bbox_head'].update(type=MixedTowerFCOSHead, conv_cfgs=[None, attention])
 custom_hooks.append(dict(type=PeakMemoryHook))
+
+max_epochs = 10
+train_cfg.update(max_epochs=max_epochs, val_interval=max_epochs)
+param_scheduler[1].update(end=max_epochs)
