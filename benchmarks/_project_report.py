@@ -47,7 +47,6 @@ MARKED = re.compile(
     r'(<!-- table (?P<data>\w+): (?P<columns>[^>]*?) -->\n).*?(<!-- end -->)', re.DOTALL
 )
 PICTURES = 4
-SCORE = 0.3
 
 
 def fill_readme(file: Path, records: dict[str, dict[str, Any]]) -> None:
@@ -83,7 +82,7 @@ def fill_readme(file: Path, records: dict[str, dict[str, Any]]) -> None:
         return (
             f'{match[1]}{table(records[data], columns)}\n\n'
             f'![box AP of each variant and seed](results_{data}.png)\n\n'
-            f'![truth and predictions](predictions_{data}.jpg)\n{match[4]}'
+            f'![truth and the best predictions](predictions_{data}.jpg)\n{match[4]}'
         )
 
     file.write_text(MARKED.sub(filled, text), encoding='utf-8')
@@ -151,7 +150,7 @@ def draw_chart(record: dict[str, Any], file: Path) -> None:
 
 
 def draw_predictions(found: dict[str, Path], file: Path) -> None:
-    """Draw the truth and what each variant finds on the first images.
+    """Draw the truth and as many of each variant's best boxes on the first images.
 
     Args:
         found: The output of `paperzoo test --out` for each variant.
@@ -168,10 +167,12 @@ def draw_predictions(found: dict[str, Path], file: Path) -> None:
     )
     for axes_row, image in zip(grid, images, strict=True):
         pixels = plt.imread(image['file_name'])
+        objects = sum(one['image_id'] == image['id'] for one in shown['truth'])
         for axes, (name, records) in zip(axes_row, shown.items(), strict=True):
             own = [one for one in records if one['image_id'] == image['id']]
+            own.sort(key=lambda one: -one.get('score', 1.0))
             axes.imshow(pixels)
-            draw_boxes(axes, own)
+            draw_boxes(axes, own[:objects])
             axes.set_axis_off()
             axes.set_title(name, fontsize=9)
     figure.savefig(file, dpi=80)
@@ -179,15 +180,13 @@ def draw_predictions(found: dict[str, Path], file: Path) -> None:
 
 
 def draw_boxes(axes: Axes, records: list[dict[str, Any]]) -> None:
-    """Draw the boxes that are sure enough, a colour per class.
+    """Draw boxes, a colour per class.
 
     Args:
         axes: On which the image is.
-        records: Of COCO's format; those of the truth have no score.
+        records: Of COCO's format.
     """
     for record in records:
-        if record.get('score', 1.0) < SCORE:
-            continue
         x, y, width, height = record['bbox']
         colour = f'C{record["category_id"]}'
         box = Rectangle((x, y), width, height, fill=False, edgecolor=colour, lw=1.5)
