@@ -32,5 +32,7 @@ model['decode_head']['kernel_update_head'].update(
 model['auxiliary_head'].update(in_channels=96, channels=64, num_classes=11)
 
 optim_wrapper['optimizer'].update(lr=0.002)
+train_cfg.update(max_epochs=10, val_interval=10)
+param_scheduler[1].update(end=10)
 default_hooks['checkpoint'].update(by_epoch=True, interval=1)
 log_processor.update(by_epoch=True)
