@@ -64,6 +64,7 @@ KNET = {
     'shapes_instance': ('segm_mAP', 'mask AP', '.3f'),
     'shapes_panoptic': ('PQ', 'PQ', '.1f'),
     'shapes_semantic': ('mIoU', 'mIoU', '.1f'),
+    'camvid': ('mIoU', 'mIoU', '.1f'),
 }
 
 
@@ -122,6 +123,16 @@ def test_knet_learns_eight_images_by_heart(
     after = [run['after_stage'][stage][metric] for stage in ('0', '1')]
     cells = ' | '.join(f'{value:{form}}' for value in (*after, run[metric]))
     assert any(f'| {cells} |' in row and f'knet_{name}' in row for row in knet_readme())
+
+
+def test_knet_on_camvid_says_what_its_stages_bring() -> None:
+    run, twin = knet_record('camvid')['runs']
+    after = [found['mIoU'] for found in run['after_stage'].values()]
+    first, one, two, three = (f'{value:.1f}' for value in (*after, run['mIoU']))
+    assert run['mIoU'] < twin['mIoU'] + 1
+    text = ' '.join(knet_readme())
+    assert 'K-Net is no better than FCN' in text
+    assert f'{first} before the first stage, {one}, {two} and {three} after' in text
 
 
 def test_knet_limits_are_those_of_the_result_file() -> None:

@@ -1,8 +1,8 @@
 """A small K-Net on real streets (CamVid), from scratch, minutes on two CPU cores.
 
 Paper: knet (arXiv 2106.14855), "K-Net"
-Expect: no number of the paper, which does not use this data; not measured yet. Its twin
-    without kernels is fcn_tiny_camvid
+Expect: mIoU 35.5 on CamVid, one seed (benchmarks/results/knet_camvid.json), as much as
+    its twin without kernels, fcn_tiny_camvid
 Run: PAPERZOO_DATA=FOLDER_OF_camvid mim train paperzoo knet_tiny_camvid.py
 """
 
