@@ -110,6 +110,21 @@ def test_knet_gains_by_its_stages(name: str) -> None:
             assert with_stages[metric] > own["mmseg's IterativeDecodeHead"][metric]
 
 
+def test_knet_speeds_are_those_of_the_result_file() -> None:
+    lines = knet_readme()
+    (first,) = (n for n, line in enumerate(lines) if line.startswith('| what | ours'))
+    rows = knet_record('speed_cpu')['rows']
+    order = ('whole head', 'three stages', 'assignment')
+    measured = [rows[key] for begin in order for key in rows if key.startswith(begin)]
+    said = lines[first + 2 : first + 2 + len(rows)]
+    for line, row in zip(said, measured, strict=True):
+        cells = [cell.strip() for cell in line.split('|')[2:-1]]
+        assert cells == [f'{row["ratio"]:.2f}', *map(str, row['peak_mib'].values())]
+    # What is asked for: the head no slower, the assigner twice as fast.
+    assert all(row['ratio'] <= 1 for row in measured[:2])
+    assert all(row['ratio'] <= 0.5 for row in measured[4:])
+
+
 @pytest.mark.parametrize(
     ('task', 'metric', 'least', 'form'),
     [('instance', 'segm_mAP', 0.9, '.3f'), ('panoptic', 'PQ', 90, '.1f')],
