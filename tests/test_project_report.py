@@ -71,7 +71,7 @@ def test_readme_is_filled_between_markers_again_and_again(tmp_path: Path) -> Non
     assert text == (
         f'Before.\n<!-- table shapes: bbox_mAP -->\n{table}\n\n'
         '![box AP of each variant and seed](results_shapes.png)\n\n'
-        '![truth and predictions](predictions_shapes.jpg)\n<!-- end -->\nBetween.\n'
+        '![truth and the best predictions](predictions_shapes.jpg)\n<!-- end -->\nBetween.\n'
         '<!-- table bccd: bbox_mAP -->\nNot measured yet.\n<!-- end -->\nAfter.\n'
     )
     report.fill_readme(readme, records)
@@ -108,6 +108,31 @@ def test_readme_of_a_project_is_what_its_results_say(
             assert f'({file.name})' in text or f'`{file.name}`' in text
 
 
+def said_and_measured(project: str, data: str) -> tuple[str, dict[str, Any]]:
+    """The verdict of a project in one line, and the summary of its results."""
+    text = (PROJECTS / project / 'README.md').read_text().partition('## Verdict')[2]
+    records = json.loads((PROJECTS / project / 'results.json').read_text())
+    return ' '.join(text.split()), records[data]['summary']
+
+
+def test_the_verdict_on_boxes_around_masks_follows_from_the_numbers() -> None:
+    verdict, numbers = said_and_measured('box_from_mask', 'shapes')
+    regressed, around = (row['bbox_mAP']['mean'] for row in numbers.values())
+    assert f'come to AP {regressed:.2f}, those around masks to {around:.2f}' in verdict
+    fcos, knet = numbers.values()
+    for key in ('bbox_mAP', 'bbox_mAP_any_class', 'bbox_mAP_s', 'bbox_mAP_largely'):
+        spread = fcos[key]['stdev'] + knet[key]['stdev']
+        assert fcos[key]['mean'] - knet[key]['mean'] > spread
+
+
+def test_the_verdict_on_smooth_targets_follows_from_the_numbers() -> None:
+    verdict, numbers = said_and_measured('smooth_targets', 'shapes')
+    gain = numbers['voting']['bbox_mAP_gain']
+    assert f'Voting gains {gain["mean"]:.3f} ± {gain["stdev"]:.3f}' in verdict
+    assert gain['mean'] < numbers['plain FCOS']['bbox_mAP']['stdev']
+    assert numbers['penalty']['bbox_mAP_gain']['mean'] < 0
+
+
 def test_variants_change_what_they_say() -> None:
     found = {}
     for name, variant in run_projects.PROJECTS['smooth_targets'].items():
@@ -138,7 +163,7 @@ def test_what_is_trained_alike_is_trained_once(
     monkeypatch.setattr(run_projects, 'train_side_by_side', no_training)
     variants = run_projects.PROJECTS['smooth_targets']
     works = run_projects.train_all(variants, 'smooth_targets', 'shapes', 0, tmp_path)
-    assert trained == [[0.0, 1.0]]
+    assert trained == [[0.0, 0.3]]
     assert works['plain FCOS'] == works['voting'] != works['penalty']
     assert works['penalty'] == works['penalty and voting']
 
@@ -174,19 +199,20 @@ def test_chart_and_pictures(tmp_path: Path) -> None:
     assert (blue < -60).sum() > 20
     photo = tmp_path / 'photo.png'
     cv2.imwrite(str(photo), np.full((40, 60, 3), 255, np.uint8))
+    row = {'image_id': 1, 'category_id': 0, 'bbox': [5, 5, 30, 20]}
+    other = {**row, 'score': 0.5}
     drawn = {}
     for score in (0.9, 0.1):
-        row = {'image_id': 1, 'category_id': 3, 'bbox': [5, 5, 30, 20], 'score': score}
         found = {
             'images': [{'id': 1, 'file_name': str(photo)}],
-            'annotations': [row],
-            'truth': [],
+            'annotations': [other, {**row, 'category_id': 3, 'score': score}],
+            'truth': [row],
         }
         file = tmp_path / 'found.json'
         file.write_text(json.dumps(found))
         report.draw_predictions({'plain': file}, tmp_path / 'page.png')
         drawn[score] = pixels(tmp_path / 'page.png')
-    # The sure box is drawn in its class's colour, red; the other is not.
+    # There is one object, so the best box is drawn, in its class's colour; here red.
     red = {
         score: (page[..., 2].astype(int) - page[..., 0] > 100).sum()
         for score, page in drawn.items()
