@@ -71,7 +71,8 @@ def test_readme_is_filled_between_markers_again_and_again(tmp_path: Path) -> Non
     assert text == (
         f'Before.\n<!-- table shapes: bbox_mAP -->\n{table}\n\n'
         '![box AP of each variant and seed](results_shapes.png)\n\n'
-        '![truth and the best predictions](predictions_shapes.jpg)\n<!-- end -->\nBetween.\n'
+        '![truth and the best predictions](predictions_shapes.jpg)\n'
+        '<!-- end -->\nBetween.\n'
         '<!-- table bccd: bbox_mAP -->\nNot measured yet.\n<!-- end -->\nAfter.\n'
     )
     report.fill_readme(readme, records)
