@@ -17,7 +17,7 @@ from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 
 # Rows that stay in the processor's cache from the first operation to the last.
-_CHUNK = 1024
+_CHUNK = 2048
 
 
 def sigmoid_focal_loss(
@@ -56,21 +56,22 @@ def one_hot(
 
 
 def _should_be_low(
-    logits: Tensor, gamma: float, factor: float
+    logits: Tensor, gamma: float, factor: float, slope: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return `factor p^gamma softplus(x)`, p the sigmoid of x, and its derivative.
 
     It is the focal loss of a logit x that should be low; of one that should be high it
-    is that of -x.
+    is that of -x. The derivative is written into `slope` if given.
     """
     prob = logits.sigmoid()
     rest = logits.neg().sigmoid_()  # 1 - prob would lose the digits of a small one
     # softplus(x) = max(x, 0) - log(1 - sigmoid(-|x|)), far cheaper than F.softplus.
-    entropy = torch.minimum(prob, rest).neg_().log1p_().neg_().add_(logits.relu())
+    log = torch.minimum(prob, rest).neg_().log1p_()
+    entropy = torch.sub(logits.relu(), log, out=log)
     # d p / d x = p (1 - p); the other share is that of the softplus.
-    slope = torch.addcmul(prob, rest, entropy, value=gamma)
+    rise = torch.addcmul(prob, rest, entropy, value=gamma, out=rest)
     down = (prob.square_() if gamma == 2 else prob.pow_(gamma)).mul_(factor)
-    return entropy.mul_(down), slope.mul_(down)
+    return entropy.mul_(down), torch.mul(rise, down, out=slope)
 
 
 def _at_label(
@@ -114,13 +115,14 @@ class _FocalSum(torch.autograd.Function):
         totals = [logits.new_zeros((), dtype=wide)]
         for start in range(0, len(logits), rows):
             part = slice(start, start + rows)
-            loss, slope = _should_be_low(logits[part].to(wide), gamma, 1 - alpha)
+            x = logits[part].to(wide)
+            loss, slope = _should_be_low(x, gamma, 1 - alpha, grad[part])
             loss.scatter_(1, column[part], at_label[part])
             slope.scatter_(1, column[part], slope_at_label[part])
             if weight is not None:
-                loss, slope = loss * weight[part], slope * weight[part]
+                loss = loss * weight[part]
+                slope.mul_(weight[part])
             totals.append(loss.sum())
-            grad[part] = slope
         ctx.save_for_backward(grad, logits, labels, weight)
         ctx.shape = gamma, alpha
         return torch.stack(totals).sum()
