@@ -64,7 +64,8 @@ def _should_be_low(
     is that of -x. The derivative is written into `slope` if given.
     """
     prob = logits.sigmoid()
-    rest = logits.neg().sigmoid_()  # 1 - prob would lose the digits of a small one
+    # Where this loses digits it is added to something far larger.
+    rest = 1 - prob
     # softplus(x) = max(x, 0) - log(1 - sigmoid(-|x|)), far cheaper than F.softplus.
     log = torch.minimum(prob, rest).neg_().log1p_()
     entropy = torch.sub(logits.relu(), log, out=log)
