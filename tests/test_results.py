@@ -359,6 +359,7 @@ def test_the_readme_says_which_ops_are_faster_and_names_all_that_are_slower() ->
         ('`roi_align`, maximum', ratios_of('roi_align', 'max')),
         ('`roi_align`, mean, channels_last', ratios_of('roi_align', 'channels_last')),
         ('sigmoid focal loss', ratios_of('sigmoid_focal_loss')),
+        ('`paperzoo.FocalLoss`', ratios_of('paperzoo.FocalLoss')),
         ('`ms_deform_attn`', ratios_of('ms_deform_attn')),
         ('`bbox_overlaps`', sorted(ratios_of('bbox_overlaps'))),
         ('`softnms`', ratios_of('softnms')),
