@@ -134,6 +134,25 @@ def test_the_verdict_on_smooth_targets_follows_from_the_numbers() -> None:
     assert numbers['penalty']['bbox_mAP_gain']['mean'] < 0
 
 
+def test_the_verdict_on_local_attention_follows_from_the_numbers() -> None:
+    verdict, numbers = said_and_measured('local_attention_tower', 'shapes')
+    convolution, attention, mixture = numbers.values()
+    for one, claim in ((mixture, 'second gains {}'), (attention, 'alone gains {}')):
+        gain = one['bbox_mAP_gain']
+        said = f'{gain["mean"]:.3f} ± {gain["stdev"]:.3f}'
+        assert claim.format(said) in verdict
+    large = [row['bbox_mAP_l']['mean'] for row in numbers.values()]
+    assert '(AP {:.2f}, {:.2f} and {:.2f})'.format(*large) in verdict
+    slower = [
+        row['train_seconds_per_step']['mean']
+        / convolution['train_seconds_per_step']['mean']
+        for row in (mixture, attention)
+    ]
+    assert 'takes {:.1f} times as long, of attention alone {:.1f}'.format(*slower) in (
+        verdict
+    )
+
+
 def test_variants_change_what_they_say() -> None:
     found = {}
     for name, variant in run_projects.PROJECTS['smooth_targets'].items():
