@@ -183,7 +183,7 @@ def test_what_is_trained_alike_is_trained_once(
     monkeypatch.setattr(run_projects, 'train_side_by_side', no_training)
     variants = run_projects.PROJECTS['smooth_targets']
     works = run_projects.train_all(variants, 'smooth_targets', 'shapes', 0, tmp_path)
-    assert trained == [[0.0, 0.3]]
+    assert trained == [[0.0, 1.0]]
     assert works['plain FCOS'] == works['voting'] != works['penalty']
     assert works['penalty'] == works['penalty and voting']
 

@@ -31,8 +31,16 @@ TEST_CFG = ConfigDict(
 seeds = st.integers(0, 10_000)
 
 
+def overlap(one: Tensor, other: Tensor) -> Tensor:
+    start, end = torch.maximum(one[:2], other[:2]), torch.minimum(one[2:], other[2:])
+    common = (end - start).clamp(min=0).prod()
+    return common / (
+        (one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - common
+    )
+
+
 def loop_disagreement(
-    boxes: Tensor, objects: Tensor, sides: Tensor
+    boxes: Tensor, objects: Tensor, truth: Tensor
 ) -> tuple[Tensor, int]:
     total, pairs = boxes.new_zeros(()), 0
     images, height, width = objects.shape
@@ -45,19 +53,30 @@ def loop_disagreement(
                     here, there = (image, y, x), (image, other_y, other_x)
                     if objects[here] == 0 or objects[here] != objects[there]:
                         continue
-                    wide, high = sides[here]
+                    own = truth[here]
+                    if min(overlap(boxes[at], own) for at in (here, there)) < 0.5:
+                        continue
+                    wide, high = own[2:] - own[:2]
                     moved = (boxes[here] - boxes[there]).abs()
                     parts = moved / torch.stack([wide, high, wide, high])
                     total, pairs = total + parts.sum() / 4, pairs + 1
     return total, pairs
 
 
-def random_field(seed: int, classes: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+def random_field(seed: int, objects: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes around the truth, most of which overlap it by half."""
     torch.manual_seed(seed)
     size = (2, int(torch.randint(1, 5, ())), int(torch.randint(1, 5, ())))
-    objects = torch.randint(0, classes, size)
-    boxes = torch.randn(*size, 4, dtype=torch.float64)
-    return boxes, objects, torch.rand(classes, 2, dtype=torch.float64)[objects] + 0.1
+    owners = torch.randint(0, objects + 1, size)
+    truth = random_boxes(seed, objects + 1)[0][owners]
+    return truth + torch.randn_like(truth), owners, truth
+
+
+def random_boxes(seed: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(seed)
+    start = torch.rand(count, 2, dtype=torch.float64) * 10
+    boxes = torch.cat((start, start + 5 + 10 * torch.rand_like(start)), dim=1)
+    return boxes, torch.randint(0, 2, (count,)), torch.rand(count).double() + 0.01
 
 
 @settings(max_examples=30)
@@ -74,25 +93,43 @@ def test_disagreement_by_hand() -> None:
     """Left edges 1 apart in an object 4 wide, lower edges 2 apart, 8 high: 1/8."""
     boxes = torch.tensor([[[[0.0, 0, 4, 8], [1.0, 0, 4, 10], [9.0, 9, 9, 9]]]])
     objects = torch.tensor([[[1, 1, 2]]])
-    sides = torch.tensor([4.0, 8.0]).expand(1, 1, 3, 2)
-    total, pairs = neighbour_disagreement(boxes, objects, sides)
+    truth = torch.tensor([0.0, 0.0, 4.0, 8.0]).expand(1, 1, 3, 4)
+    total, pairs = neighbour_disagreement(boxes, objects, truth)
     assert_close(total, torch.tensor((1 / 4 + 2 / 8) / 4))
     assert int(pairs) == 1
+    # The second box has an IoU of 24 / 38 with the truth.
+    for least_iou, expected in ((0.63, 1), (0.64, 0)):
+        found = neighbour_disagreement(boxes, objects, truth, least_iou)
+        assert [int(pairs) for pairs in found[1:]] == [expected]
+        assert (found[0] > 0) == expected
 
 
 @settings(max_examples=30)
 @given(seeds)
 def test_who_agrees_pays_nothing(seed: int) -> None:
-    _, objects, sides = random_field(seed)
-    boxes = torch.randn(3, 4, dtype=torch.float64)[objects]
-    total, _ = neighbour_disagreement(boxes, objects, sides)
-    assert total == 0
+    _, objects, truth = random_field(seed)
+    total, pairs = neighbour_disagreement(truth + 0.1, objects, truth)
+    assert total < 1e-12
+    assert pairs == loop_disagreement(truth, objects, truth)[1]
+
+
+def test_who_has_not_found_the_object_pays_nothing() -> None:
+    """Boxes that have shrunk to points get no push, in whatever direction."""
+    _, objects, truth = random_field(3, objects=1)
+    points = torch.rand_like(truth[..., :2]).repeat(1, 1, 1, 2).requires_grad_()
+    total, pairs = neighbour_disagreement(points, objects, truth)
+    total.backward()
+    assert loop_disagreement(truth, objects, truth)[1] > 0
+    assert pairs == 0
+    assert points.grad is not None
+    assert (points.grad == 0).all()
 
 
 def test_gradient_of_the_disagreement() -> None:
-    boxes, objects, sides = random_field(3, classes=2)
+    boxes, objects, truth = random_field(3, objects=1)
+    assert neighbour_disagreement(boxes, objects, truth)[1] > 0
     assert torch.autograd.gradcheck(
-        lambda given: neighbour_disagreement(given, objects, sides)[0],
+        lambda given: neighbour_disagreement(given, objects, truth)[0],
         boxes.requires_grad_(),
     )
 
@@ -144,16 +181,26 @@ def points() -> list[Tensor]:
     ]
 
 
+def right_distances(head: Any) -> list[Tensor]:
+    """What the head should predict on each level, (images, 4, height, width)."""
+    _, ltrb = head._targets(points(), ground_truth())
+    parts = ltrb.split([height * width for height, width in SIZES], dim=1)
+    return [
+        part.transpose(1, 2).unflatten(2, size)
+        for part, size in zip(parts, SIZES, strict=True)
+    ]
+
+
 @pytest.mark.parametrize('norm_on_bbox', [False, True])
 def test_disagreement_of_a_head_is_measured_in_pixels(norm_on_bbox: bool) -> None:
     head = build(norm_on_bbox=norm_on_bbox)
-    preds = [torch.rand(2, 4, *size, dtype=torch.float64) * 9 for size in SIZES]
+    preds = right_distances(head)
+    preds = [level + torch.rand_like(level) for level in preds]
     found = head.disagreement(preds, [gt.bboxes for gt in ground_truth()])
     (truth, _), total, count = ground_truth(), found.new_zeros(()), 0
     inds = head.assigner.assign(points(), head.stride_pairs, truth.bboxes)
     assert set(inds.tolist()) == {0, 1, 2}
-    wide_high = torch.cat((truth.bboxes[:1, 2:], truth.bboxes[:, 2:]))
-    wide_high[1:] -= truth.bboxes[:, :2]
+    around = torch.cat((truth.bboxes[:1], truth.bboxes))
     split = inds.split([height * width for height, width in SIZES])
     for pred, own, place, stride in zip(preds, split, points(), STRIDES, strict=True):
         ltrb = pred[0].flatten(1).T * (stride if norm_on_bbox else 1)
@@ -161,7 +208,7 @@ def test_disagreement_of_a_head_is_measured_in_pixels(norm_on_bbox: bool) -> Non
         part, pairs = loop_disagreement(
             decode_ltrb(place, ltrb).view(*size, 4),
             own.view(size),
-            wide_high[own].view(*size, 2),
+            around[own].view(*size, 4),
         )
         total, count = total + part, count + pairs
     assert count > 5
@@ -171,24 +218,20 @@ def test_disagreement_of_a_head_is_measured_in_pixels(norm_on_bbox: bool) -> Non
 @pytest.mark.parametrize('norm_on_bbox', [False, True])
 def test_a_head_that_is_right_pays_nothing(norm_on_bbox: bool) -> None:
     head = build(norm_on_bbox=norm_on_bbox)
-    _, ltrb = head._targets(points(), ground_truth())
-    parts = ltrb.split([height * width for height, width in SIZES], dim=1)
-    maps = [
-        part.transpose(1, 2).unflatten(2, size)
-        for part, size in zip(parts, SIZES, strict=True)
-    ]
+    maps = right_distances(head)
     found = head.disagreement(maps, [gt.bboxes for gt in ground_truth()])
     assert_close(found, found.new_zeros(()), atol=1e-12, rtol=0)
 
 
 def test_it_is_an_fcos_head_otherwise() -> None:
     """Its other losses, keys and, without voting, predictions are FCOSHead's."""
-    plain, ours = build('paperzoo.FCOSHead'), build(smooth_weight=0.5)
+    plain, ours = build('paperzoo.FCOSHead'), build(smooth_weight=0.5, found_iou=0.1)
     assert [type(plain), type(ours)] == [FCOSHead, SmoothFCOSHead]
     assert list(plain.state_dict()) == list(ours.state_dict())
     outs: Any = plain(features())
     losses = ours.loss_by_feat(*outs, ground_truth(), METAS)
     expected = 0.5 * ours.disagreement(outs[1], [g.bboxes for g in ground_truth()])
+    assert expected > 0
     assert_close(losses.pop('loss_smooth'), expected)
     assert_close(losses, plain.loss_by_feat(*outs, ground_truth(), METAS))
     assert 'loss_smooth' not in build().loss_by_feat(*outs, ground_truth(), METAS)
@@ -211,21 +254,6 @@ def test_no_objects_no_penalty() -> None:
     loss.backward()
     assert loss == 0
     assert (head.conv_reg.weight.grad == 0).all()
-
-
-def random_boxes(seed: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    torch.manual_seed(seed)
-    start = torch.rand(count, 2, dtype=torch.float64) * 10
-    boxes = torch.cat((start, start + 5 + 10 * torch.rand_like(start)), dim=1)
-    return boxes, torch.randint(0, 2, (count,)), torch.rand(count).double() + 0.01
-
-
-def overlap(one: Tensor, other: Tensor) -> Tensor:
-    start, end = torch.maximum(one[:2], other[:2]), torch.minimum(one[2:], other[2:])
-    common = (end - start).clamp(min=0).prod()
-    return common / (
-        (one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - common
-    )
 
 
 @settings(max_examples=30)
@@ -288,7 +316,8 @@ def test_only_boxes_move_and_each_by_its_neighbours() -> None:
 
 
 @pytest.mark.parametrize(
-    'wrong', [{'smooth_weight': -1.0}, {'voting': 0.0}, {'voting': 1.5}]
+    'wrong',
+    [{'smooth_weight': -1.0}, {'found_iou': 0.0}, {'voting': 0.0}, {'voting': 1.5}],
 )
 def test_what_means_nothing_is_refused(wrong: dict[str, Any]) -> None:
     (value,) = wrong.values()

@@ -24,6 +24,7 @@ class SmoothFCOSHead(FCOSHead):
     Args:
         args: Those of `paperzoo.FCOSHead`.
         smooth_weight: Weight of the penalty on neighbours' disagreement, 0 for none.
+        found_iou: Only neighbours pay whose boxes both have this IoU with their object.
         voting: After the suppression, each box becomes the mean of the candidates of
             its class with at least this IoU with it; None for no such thing.
         kwargs: Those of `paperzoo.FCOSHead`.
@@ -36,6 +37,7 @@ class SmoothFCOSHead(FCOSHead):
         self,
         *args: Any,
         smooth_weight: float = 0.0,
+        found_iou: float = 0.5,
         voting: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -45,12 +47,14 @@ class SmoothFCOSHead(FCOSHead):
                 f'SmoothFCOSHead: smooth_weight={smooth_weight!r} would reward '
                 'disagreement; give 0 or more in model.bbox_head'
             )
-        if voting is not None and not 0 < voting <= 1:
-            raise UserError(
-                f'SmoothFCOSHead: voting={voting!r} is no IoU; give a number above 0 '
-                'and up to 1 in model.bbox_head, or None'
-            )
+        for name, iou in (('found_iou', found_iou), ('voting', voting)):
+            if iou is not None and not 0 < iou <= 1:
+                raise UserError(
+                    f'SmoothFCOSHead: {name}={iou!r} is no IoU; give a number above 0 '
+                    'and up to 1 in model.bbox_head'
+                )
         self.smooth_weight = smooth_weight
+        self.found_iou = found_iou
         self.voting = voting
 
     def loss_by_feat(
@@ -85,25 +89,26 @@ class SmoothFCOSHead(FCOSHead):
             gt_bboxes: The boxes of each image.
         """
         sizes = [(level.size(-2), level.size(-1)) for level in bbox_preds]
-        objects, sides = self._objects(sizes, gt_bboxes)
+        objects, truth = self._objects(sizes, gt_bboxes)
         parts = [height * width for height, width in sizes]
         total, pairs = bbox_preds[0].new_zeros(()), objects.new_zeros(())
-        for ltrb, size, stride, own, wide in zip(
+        for ltrb, size, stride, own, around in zip(
             bbox_preds,
             sizes,
             self.stride_pairs,
             objects.split(parts, dim=1),
-            sides.split(parts, dim=1),
+            truth.split(parts, dim=1),
             strict=True,
         ):
             points = level_points(size, stride, ltrb.dtype, ltrb.device)
             if self.norm_on_bbox:  # distances are in strides, so all else is, too
                 unit = ltrb.new_tensor(stride)
-                points, wide = points / unit, wide / unit
+                points, around = points / unit, around / unit.repeat(2)
             level_total, level_pairs = neighbour_disagreement(
                 decode_ltrb(points.view(*size, 2), ltrb.permute(0, 2, 3, 1)),
                 own.unflatten(1, size),
-                wide.unflatten(1, size),
+                around.unflatten(1, size),
+                self.found_iou,
             )
             total, pairs = total + level_total, pairs + level_pairs
         return total / reduce_mean(pairs.to(total)).clamp(min=1.0)
@@ -112,28 +117,28 @@ class SmoothFCOSHead(FCOSHead):
     def _objects(
         self, sizes: list[tuple[int, int]], gt_bboxes: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return what the locations learn, (images, points), and its size in pixels.
+        """Return what the locations learn, (images, points), and its box in pixels.
 
         Args:
             sizes: Height and width of each level.
             gt_bboxes: The boxes of each image.
 
         Returns:
-            Numbers of the objects, 0 for none, and width and height, (images, points,
-            2), 1 where there is none.
+            Numbers of the objects, 0 for none, and their boxes, (images, points, 4);
+            where there is none, one of width and height 1.
         """
         like = gt_bboxes[0]
         points = [
             level_points(size, stride, like.dtype, like.device)
             for size, stride in zip(sizes, self.stride_pairs, strict=True)
         ]
-        objects, sides = [], []
+        objects, truth = [], []
         for boxes in gt_bboxes:
             own = self.assigner.assign(points, self.stride_pairs, boxes, sizes)
-            none = boxes.new_ones(1, 2)
+            none = boxes.new_tensor([[0, 0, 1, 1]])
             objects.append(own)
-            sides.append(torch.cat((none, boxes[:, 2:] - boxes[:, :2]))[own])
-        return torch.stack(objects), torch.stack(sides)
+            truth.append(torch.cat((none, boxes))[own])
+        return torch.stack(objects), torch.stack(truth)
 
     def _bbox_post_process(
         self,

@@ -9,29 +9,34 @@ from torch import Tensor
 def neighbour_disagreement(
     boxes: Float[Tensor, 'images height width 4'],
     objects: Int[Tensor, 'images height width'],
-    sides: Float[Tensor, 'images height width 2'],
+    truth: Float[Tensor, 'images height width 4'],
+    least_iou: float = 0.5,
 ) -> tuple[Float[Tensor, ''], Int[Tensor, '']]:
     """Return how far neighbours of one object disagree about its box, and their number.
 
-    Neighbours lie beside or below each other on one level. How far two disagree is the
-    mean over the four edges of their distance, as a share of the object's width (left
-    and right edge) or height (upper and lower edge).
+    Neighbours lie beside or below each other on one level, and both have found their
+    object. How far two disagree is the mean over the four edges of their distance, as a
+    share of the object's width (left and right edge) or height (upper and lower edge).
 
     Args:
         boxes: Predicted boxes, x0, y0, x1, y1.
         objects: Which object a location learns, 0 for none.
-        sides: Width and height of that object; above 0, without object too.
+        truth: The box of that object, with an area; any where there is none.
+        least_iou: A location has found its object if its box overlaps the truth so
+            much.
 
     Returns:
         The sum over all pairs of neighbours, and how many pairs there are.
     """
     total = boxes.new_zeros(())
     pairs = objects.new_zeros(())
-    scale = sides.repeat(1, 1, 1, 2)
+    scale = (truth[..., 2:] - truth[..., :2]).repeat(1, 1, 1, 2)
+    found = bbox_overlaps(boxes.detach(), truth, is_aligned=True) >= least_iou
     for dim in (1, 2):
         last = boxes.size(dim) - 1
         one, other = objects.narrow(dim, 0, last), objects.narrow(dim, 1, last)
         same = (one == other) & (one > 0)
+        same &= found.narrow(dim, 0, last) & found.narrow(dim, 1, last)
         moved = boxes.narrow(dim, 0, last) - boxes.narrow(dim, 1, last)
         apart = (moved.abs() / scale.narrow(dim, 0, last)).mean(dim=-1)
         total = total + torch.where(same, apart, 0.0).sum()

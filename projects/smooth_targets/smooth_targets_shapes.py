@@ -12,7 +12,7 @@ from projects.smooth_targets.head import SmoothFCOSHead
 with read_base():
     from ...configs.fcos.fcos_tiny_shapes import *
 
-model['bbox_head'].update(type=SmoothFCOSHead, smooth_weight=0.3, voting=0.6)
+model['bbox_head'].update(type=SmoothFCOSHead, smooth_weight=1.0, voting=0.6)
 
 max_epochs = 10
 train_cfg.update(max_epochs=max_epochs, val_interval=max_epochs)
