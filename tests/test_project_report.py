@@ -124,6 +124,15 @@ def test_the_verdict_on_boxes_around_masks_follows_from_the_numbers() -> None:
     for key in ('bbox_mAP', 'bbox_mAP_any_class', 'bbox_mAP_s', 'bbox_mAP_largely'):
         spread = fcos[key]['stdev'] + knet[key]['stdev']
         assert fcos[key]['mean'] - knet[key]['mean'] > spread
+    _, numbers = said_and_measured('box_from_mask', 'bccd')
+    regressed, around = (row['bbox_mAP']['mean'] for row in numbers.values())
+    assert f'AP {regressed:.2f} against {around:.2f}, one seed' in verdict
+    fcos, knet = numbers.values()
+    for of in (['s', 'm', 'l'], ['largely', 'partly', 'whole']):
+        means = [[row[f'bbox_mAP_{key}']['mean'] for key in of] for row in (fcos, knet)]
+        left = [masks / boxes for boxes, masks in zip(*means, strict=True)]
+        assert left[0] == min(left)
+        assert max(left) < 1
 
 
 def test_the_verdict_on_smooth_targets_follows_from_the_numbers() -> None:
@@ -141,6 +150,12 @@ def test_the_verdict_on_local_attention_follows_from_the_numbers() -> None:
         gain = one['bbox_mAP_gain']
         said = f'{gain["mean"]:.3f} ± {gain["stdev"]:.3f}'
         assert claim.format(said) in verdict
+    file = PROJECTS / 'local_attention_tower' / 'results.json'
+    apart: dict[str, list[float]] = {}
+    for run in json.loads(file.read_text())['shapes']['runs']:
+        apart.setdefault(run['variant'], []).append(run['bbox_mAP'])
+    plain, _, mixed = apart.values()
+    assert all(one > other for one, other in zip(mixed, plain, strict=True))
     large = [row['bbox_mAP_l']['mean'] for row in numbers.values()]
     assert '(AP {:.2f}, {:.2f} and {:.2f})'.format(*large) in verdict
     slower = [
@@ -151,6 +166,13 @@ def test_the_verdict_on_local_attention_follows_from_the_numbers() -> None:
     assert 'takes {:.1f} times as long, of attention alone {:.1f}'.format(*slower) in (
         verdict
     )
+    _, numbers = said_and_measured('local_attention_tower', 'bccd')
+    _, attention, mixture = (row['bbox_mAP_gain']['mean'] for row in numbers.values())
+    claim = f'mixture loses {-mixture:.3f} AP, attention alone {-attention:.3f}.'
+    assert claim in verdict
+    spans = [max(own) - min(own) for own in apart.values()]
+    assert f'differ by up to {max(spans):.3f}' in verdict
+    assert -mixture < max(spans) < -attention
 
 
 def test_variants_change_what_they_say() -> None:
