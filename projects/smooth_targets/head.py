@@ -23,8 +23,8 @@ class SmoothFCOSHead(FCOSHead):
 
     Args:
         args: Those of `paperzoo.FCOSHead`.
-        smooth_weight: Weight of the penalty on neighbours' disagreement, 0 for none.
-        found_iou: Only neighbours pay whose boxes both have this IoU with their object.
+        smooth_weight: Weight of the penalty on neighbours' disagreement, 0 for none. It
+            reads the truth to decide who of two neighbours is worse and has to move.
         voting: After the suppression, each box becomes the mean of the candidates of
             its class with at least this IoU with it; None for no such thing.
         kwargs: Those of `paperzoo.FCOSHead`.
@@ -37,7 +37,6 @@ class SmoothFCOSHead(FCOSHead):
         self,
         *args: Any,
         smooth_weight: float = 0.0,
-        found_iou: float = 0.5,
         voting: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -47,14 +46,12 @@ class SmoothFCOSHead(FCOSHead):
                 f'SmoothFCOSHead: smooth_weight={smooth_weight!r} would reward '
                 'disagreement; give 0 or more in model.bbox_head'
             )
-        for name, iou in (('found_iou', found_iou), ('voting', voting)):
-            if iou is not None and not 0 < iou <= 1:
-                raise UserError(
-                    f'SmoothFCOSHead: {name}={iou!r} is no IoU; give a number above 0 '
-                    'and up to 1 in model.bbox_head'
-                )
+        if voting is not None and not 0 < voting <= 1:
+            raise UserError(
+                f'SmoothFCOSHead: voting={voting!r} is no IoU; give a number above 0 '
+                'and up to 1 in model.bbox_head'
+            )
         self.smooth_weight = smooth_weight
-        self.found_iou = found_iou
         self.voting = voting
 
     def loss_by_feat(
@@ -82,7 +79,7 @@ class SmoothFCOSHead(FCOSHead):
         return losses
 
     def disagreement(self, bbox_preds: list[Tensor], gt_bboxes: list[Tensor]) -> Tensor:
-        """Return how far a pair of neighbours disagrees on the mean over all pairs.
+        """Return how far a pair of neighbours disagrees, on the mean over all pairs.
 
         Args:
             bbox_preds: Distances of each level in training, (images, 4, height, width).
@@ -108,7 +105,6 @@ class SmoothFCOSHead(FCOSHead):
                 decode_ltrb(points.view(*size, 2), ltrb.permute(0, 2, 3, 1)),
                 own.unflatten(1, size),
                 around.unflatten(1, size),
-                self.found_iou,
             )
             total, pairs = total + level_total, pairs + level_pairs
         return total / reduce_mean(pairs.to(total)).clamp(min=1.0)

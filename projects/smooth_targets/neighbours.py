@@ -10,38 +10,66 @@ def neighbour_disagreement(
     boxes: Float[Tensor, 'images height width 4'],
     objects: Int[Tensor, 'images height width'],
     truth: Float[Tensor, 'images height width 4'],
-    least_iou: float = 0.5,
 ) -> tuple[Float[Tensor, ''], Int[Tensor, '']]:
     """Return how far neighbours of one object disagree about its box, and their number.
 
-    Neighbours lie beside or below each other on one level, and both have found their
-    object. How far two disagree is the mean over the four edges of their distance, as a
-    share of the object's width (left and right edge) or height (upper and lower edge).
+    Neighbours lie beside or below each other on one level and learn the same object. Of
+    each edge only the worse of the two moves, towards where the better one has it; if
+    both are equally far from the truth, neither. It is the truth that says who is
+    worse: this is no pull towards the mean of the neighbours.
+
+    So the gradient at a predicted edge is 0 or has the sign of that edge's error: what
+    is too short is never made shorter, which behind a ReLU ends in a distance of 0 that
+    no gradient reaches.
 
     Args:
         boxes: Predicted boxes, x0, y0, x1, y1.
         objects: Which object a location learns, 0 for none.
-        truth: The box of that object, with an area; any where there is none.
-        least_iou: A location has found its object if its box overlaps the truth so
-            much.
+        truth: The box of that object, in the unit of `boxes` and with an area; any such
+            box where there is none.
 
     Returns:
-        The sum over all pairs of neighbours, and how many pairs there are.
+        The sum over all pairs of neighbours and how many pairs there are. How far two
+        disagree is the mean over the four edges of their distance, as a share of the
+        object's width (left and right edge) or height (upper and lower edge).
     """
     total = boxes.new_zeros(())
     pairs = objects.new_zeros(())
+    error = (boxes.detach() - truth).abs()
     scale = (truth[..., 2:] - truth[..., :2]).repeat(1, 1, 1, 2)
-    found = bbox_overlaps(boxes.detach(), truth, is_aligned=True) >= least_iou
     for dim in (1, 2):
-        last = boxes.size(dim) - 1
-        one, other = objects.narrow(dim, 0, last), objects.narrow(dim, 1, last)
+        one, other = _beside(objects, dim)
         same = (one == other) & (one > 0)
-        same &= found.narrow(dim, 0, last) & found.narrow(dim, 1, last)
-        moved = boxes.narrow(dim, 0, last) - boxes.narrow(dim, 1, last)
-        apart = (moved.abs() / scale.narrow(dim, 0, last)).mean(dim=-1)
+        apart = _worse_to_better(*_beside(boxes, dim), *_beside(error, dim))
+        apart = (apart / _beside(scale, dim)[0]).mean(dim=-1)
         total = total + torch.where(same, apart, 0.0).sum()
         pairs = pairs + same.sum()
     return total, pairs
+
+
+def _beside(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return all values but the last and all but the first of a dimension."""
+    last = values.size(dim) - 1
+    return values.narrow(dim, 0, last), values.narrow(dim, 1, last)
+
+
+def _worse_to_better(
+    one: Float[Tensor, '*pairs 4'],
+    other: Float[Tensor, '*pairs 4'],
+    error: Float[Tensor, '*pairs 4'],
+    other_error: Float[Tensor, '*pairs 4'],
+) -> Float[Tensor, '*pairs 4']:
+    """Return how far edges are apart, with a gradient at the worse of the two only.
+
+    Args:
+        one: Edges of one box.
+        other: Those of its neighbour.
+        error: How far those of the one are from the truth, without gradient.
+        other_error: Those of the neighbour. At a tie the result is 0.
+    """
+    moving = torch.where(error > other_error, one, other)
+    aim = torch.where(error > other_error, other, one).detach()
+    return torch.where(error == other_error, 0.0, (moving - aim).abs())
 
 
 def vote(
