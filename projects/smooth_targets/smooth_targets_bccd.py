@@ -14,6 +14,6 @@ with read_base():
 
 model['bbox_head'].update(type=SmoothFCOSHead, smooth_weight=1.0, voting=0.6)
 
-max_epochs = 10
+max_epochs = 7
 train_cfg.update(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler[1].update(end=max_epochs)
