@@ -5,8 +5,10 @@ python benchmarks/run_projects.py smooth_targets --data bccd
 python benchmarks/run_projects.py smooth_targets --report
 
 writes projects/smooth_targets/results.json, the tables of its README and its pictures;
-the last only the tables and charts again. The trainings of a seed run at the same time,
-each on one thread: their times are comparable within a run only.
+the last only the tables and charts again. Seeds are added to the earlier ones if these
+were measured with the same settings and code; else they replace them once there are as
+many, or with --fresh. The trainings of a seed run at the same time, each on one thread:
+their times are comparable within a run only.
 """
 
 import argparse
@@ -14,12 +16,20 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
+from _project_record import (
+    code_sha256,
+    seeds_of,
+    settings_of,
+    summary,
+    together,
+    write,
+)
 from _project_report import draw_chart, draw_predictions, fill_readme
 from _shared import (
     commit,
@@ -83,9 +93,7 @@ def train_all(
     for name, variant in variants.items():
         key = key_of[name] = f'{variant.config} {variant.train}'
         if key not in configs:
-            file = ROOT / 'projects' / project / f'{variant.config.format(data=data)}'
-            configs[key] = Config.fromfile(str(file.with_suffix('.py')))
-            configs[key].merge_from_dict(variant.train)
+            configs[key] = resolved(variant, project, data)
     works = train_side_by_side(configs, seed, folder, [])
     return {name: works[key] for name, key in key_of.items()}
 
@@ -104,7 +112,7 @@ def tested(work: Path, number: int, variant: Variant) -> tuple[dict[str, Any], P
     threads = ['--checkpoint', checkpoint, '--threads', '1', '--out', str(speed)]
     finish(folder, start(folder, 'benchmark', str(file), *threads))
     return {
-        # Who finds nothing gets no numbers from mmdet.
+        # Who finds nothing gets no numbers from mmdet; `summary` adds the others.
         'bbox_mAP': 0.0,
         **metrics_of(folder),
         **of_training(work),
@@ -133,76 +141,85 @@ def of_inference(record: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def summary(runs: list[dict]) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Return mean and spread of every number of each variant, and what AP it gains.
+def resolved(variant: Variant, project: str, data: str) -> Config:
+    """Return the config that a variant is trained with."""
+    file = ROOT / 'projects' / project / f'{variant.config.format(data=data)}.py'
+    cfg = Config.fromfile(str(file))
+    cfg.merge_from_dict(variant.train)
+    return cfg
 
-    The gain is over the first variant with the same seed.
-    """
-    first = {run['seed']: run for run in runs if run['variant'] == runs[0]['variant']}
-    for run in runs:
-        gain = run['bbox_mAP'] - first[run['seed']]['bbox_mAP']
-        run['bbox_mAP_gain'] = round(gain, 4)
-    by_variant: dict[str, list[dict]] = {}
-    for run in runs:
-        by_variant.setdefault(run['variant'], []).append(run)
+
+def made_of(project: str, data: str) -> dict[str, Any]:
+    """Return the settings of each variant and the hash of the project's code."""
+    variants = PROJECTS[project]
+    changed = {key for one in variants.values() for key in {**one.train, **one.test}}
+    settings = {}
+    for name, variant in variants.items():
+        cfg = resolved(variant, project, data)
+        cfg.merge_from_dict(variant.test)
+        config = variant.config.format(data=data)
+        settings[name] = {'config': config, **settings_of(cfg, changed)}
     return {
-        name: {
-            key: mean_and_spread([run[key] for run in own])
-            for key in own[0]
-            if key not in ('variant', 'seed') and all(key in run for run in own)
-        }
-        for name, own in by_variant.items()
+        'settings': settings,
+        'code_sha256': code_sha256(ROOT / 'projects' / project, data, DATA),
     }
 
 
-def mean_and_spread(values: Iterable[float]) -> dict[str, float | None]:
-    values = list(values)
-    spread = round(stdev(values), 4) if len(values) > 1 else None
-    return {'mean': round(mean(values), 4), 'stdev': spread}
-
-
-def experiment(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the record of all variants after each seed; draw what the first found."""
+def experiment(
+    args: argparse.Namespace, folder: Path
+) -> Iterator[tuple[dict[str, Any], dict[str, Path]]]:
+    """Yield, after each seed, the record of all so far and what the seed has found."""
     variants = PROJECTS[args.project]
     runs: list[dict] = []
     measured_at = commit()  # before the pictures change files
+    made = made_of(args.project, args.data)
     for seed in args.seeds:
         place = folder / f'seed_{seed}'
         works = train_all(variants, args.project, args.data, seed, place)
         found = {}
         for number, (name, variant) in enumerate(variants.items()):
             numbers, found[name] = tested(works[name], number, variant)
-            runs.append({'variant': name, 'seed': seed, **numbers})
-            print(runs[-1], flush=True)
-        if seed == args.seeds[0]:
-            target = ROOT / 'projects' / args.project / f'predictions_{args.data}.jpg'
-            draw_predictions(found, target)
-        yield {
+            run = {'variant': name, 'seed': seed, 'commit': measured_at, **numbers}
+            runs.append(run)
+            print(run, flush=True)
+        record = {
             'what': f'{args.project}: {", ".join(variants)}',
             'data': f'{DATA[args.data]}; no paper has these numbers',
             'summary': summary(runs),
             'runs': runs,
             'threads_per_training': 1,
             'commit': measured_at,
+            **made,
             **run_record(),
         }
+        yield record, found
 
 
-def write(file: Path, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Add records to those in a file, and return them all.
+def keep(
+    project: Path,
+    data: str,
+    record: dict[str, Any],
+    found: dict[str, Path],
+    fresh: bool,
+) -> None:
+    """Write a record if it is worth more than the present one, and its pictures.
 
     Args:
-        file: The JSON file; who stops in the middle finds it as it was.
-        measured: A record per data set.
+        project: The folder.
+        data: The data set.
+        record: What was measured in this run.
+        found: What each variant has found with the last seed of it.
+        fresh: Forget the present record in any case.
     """
-    # Read only now: another data set may have been measured in the meantime.
-    records = json.loads(file.read_text()) if file.exists() else {}
-    if measured:
-        records |= measured
-        partial = file.with_suffix(f'.{os.getpid()}.tmp')
-        partial.write_text(json.dumps(records, indent=2) + '\n')
-        partial.replace(file)
-    return records
+    file = project / 'results.json'
+    kept = together(write(file, {}).get(data), record, fresh)
+    if kept is None:
+        print(f'{file} has more seeds of something else; --fresh replaces them')
+        return
+    write(file, {data: kept})
+    # The first seed's, whatever was measured last.
+    if record['runs'][-1]['seed'] == min(seeds_of(kept)):
+        draw_predictions(found, project / f'predictions_{data}.jpg')
 
 
 def main() -> None:
@@ -213,6 +230,7 @@ def main() -> None:
     parser.add_argument('--data', choices=DATA, default='shapes')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--keep', type=Path, help='folder for checkpoints and logs')
+    parser.add_argument('--fresh', action='store_true', help='forget earlier seeds')
     parser.add_argument('--report', action='store_true', help='train nothing')
     args = parser.parse_args()
     torch.set_num_threads(1)  # as the commands have; the record names it
@@ -221,12 +239,12 @@ def main() -> None:
     os.environ['PYTHONPATH'] = f'{os.environ.get("PYTHONPATH", "")}{os.pathsep}{ROOT}'
     project = ROOT / 'projects' / args.project
     file = project / 'results.json'
-    records = write(file, {})
     if not args.report:
         with tempfile.TemporaryDirectory() as temporary:
             # After each seed: who stops the next one keeps the earlier ones.
-            for record in experiment(args, args.keep or Path(temporary)):
-                records = write(file, {args.data: record})
+            for measured in experiment(args, args.keep or Path(temporary)):
+                keep(project, args.data, *measured, args.fresh)
+    records = write(file, {})
     fill_readme(project / 'README.md', records)
     for data, record in records.items():
         draw_chart(record, project / f'results_{data}.png')

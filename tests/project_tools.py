@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PROJECTS = ROOT / 'projects'
 sys.path += [str(ROOT), str(ROOT / 'benchmarks')]
 
+project_record = import_module('_project_record')
 report = import_module('_project_report')
 run_projects = import_module('run_projects')
 

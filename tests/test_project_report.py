@@ -1,13 +1,14 @@
 """Tables, charts and pictures say what results.json says."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from project_tools import PROJECTS, load, report, run_projects
+from project_tools import PROJECTS, load, project_record, report, run_projects
 
 from paperzoo.errors import UserError
 
@@ -37,6 +38,15 @@ def test_summary() -> None:
     assert found['plain']['bbox_mAP_gain'] == {'mean': 0.0, 'stdev': 0.0}
     assert found['new']['bbox_mAP_gain'] == {'mean': 0.02, 'stdev': 0.0141}
     assert found['new']['parameters'] == {'mean': 1300, 'stdev': 0.0}
+
+
+def test_who_finds_nothing_has_an_ap_of_zero_in_every_column() -> None:
+    runs = [dict(run, bbox_mAP_50=0.5) for run in RUNS]
+    del runs[3]['bbox_mAP'], runs[3]['bbox_mAP_50']
+    found = run_projects.summary(runs)
+    assert found['new']['bbox_mAP_50']['mean'] == 0.25
+    assert found['new']['bbox_mAP']['mean'] == 0.215
+    assert found['new']['bbox_mAP_gain']['mean'] == round((0.03 - 0.44) / 2, 4)
 
 
 def test_table() -> None:
@@ -86,6 +96,137 @@ def test_a_readme_without_place_or_with_a_wrong_column(tmp_path: Path) -> None:
         report.fill_readme(readme, {'shapes': record(RUNS)})
     with pytest.raises(UserError, match='no column speed'):
         report.fill_readme(readme, {'bccd': record(RUNS)})
+
+
+# Measured before records said what with. Who measures one again takes it out.
+UNKNOWN_SETTINGS = {
+    ('box_from_mask', 'shapes'),
+    ('box_from_mask', 'bccd'),
+    ('local_attention_tower', 'shapes'),
+    ('local_attention_tower', 'bccd'),
+}
+
+
+def results_of(project: str) -> dict[str, dict[str, Any]]:
+    return json.loads((PROJECTS / project / 'results.json').read_text())
+
+
+def test_results_are_of_the_settings_and_the_code_that_are_here() -> None:
+    unknown = set()
+    for project in run_projects.PROJECTS:
+        for data, measured in results_of(project).items():
+            if 'settings' not in measured:
+                unknown.add((project, data))
+                continue
+            made = run_projects.made_of(project, data)
+            assert {key: measured[key] for key in made} == made, f'{project} {data}'
+    assert unknown == UNKNOWN_SETTINGS
+
+
+def test_settings_and_code_of_a_project(tmp_path: Path) -> None:
+    made = run_projects.made_of('smooth_targets', 'shapes')['settings']
+    assert list(made) == list(run_projects.PROJECTS['smooth_targets'])
+    assert made['voting'] == {
+        'config': 'smooth_targets_shapes',
+        'train_cfg.max_epochs': 9,
+        'train_dataloader.batch_size': 4,
+        'optim_wrapper.optimizer.lr': 0.002,
+        'model.bbox_head.smooth_weight': 0.0,
+        'model.bbox_head.voting': 0.6,
+    }
+    assert made['penalty']['model.bbox_head.voting'] is None
+
+    def code() -> str:
+        return project_record.code_sha256(tmp_path, 'shapes', ('shapes', 'bccd'))
+
+    file, other = tmp_path / 'head.py', tmp_path / 'mine_bccd.py'
+    file.write_text(
+        '"""What."""\n\n\ndef f() -> int:\n    """Of\n    it."""\n    return 1\n'
+    )
+    first = code()
+    file.write_text('# Why.\ndef f() -> int:\n    """Else."""\n    return 1\n')
+    other.write_text('x = 1\n')
+    assert code() == first
+    file.write_text('def f() -> int:\n    return 2\n')
+    assert code() != first
+
+
+def made_record(seeds: list[int], **changed: Any) -> dict[str, Any]:
+    runs = [
+        {**run, 'seed': seed, 'commit': changed.get('commit', 'abc')}
+        for seed in seeds
+        for run in RUNS[:2]
+    ]
+    same = dict.fromkeys(project_record.SAME, 'same')
+    return {**same, 'runs': runs, 'summary': run_projects.summary(runs), **changed}
+
+
+def test_seeds_of_the_same_settings_are_put_together() -> None:
+    """A seed alone, or the first of several, takes nothing away."""
+    old, new = made_record([0, 1, 2]), made_record([1, 3], commit='def')
+    for run in new['runs']:
+        run['bbox_mAP'] += 0.1
+    kept = project_record.together(old, new)
+    assert kept is not None
+    assert [(run['variant'], run['seed'], run['commit']) for run in kept['runs']] == [
+        (variant, seed, 'def' if seed in (1, 3) else 'abc')
+        for seed in (0, 1, 2, 3)
+        for variant in ('plain', 'new')
+    ]
+    assert kept['commit'] == 'abc, def'
+    assert kept['summary']['plain']['bbox_mAP']['mean'] == 0.45
+    assert project_record.together(None, new) == new
+
+
+@pytest.mark.parametrize('key', ['settings', 'code_sha256', 'device'])
+def test_other_settings_replace_only_by_as_many_seeds(key: str) -> None:
+    old = made_record([0, 1, 2])
+    for older in (old, {name: part for name, part in old.items() if name != key}):
+        few, enough = (made_record(s, **{key: 'other'}) for s in ([0, 1], [3, 4, 5]))
+        assert project_record.together(older, few) is None
+        assert project_record.together(older, few, fresh=True) == few
+        assert project_record.together(older, enough) == enough
+
+
+def test_records_and_pictures_of_a_run_are_kept_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not worth keeping leaves file and pictures as they are."""
+    drawn: list[Path] = []
+    monkeypatch.setattr(
+        run_projects, 'draw_predictions', lambda found, file: drawn.append(file)
+    )
+    for seeds, code, fresh, kept_seeds, pictures in (
+        ([0], 'one', False, {0}, 1),
+        ([1], 'one', False, {0, 1}, 1),
+        ([0], 'two', False, {0, 1}, 1),
+        ([0], 'two', True, {0}, 2),
+    ):
+        new = made_record(seeds, code_sha256=code)
+        run_projects.keep(tmp_path, 'shapes', new, {}, fresh)
+        records = json.loads((tmp_path / 'results.json').read_text())
+        assert project_record.seeds_of(records['shapes']) == kept_seeds
+        assert len(drawn) == pictures
+
+
+def test_a_record_after_each_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_training(variants: dict, *_: Any) -> dict[str, Path]:
+        return dict.fromkeys(variants, tmp_path)
+
+    def no_test(work: Path, number: int, _: Any) -> tuple[dict[str, Any], Path]:
+        return {'bbox_mAP': number / 10}, work
+
+    monkeypatch.setattr(run_projects, 'train_all', no_training)
+    monkeypatch.setattr(run_projects, 'tested', no_test)
+    args = Namespace(project='smooth_targets', data='bccd', seeds=[4, 5])
+    measured = run_projects.experiment(args, tmp_path)
+    for seeds, (record, found) in zip(({4}, {4, 5}), measured, strict=True):
+        assert project_record.seeds_of(record) == seeds
+        assert set(found) == set(record['settings']) == set(record['summary'])
+        assert all(run['commit'] == record['commit'] for run in record['runs'])
+        assert set(project_record.SAME) <= set(record)
 
 
 @pytest.mark.parametrize('project', run_projects.PROJECTS)
