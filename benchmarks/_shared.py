@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -113,7 +114,7 @@ def metrics_of(folder: Path) -> dict[str, float]:
 def train_side_by_side(
     configs: Mapping[str, Config], seed: int, folder: Path, options: list[str]
 ) -> dict[str, Path]:
-    """Train several configs at the same time, each on one thread.
+    """Train several configs, as many at a time as there are processors, a thread each.
 
     Args:
         configs: With their names. They are tested at the end only: validations, whose
@@ -125,7 +126,7 @@ def train_side_by_side(
     Returns:
         The work dirs; each holds its config as `given.py`.
     """
-    works, running = {}, {}
+    works = {}
     for number, (name, cfg) in enumerate(configs.items()):
         cfg.randomness = {'seed': seed}
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
@@ -133,7 +134,10 @@ def train_side_by_side(
         work = works[name] = folder / f'{seed}_{number}'
         work.mkdir(parents=True)
         cfg.dump(str(work / 'given.py'))
-        running[name] = start(work, 'train', str(work / 'given.py'), *options)
-    for name, process in running.items():
-        finish(works[name], process)
+
+    def train(work: Path) -> None:
+        finish(work, start(work, 'train', str(work / 'given.py'), *options))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(train, works.values()))
     return works

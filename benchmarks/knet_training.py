@@ -10,9 +10,9 @@ python benchmarks/knet_training.py shapes_panoptic --seeds 0 1 2 \
 | camvid | three stages; mmseg's FCNHead |
 | overfit_instance, overfit_panoptic | 8 images, tested on the same |
 
-All of one seed train at the same time, each on one thread, so that what slows the
-machine slows all; the times of steps are comparable within a run only. A model with
-stages is also tested after each of them.
+Those of one seed train at the same time, as many as there are processors, each on one
+thread; the times of steps are comparable within a run only. A model with stages is also
+tested after each of them.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def use_eight_images(cfg: Config) -> None:
     if 'seg_prefix' in cfg.test_evaluator:
         cfg.test_evaluator.seg_prefix = str(root / train.data_prefix.seg)
     # Two steps an epoch.
-    epochs = 360
+    epochs = 300
     cfg.train_cfg.max_epochs = epochs
     cfg.param_scheduler[1].end = epochs
     cfg.default_hooks.checkpoint.interval = epochs

@@ -68,3 +68,6 @@ model['roi_head']['mask_head']['init_cfg'] = dict(
     override=dict(type='Xavier', name='fc_cls', distribution='uniform', bias_prob=0.1),
 )
 optim_wrapper['clip_grad'].update(max_norm=10)
+optim_wrapper['optimizer'].update(lr=0.002)
+train_cfg.update(max_epochs=24, val_interval=24)
+param_scheduler[1].update(end=24)
