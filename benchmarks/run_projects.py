@@ -7,8 +7,8 @@ python benchmarks/run_projects.py smooth_targets --report
 writes projects/smooth_targets/results.json, the tables of its README and its pictures;
 the last only the tables and charts again. Seeds are added to the earlier ones if these
 were measured with the same settings and code; else they replace them once there are as
-many, or with --fresh. The trainings of a seed run at the same time, as many as there are
-processors, each on one thread: their times are comparable within a run only.
+many, or with --fresh. The trainings of a seed run at the same time, as many as there
+are processors, each on one thread: their times are comparable within a run only.
 """
 
 import argparse
