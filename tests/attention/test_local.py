@@ -196,7 +196,8 @@ def test_an_empty_batch_passes() -> None:
         assert_close(parameter.grad, torch.zeros_like(parameter))
 
 
-def test_a_training_step_keeps_no_copies_of_the_neighbourhoods() -> None:
+@pytest.mark.parametrize('images', [1, 2])
+def test_a_training_step_keeps_no_copies_of_the_neighbourhoods(images: int) -> None:
     """What is kept for the backward pass grows by the weights of the taps alone."""
 
     def kept(k: int) -> int:
@@ -210,11 +211,11 @@ def test_a_training_step_keeps_no_copies_of_the_neighbourhoods() -> None:
 
         # Every tensor is held by the graph, so that no address is used twice.
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-            out = made(torch.randn(1, 32, 32, 32))
+            out = made(torch.randn(images, 32, 32, 32))
         assert out.requires_grad
         return sum(storages.values())
 
-    one_map = 32 * 32 * 32 * 4
+    one_map = images * 32 * 32 * 32 * 4
     # The weights are 2 heads times taps: 49 taps are as much as 3 maps. One byte a
     # tap is for who is inside; borders make maps larger.
     assert kept(7) - kept(3) < 6 * one_map
