@@ -33,6 +33,9 @@ COLUMNS = {
     'bbox_mAP_whole': ('whole', '.3f'),
     'bbox_mAP_partly': ('partly hidden', '.3f'),
     'bbox_mAP_largely': ('largely hidden', '.3f'),
+    'box_iou_if_mask_50': ('box IoU if mask IoU >= 0.5', '.3f'),
+    'box_iou_if_mask_70': ('if >= 0.7', '.3f'),
+    'box_iou_if_mask_90': ('if >= 0.9', '.3f'),
     'train_minutes': ('minutes of training', '.1f'),
     'train_seconds_per_step': ('s / step', '.3f'),
     'train_peak_mib': ('MiB, training', '.0f'),
@@ -42,7 +45,7 @@ COLUMNS = {
     'gflops_per_image': ('GFLOPs / image', '.3f'),
 }
 # Costs that hardly differ between seeds: their spread only makes a table wide.
-WITHOUT_SPREAD = tuple(key for key in COLUMNS if not key.startswith('bbox'))
+WITHOUT_SPREAD = tuple(key for key in COLUMNS if not key.startswith(('bbox', 'box')))
 MARKED = re.compile(
     r'(<!-- table (?P<data>\w+): (?P<columns>[^>]*?) -->\n).*?(<!-- end -->)', re.DOTALL
 )

@@ -24,7 +24,7 @@ from paperzoo.attention.windows import taps_inside
 from paperzoo.engine.record import run_record, write_json
 
 # Images, channels, side of the map, side of the neighbourhood.
-CASES = ((1, 64, 64, 3), (1, 64, 64, 7))
+CASES = ((1, 64, 64, 3), (1, 64, 64, 7), (2, 64, 64, 3), (2, 64, 64, 7))
 
 
 class Unfolded(LocalSelfAttention2d):

@@ -9,7 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import encode_mask_results
 from numpy.testing import assert_allclose
 from project_tools import assert_learns_and_predicts, load
 
@@ -19,6 +21,7 @@ from projects.box_from_mask.ellipses import EllipsesAsMasks, ellipses
 from projects.box_from_mask.occlusion import (
     LIMITS,
     OcclusionBoxMetric,
+    box_ious_of_good_masks,
     covered_shares,
     hidden_shares,
 )
@@ -114,6 +117,61 @@ def test_classes_ignored(tmp_path: Path) -> None:
 
 def test_who_finds_nothing_has_no_numbers(tmp_path: Path) -> None:
     assert evaluated(tmp_path, []) == {}
+
+
+def test_boxes_of_good_masks_by_hand() -> None:
+    """Objects of 10 x 10: one mask is right, one cut to 8 rows, one of a wrong object.
+
+    One more pixel far away makes the first box 40 x 40 and its mask hardly worse.
+    """
+    masks = np.zeros((4, 48, 64), np.uint8)
+    masks[0, :10, :10] = masks[0, 39, 39] = 1
+    masks[1, :8, 50:60] = 1
+    masks[2, 30:34, 50:60] = 1
+    masks[3, :2, 50:60] = 1
+    results = [
+        (
+            {},
+            {
+                'img_id': 1,
+                'bboxes': np.array(
+                    [[0, 0, 40, 40], [50, 0, 60, 8], [50, 30, 60, 34], [50, 0, 60, 2]],
+                    np.float32,
+                ),
+                'masks': encode_mask_results(masks),
+            },
+        ),
+        ({}, {'img_id': 2, 'bboxes': np.zeros((0, 4), np.float32), 'masks': []}),
+    ]
+    truth = COCO()
+    size = {'width': 64, 'height': 48}
+    truth.dataset = {
+        'images': [{'id': number, **size} for number in (1, 2)],
+        'categories': [{'id': 1}],
+        'annotations': [
+            {
+                'id': number,
+                'image_id': 1 + number // 4,
+                'category_id': 1,
+                'bbox': [x, y, 10, 10],
+                'segmentation': [[x, y, x + 10, y, x + 10, y + 10, x, y + 10]],
+            }
+            for number, (x, y) in enumerate(
+                [(0, 0), (50, 0), (50, 30), (0, 20), (9, 9)]
+            )
+        ],
+    }
+    truth.createIndex()
+    # IoU of the masks 100/101, 0.8, 0.4, 0; of their boxes 100/1600, 0.8, 0.4.
+    assert box_ious_of_good_masks(results, truth) == {
+        'box_iou_if_mask_50': round((1 / 16 + 0.8) / 2, 3),
+        'box_iou_if_mask_70': round((1 / 16 + 0.8) / 2, 3),
+        'box_iou_if_mask_90': round(1 / 16, 3),
+    }
+    for annotation in truth.dataset['annotations']:
+        del annotation['segmentation']
+    assert box_ious_of_good_masks(results, truth) == {}
+    assert box_ious_of_good_masks([({}, {'img_id': 1, 'bboxes': []})], truth) == {}
 
 
 def test_covered_shares_by_hand() -> None:

@@ -55,12 +55,15 @@ def attention_weights(
 
     Paper: attention Eq. 1
     """
-    scores = query @ key.mT * query.size(-1) ** -0.5
+    # Scores of half precision overflow; scaled first, they do so last.
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    scaled = query.to(dtype) * query.size(-1) ** -0.5
+    scores = (scaled @ key.to(dtype).mT).to(dtype)
     if may_see is None:
-        return scores.softmax(-1)
+        return scores.softmax(-1).to(query.dtype)
     # Of a finite score everywhere a blind query's softmax is no NaN.
-    weights = scores.masked_fill(~may_see, torch.finfo(scores.dtype).min).softmax(-1)
-    return weights.masked_fill(~may_see, 0.0)
+    weights = scores.masked_fill(~may_see, torch.finfo(dtype).min).softmax(-1)
+    return weights.masked_fill(~may_see, 0.0).to(query.dtype)
 
 
 def padding_mask(

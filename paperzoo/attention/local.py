@@ -1,5 +1,6 @@
 """Self-attention among the pixels of a neighbourhood, in place of a convolution."""
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -65,6 +66,7 @@ class LocalSelfAttention2d(BaseModule):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make a convolution where there is nothing to attend to."""
+        _check_arguments(cls, args, kwargs)
         given = dict(zip(_CONVOLUTION, args, strict=False)) | kwargs
         alone = given.get('kernel_size') in (1, (1, 1), [1, 1])
         # Copies and unpickled modules are made without arguments.
@@ -91,10 +93,10 @@ class LocalSelfAttention2d(BaseModule):
         super().__init__(init_cfg)
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = _pair(kernel_size)
-        self.stride = _pair(stride)
-        self.padding = _pair(padding)
-        self.dilation = _pair(dilation)
+        self.kernel_size = _pair('kernel_size', kernel_size)
+        self.stride = _pair('stride', stride)
+        self.padding = _pair('padding', padding)
+        self.dilation = _pair('dilation', dilation)
         self.groups = groups
         self.num_heads = num_heads
         self._check()
@@ -131,6 +133,23 @@ class LocalSelfAttention2d(BaseModule):
                     f'{name}={getattr(self, name)}: use a divisor'
                 )
 
+    def _check_maps(self, x: Tensor) -> None:
+        if x.dim() != 4:
+            raise UserError(
+                f'LocalSelfAttention2d: a map of shape {tuple(x.shape)}: use (batch, '
+                'channels, height, width), x.unsqueeze(0) for a single map'
+            )
+        for side, pad, step, taps in zip(
+            _size(x), self.padding, self.dilation, self.kernel_size, strict=True
+        ):
+            reach = step * (taps - 1) + 1
+            if side + 2 * pad < reach:
+                raise UserError(
+                    f'LocalSelfAttention2d: a map of {_size(x)} with padding='
+                    f'{self.padding} is smaller than a window, {reach} wide: use a '
+                    'larger map, more padding or a smaller kernel_size'
+                )
+
     def reset_parameters(self) -> None:
         """Draw new weights such that scores begin with a variance of about 2."""
         fan_in = self.query[0].numel()
@@ -149,8 +168,8 @@ class LocalSelfAttention2d(BaseModule):
         Args:
             x: (B, in_channels, H, W).
         """
-        weights = self.attention_weights(x)
-        # Zeros around the image: their weights are zero as well.
+        weights = self._shares(x)
+        # Zeros around the image: whatever their weights are, they add nothing.
         values = self._heads(
             F.conv2d(x, self.value, None, 1, self.padding, 1, self.groups)
         )
@@ -160,27 +179,41 @@ class LocalSelfAttention2d(BaseModule):
     def attention_weights(self, x: Tensor) -> Tensor:
         """Return the weights of a window's taps, row by row: (B, heads, k * k, H', W').
 
+        They sum to 1 over the taps, or to 0 where no tap is in the image.
+
         Args:
             x: (B, in_channels, H, W).
         """
+        weights = self._shares(x)
+        inside = self._taps_inside(x, _size(weights)).flatten(0, 1)
+        return weights.masked_fill(~inside, 0.0)
+
+    def _shares(self, x: Tensor) -> Tensor:
+        """Return the weights; they say nothing where no tap is in the image."""
         query = self.queries(x)
         keys = F.conv2d(x, self.key, None, 1, self.padding, 1, self.groups)
         scores = neighbour_scores(query, self._heads(keys), self.window)
         scores = scores.unflatten(2, self.kernel_size)
         scores = scores + relative_scores(query, self.rows, self.columns)
         if any(self.padding):
-            size, outputs = _size(x), _size(query)
-            inside = taps_inside(size, self.padding, outputs, self.window, x.device)
+            inside = self._taps_inside(x, _size(query))
             # Not minus infinity: a window without any pixel would give NaN.
             scores = scores.masked_fill(~inside, torch.finfo(scores.dtype).min)
         return scores.flatten(2, 3).softmax(2)
+
+    def _taps_inside(self, x: Tensor, outputs: Pair) -> Tensor:
+        return taps_inside(_size(x), self.padding, outputs, self.window, x.device)
 
     def queries(self, x: Tensor) -> Tensor:
         """Return the query of each output, (B, heads, channels, H', W').
 
         Args:
             x: (B, in_channels, H, W).
+
+        Raises:
+            UserError: If `x` is no batch of maps, or smaller than a window.
         """
+        self._check_maps(x)
         down, along = self._margins()
         centres = F.pad(x, (along, along, down, down)) if down or along else x
         return self._heads(
@@ -226,9 +259,28 @@ class LocalSelfAttention2d(BaseModule):
         )
 
 
-def _pair(value: int | Pair) -> Pair:
+def _check_arguments(cls: type, args: tuple, kwargs: dict[str, Any]) -> None:
+    """Refuse what the class does not know, which a convolution made here would not see.
+
+    Copies and unpickled modules are made without arguments: nothing to refuse.
+    """
+    if not (args or kwargs):
+        return
+    try:
+        signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
+    except TypeError as error:
+        known = ', '.join((*_CONVOLUTION, 'num_heads', 'min_in_channels', 'init_cfg'))
+        raise UserError(f'{cls.__name__}: {error}: use {known}') from None
+
+
+def _pair(name: str, value: int | Pair) -> Pair:
     if isinstance(value, int):
         return value, value
+    if isinstance(value, str):
+        raise UserError(
+            f'LocalSelfAttention2d: {name}={value!r}: use numbers; dilation * '
+            '(kernel_size // 2) pads to the same size, 0 is no padding'
+        )
     down, along = value
     return down, along
 

@@ -73,7 +73,9 @@ class MultiHeadSelfAttention(BaseModule):
             key: (B, K, C); without it, the queries look at each other.
             value: (B, K, C); without it, the keys.
             query_pos: Added to the queries before they are compared, (B, Q, C).
-            key_pos: Likewise for the keys; if these are the queries, `query_pos`.
+            key_pos: Likewise for the keys. Without it, `query_pos` if the keys are the
+                queries or it has their shape, as in mmcv's MultiheadAttention; a zero
+                keeps them bare.
             attn_mask: True where a query may not look at a key: (Q, K) or (B, Q, K).
             key_padding_mask: True where a key is padding: (B, K).
         """
@@ -111,8 +113,10 @@ class MultiHeadSelfAttention(BaseModule):
         key_pos: Tensor | None,
     ) -> list[Tensor]:
         """Return queries, keys, values of the heads, each (B, heads, N, channels)."""
-        if key is None:
-            key, key_pos = query, query_pos if key_pos is None else key_pos
+        key = query if key is None else key
+        if key_pos is None and query_pos is not None:
+            shared = key is query or query_pos.shape == key.shape
+            key_pos = query_pos if shared else None
         value = key if value is None else value
         inputs = _add(query, query_pos), _add(key, key_pos), value
         weights = self.in_proj_weight.chunk(3)

@@ -91,6 +91,8 @@ class TransformerEncoderLayer(BaseModule):
         )
         if (cross_attn := self.cross_attn) is not None:
             assert memory is not None, 'cross-attention needs a memory'
+            # Else a memory of as many tokens would get the queries' positions.
+            bare = memory.new_zeros(()) if memory_pos is None else memory_pos
             query = self._add(
                 query,
                 self.norm_cross,
@@ -98,7 +100,7 @@ class TransformerEncoderLayer(BaseModule):
                     x,
                     memory,
                     query_pos=query_pos,
-                    key_pos=memory_pos,
+                    key_pos=bare,
                     key_padding_mask=memory_padding_mask,
                 ),
             )

@@ -51,11 +51,11 @@ class _Scores(Function):
         outputs = (query.size(-2), query.size(-1))
         taps = window.kernel[0] * window.kernel[1]
         shape = (*query.shape[:2], taps, *outputs)
-        # Scores stay in single precision where maps are in half.
-        dtype = torch.promote_types(query.dtype, torch.float32)
-        scores = query.new_empty(shape, dtype=dtype)
+        # Where maps are in half precision, products may be too large for it.
+        query = query.to(torch.promote_types(query.dtype, torch.float32))
+        scores = query.new_empty(shape)
         for tap, view in enumerate(window.views(maps, outputs)):
-            scores[:, :, tap] = (query * view).sum(2, dtype=dtype)
+            scores[:, :, tap] = (query * view).sum(2)
         return scores
 
     @staticmethod

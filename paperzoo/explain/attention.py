@@ -39,7 +39,7 @@ def _section(view: GlobalView | LocalView, sample: Sample) -> Section:
         equation = (
             r'\mathrm{softmax}_{ab}\left(q_{ij}^T k_{ab} + q_{ij}^T r_{a-i,b-j}\right)'
         )
-        source = 'local-attention "Stand-Alone Self-Attention"'
+        source = 'local-attention "Self-Attention"'
         text = (
             'Each place looks at the window around it only. The slider goes through '
             'places of the map, row by row; a map shows the share of every neighbour, '

@@ -12,7 +12,7 @@ Images are not read. The boxes come from the annotations and are resized and cli
 the test pipeline's `Resize` does; each image is padded to the model's divisor, not to
 its batch. Random flips, crops and scales of the training are left out.
 
-Paper: fcos "Analysis of FCOS"
+Paper: fcos "Multi-level Prediction with FPN"
 """
 
 import argparse

@@ -11,6 +11,7 @@ import numpy as np
 from faster_coco_eval.core import COCOeval_faster
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.registry import METRICS
+from pycocotools import mask as mask_utils
 
 from paperzoo.evaluation.coco import FastCocoMetric
 
@@ -19,6 +20,8 @@ LIMITS = {'whole': (0.0, 0.05), 'partly': (0.05, 0.25), 'largely': (0.25, 1.01)}
 # No box has so large an area.
 OUTSIDE = 1e12
 MAX_DETECTIONS = 100
+# IoU of a mask with the truth, in percent.
+GOOD_MASKS = (50, 70, 90)
 
 Record = dict[str, Any]
 
@@ -58,6 +61,43 @@ def covered_shares(boxes: np.ndarray) -> np.ndarray:
     return shares.max(axis=1)
 
 
+def box_ious_of_good_masks(results: list, truth: COCO) -> dict[str, float]:
+    """Return how good boxes are whose masks are good: mean IoU with the true boxes.
+
+    Of each object it looks at the detection whose mask overlaps it most, whatever its
+    class and score.
+
+    Args:
+        results: What `process` collected, `masks` among it where a model gives some.
+        truth: The annotations; objects without `segmentation` are left out.
+
+    Returns:
+        `box_iou_if_mask_50`, `_70`, `_90`: the mean over the objects whose mask has at
+        least this IoU, in percent; without such an object there is no number.
+    """
+    mask_ious, box_ious = [], []
+    for _, found in results:
+        ids = truth.getAnnIds(imgIds=[found['img_id']])
+        objects = [a for a in truth.loadAnns(ids) if a.get('segmentation')]
+        if not objects or not found.get('masks'):
+            continue
+        alone = [0] * len(objects)
+        masks = [truth.annToRLE(a) for a in objects]
+        overlap = mask_utils.iou(found['masks'], masks, alone)  # (found, objects)
+        start, end = np.hsplit(found['bboxes'].astype(float), 2)
+        boxes = np.array([a['bbox'] for a in objects], float)
+        box_overlap = mask_utils.iou(np.hstack((start, end - start)), boxes, alone)
+        best = overlap.argmax(axis=0), range(len(objects))
+        mask_ious.extend(overlap[best])
+        box_ious.extend(box_overlap[best])
+    mask_iou, box_iou = np.array(mask_ious), np.array(box_ious)
+    return {
+        f'box_iou_if_mask_{percent}': round(float(box_iou[good].mean()), 3)
+        for percent in GOOD_MASKS
+        if (good := mask_iou >= percent / 100).any()
+    }
+
+
 @METRICS.register_module()
 class OcclusionBoxMetric(FastCocoMetric):
     """COCO's box AP, also by how much of an object others hide.
@@ -67,6 +107,9 @@ class OcclusionBoxMetric(FastCocoMetric):
     found nor wrong. A detection of no object at all counts as wrong in each of them,
     for nobody knows how hidden what it meant would be: compare models, not one number
     with the next.
+
+    If there are masks, of the model and in the annotations, it adds how good the boxes
+    of good masks are, see `box_ious_of_good_masks`.
 
     Boxes of a model that segments are those around its masks, if that is what it gives
     as `bboxes`, as `KNet` does.
@@ -96,6 +139,7 @@ class OcclusionBoxMetric(FastCocoMetric):
             )
             for name, limits in LIMITS.items():
                 metrics[f'bbox_mAP_{name}'] = self._average_precision(found, limits)
+            metrics |= box_ious_of_good_masks(results, self._coco_api)
         return metrics
 
     def _average_precision(

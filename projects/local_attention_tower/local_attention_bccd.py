@@ -1,6 +1,6 @@
 """A small FCOS on real blood cells, the last layer of each tower local self-attention.
 
-Paper: local-attention "Stand-Alone Self-Attention", in the head of fcos
+Paper: local-attention "Replacing Spatial Convolutions", in the head of fcos
 Expect: the table in README.md, which also says how to run it
 Run: paperzoo train projects/local_attention_tower/local_attention_bccd.py
 """

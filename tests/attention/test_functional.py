@@ -109,6 +109,16 @@ def test_a_query_that_sees_nothing_gets_zeros_and_passes_no_gradient() -> None:
     assert not attention_weights(q, k, may_see)[0, 1].any()
 
 
+@pytest.mark.parametrize('masked', [False, True])
+def test_large_scores_of_half_precision_are_finite(masked: bool) -> None:
+    q, k = (300 * x for x in draw(2, (3, 64), (5, 64)))
+    may_see = mask(3, 3, 5) if masked else None
+    found = attention_weights(q.half(), k.half(), may_see)
+    assert found.dtype == torch.float16
+    exact = attention_weights(q.half().double(), k.half().double(), may_see)
+    assert_close(found.double(), exact, rtol=0, atol=1e-3)
+
+
 def test_gradients() -> None:
     q, k, v = (x.requires_grad_() for x in draw(1, (3, 4), (5, 4), (5, 2)))
     may_see = mask(3, 3, 5)

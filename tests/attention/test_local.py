@@ -132,6 +132,15 @@ def test_weights_are_shares_of_the_pixels_in_the_image() -> None:
     assert (weights[0, :, [4, 5, 7, 8], 0, 0] > 0).all()
 
 
+def test_weights_of_a_window_without_pixels_are_zeros() -> None:
+    made = layer(4, 8, 3, padding=3)
+    weights = made.attention_weights(image(1, 4, 2, 3))
+    # The outermost windows miss the image, the others do not.
+    expected = torch.zeros(1, 2, 6, 7).double()
+    expected[..., 1:-1, 1:-1] = 1
+    assert_close(weights.sum(2), expected)
+
+
 def test_gradients() -> None:
     made = layer(4, 4, 3, stride=2, padding=1)
     x = image(1, 4, 3, 4)
@@ -187,7 +196,8 @@ def test_an_empty_batch_passes() -> None:
         assert_close(parameter.grad, torch.zeros_like(parameter))
 
 
-def test_a_training_step_keeps_no_copies_of_the_neighbourhoods() -> None:
+@pytest.mark.parametrize('images', [1, 2])
+def test_a_training_step_keeps_no_copies_of_the_neighbourhoods(images: int) -> None:
     """What is kept for the backward pass grows by the weights of the taps alone."""
 
     def kept(k: int) -> int:
@@ -201,11 +211,11 @@ def test_a_training_step_keeps_no_copies_of_the_neighbourhoods() -> None:
 
         # Every tensor is held by the graph, so that no address is used twice.
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-            out = made(torch.randn(1, 32, 32, 32))
+            out = made(torch.randn(images, 32, 32, 32))
         assert out.requires_grad
         return sum(storages.values())
 
-    one_map = 32 * 32 * 32 * 4
+    one_map = images * 32 * 32 * 32 * 4
     # The weights are 2 heads times taps: 49 taps are as much as 3 maps. One byte a
     # tap is for who is inside; borders make maps larger.
     assert kept(7) - kept(3) < 6 * one_map
@@ -276,8 +286,30 @@ def test_it_can_be_copied_and_pickled() -> None:
         ((4, 6, 3), {'num_heads': 2}, 'num_heads=2 and out_channels=6'),
         ((4, 8, 3), {'num_heads': 0}, 'num_heads=0'),
         ((4, 8, 3), {'groups': 3, 'num_heads': 2}, 'groups=3'),
+        ((4, 8, 3), {'padding': 'same'}, r"padding='same': use numbers; dilation \*"),
+        # The convolution of a 1 x 1 kernel gets none of what it might not know.
+        ((4, 8, 1), {'num_head': 2}, "unexpected keyword argument 'num_head': use in_"),
+        ((4, 8, 3), {'padding_mode': 'zeros'}, "argument 'padding_mode'"),
+        ((4, 8, 1, 1, 0, 1, 1, True, 'zeros'), {}, 'too many positional arguments'),
     ],
 )
 def test_what_is_wrong_is_said(args: tuple, arguments: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
         LocalSelfAttention2d(*args, **arguments)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'arguments', 'said'),
+    [
+        ((4, 5, 6), {}, r'shape \(4, 5, 6\).*x\.unsqueeze\(0\)'),
+        ((1, 4, 2, 9), {}, r'map of \(2, 9\).*smaller than a window, 3 wide'),
+        ((1, 4, 9, 2), {'padding': (0, 1), 'dilation': 2}, 'a window, 5 wide'),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused(
+    shape: tuple, arguments: dict, said: str
+) -> None:
+    made = layer(4, 8, 3, **arguments)
+    for run in (made, made.attention_weights):
+        with pytest.raises(UserError, match=said):
+            run(image(*shape))

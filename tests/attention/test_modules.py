@@ -79,8 +79,8 @@ def test_a_mask_for_each_of_the_batch() -> None:
     assert_same(ours(x, attn_mask=masks), expected, ours, theirs, x)
 
 
-@pytest.mark.parametrize('cross', [False, True])
-def test_positions_are_added_as_in_mmcv(cross: bool) -> None:
+@pytest.mark.parametrize('kind', ['no key', 'same', 'as many', 'cross', 'more'])
+def test_positions_are_added_as_in_mmcv(kind: str) -> None:
     ours, theirs = pair()
     wrapped = TheirsOfMmcv(8, 2, batch_first=True).double()
     theirs.batch_first = False  # mmcv turns the tokens itself
@@ -88,10 +88,13 @@ def test_positions_are_added_as_in_mmcv(cross: bool) -> None:
     x, places, memory, memory_places = tokens(4), tokens(4), tokens(6), tokens(6)
     padding = padding_mask(torch.tensor([6, 2, 5]), 6)
     inputs, given = [x, places], {}
-    if cross:
+    keys = {'no key': None, 'same': x, 'as many': tokens(4)}
+    key = keys.get(kind, memory)
+    if kind == 'cross':
         inputs += [memory, memory_places]
         given = {'key_pos': memory_places, 'key_padding_mask': padding}
-    key = memory if cross else None
+    elif kind in ('as many', 'more'):
+        inputs.append(key)
     # mmcv adds what went in.
     expected = wrapped(x, key, query_pos=places, **given) - x
     found = ours(x, key, query_pos=places, **given)

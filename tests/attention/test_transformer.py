@@ -149,6 +149,17 @@ def test_positions_of_a_memory_count_where_it_is_compared() -> None:
     assert_close(found, made.norm2(x + made._feed_forward(x)))
 
 
+def test_a_memory_of_as_many_tokens_gets_no_positions_of_the_queries() -> None:
+    made = TransformerEncoderLayer(**SIZES, dropout=0.0, cross_attention=True).double()
+    x, memory, places = tokens(4), tokens(4), tokens(4)
+    found = made(x, places, memory=memory)
+    assert_close(found, made(x, places, memory=memory, memory_pos=memory.new_zeros(())))
+    longer = torch.cat((memory, tokens(1)), dim=1)
+    padding = padding_mask(torch.tensor([4, 4, 4]), 5)
+    same = made(x, places, memory=longer, memory_padding_mask=padding)
+    assert_close(found, same)
+
+
 def test_it_works_in_half_precision_with_a_row_of_padding() -> None:
     made = TransformerEncoder(2, **SIZES).bfloat16()
     padding = padding_mask(torch.tensor([4, 0, 2]), 4)

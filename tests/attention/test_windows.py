@@ -98,6 +98,14 @@ def test_taps_inside_by_hand() -> None:
     assert_close(found, expected)
 
 
+def test_products_of_half_precision_do_not_overflow() -> None:
+    window, query, maps, _ = draw((3, 3), (1, 1), (1, 1), (2, 2))
+    query, maps = (300 * query).half(), (300 * maps).half()
+    exact = neighbour_scores(query.double(), maps.double(), window)
+    assert exact.abs().max() > torch.finfo(torch.float16).max
+    assert_close(neighbour_scores(query, maps, window), exact.float())
+
+
 def test_scores_of_half_precision_are_single() -> None:
     window, query, maps, weights = draw((3, 3), (1, 1), (1, 1), (2, 2))
     query, maps = query.bfloat16(), maps.bfloat16()

@@ -58,7 +58,7 @@ def test_counts_by_hand() -> None:
     assert found['ambiguous_classes_share'] == 1 / 4
 
 
-@pytest.mark.paper('fcos "Analysis of FCOS"')
+@pytest.mark.paper('fcos "Multi-level Prediction with FPN"')
 def test_shapes_equal_the_loop(shapes: Config) -> None:
     pyramid = fcos_targets.pyramid_of(shapes)
     assert pyramid == fcos_targets.Pyramid(STRIDES, RANGES, 2.0)
