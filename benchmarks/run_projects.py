@@ -168,17 +168,18 @@ def made_of(project: str, data: str) -> dict[str, Any]:
 def experiment(
     args: argparse.Namespace, folder: Path
 ) -> Iterator[tuple[dict[str, Any], dict[str, Path]]]:
-    """Yield, after each seed, the record of all so far and what the seed has found."""
+    """Yield, after each seed, the record of all so far and what the first has found."""
     variants = PROJECTS[args.project]
     runs: list[dict] = []
+    found: dict[str, Path] = {}
     measured_at = commit()  # before the pictures change files
     made = made_of(args.project, args.data)
     for seed in args.seeds:
         place = folder / f'seed_{seed}'
         works = train_all(variants, args.project, args.data, seed, place)
-        found = {}
         for number, (name, variant) in enumerate(variants.items()):
-            numbers, found[name] = tested(works[name], number, variant)
+            numbers, file = tested(works[name], number, variant)
+            found.setdefault(name, file)
             run = {'variant': name, 'seed': seed, 'commit': measured_at, **numbers}
             runs.append(run)
             print(run, flush=True)
@@ -208,7 +209,7 @@ def keep(
         project: The folder.
         data: The data set.
         record: What was measured in this run.
-        found: What each variant has found with the last seed of it.
+        found: What each variant has found with the first seed of it.
         fresh: Forget the present record in any case.
     """
     file = project / 'results.json'
@@ -217,8 +218,8 @@ def keep(
         print(f'{file} has more seeds of something else; --fresh replaces them')
         return
     write(file, {data: kept})
-    # The first seed's, whatever was measured last.
-    if record['runs'][-1]['seed'] == min(seeds_of(kept)):
+    # The first seed's, whatever was measured earlier or last.
+    if record['runs'][0]['seed'] == min(seeds_of(kept)):
         draw_predictions(found, project / f'predictions_{data}.jpg')
 
 

@@ -16,8 +16,8 @@ ARXIV = {
     'attention': '1706.03762',
     'local-attention': '1906.05909',
 }
-# Looked up in the papers. Who adds one looks it up, too; a number that is not certain
-# is replaced by the section's title.
+# What may be cited: few equations, else titles of sections. Who adds one looks it up in
+# the paper; a number that is not certain is replaced by the section's title.
 PLACES = {
     'fcos': {
         'Eq. 1',

@@ -202,6 +202,7 @@ def test_records_and_pictures_of_a_run_are_kept_together(
         ([1], 'one', False, {0, 1}, 1),
         ([0], 'two', False, {0, 1}, 1),
         ([0], 'two', True, {0}, 2),
+        ([1, 2], 'three', False, {1, 2}, 3),
     ):
         new = made_record(seeds, code_sha256=code)
         run_projects.keep(tmp_path, 'shapes', new, {}, fresh)
