@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import torch
 from references.mmcv_ops import by_score, iou
 from torch import Tensor
