@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import paperzoo.compat  # noqa: F401  (before mmseg is imported)
+
+# isort: split
 from mmcv.transforms import BaseTransform
 from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets import BaseSegDataset

@@ -3,6 +3,9 @@
 from typing import Any
 from unittest import mock
 
+import paperzoo.compat  # noqa: F401  (before mmdet is imported)
+
+# isort: split
 from faster_coco_eval.core import COCOeval_faster
 from mmdet.evaluation.metrics import CocoMetric, coco_metric
 

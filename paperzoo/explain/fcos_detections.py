@@ -1,5 +1,8 @@
 """The part of FCOS's page on predictions: maps, ranking, suppression."""
 
+import paperzoo.compat  # noqa: F401  (before mmdet is imported)
+
+# isort: split
 import torch
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
 
+# A spawned process begins by importing the script. Next it unpickles its task, say a
+# data set of mmdet.
+if '__mp_main__' in sys.modules:
+    import paperzoo.compat  # noqa: F401
+
 
 def one_message(main: Callable[[], None]) -> None:
     """Run `main`; a `UserError` ends the program as one message without a traceback."""

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import torch
 from references.mmcv_ops import by_score, iou
 from torch import Tensor
@@ -20,6 +19,7 @@ def soft_nms(
     """Take the best box to the front, lower the others' scores, drop low ones, repeat.
 
     The last box takes the place of a dropped one, as the front one that of the best.
+    Nothing is better than a score that is not a number, nor is that better than others.
     """
     kind = boxes.numpy().dtype.type
     rows = zip(list(boxes.numpy()), list(scores.numpy()), strict=True)
@@ -36,11 +36,11 @@ def soft_nms(
             overlap = iou(top[0], left[place][0], offset)
             factor = kind(1)
             if method == 'gaussian':
-                factor = np.exp(-(overlap * overlap) / kind(sigma))
+                factor = kind(math.exp(-(overlap * overlap) / kind(sigma)))
             elif overlap >= kind(threshold):
                 factor = kind(0) if method == 'naive' else kind(1) - overlap
             left[place][1] = left[place][1] * factor
-            if left[place][1] >= kind(min_score):
+            if not left[place][1] < kind(min_score):  # so is what is not a number
                 place += 1
             elif place == len(left) - 1:
                 left.pop()

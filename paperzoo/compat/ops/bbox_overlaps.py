@@ -37,7 +37,7 @@ def box_overlaps(
     if over_union:
         area = area + (right2 - left2 + offset) * (bottom2 - top2 + offset)
         area = area.sub_(inter)
-    return inter.div_(area)
+    return inter.div_(area) if inter.is_floating_point() else inter / area
 
 
 def bbox_overlaps(
@@ -48,7 +48,10 @@ def bbox_overlaps(
     aligned: bool,
     offset: int,
 ) -> None:
-    """Write the overlaps of pairs (`aligned`) or of all with all; mode 0 is IoU."""
+    """Write the overlaps of pairs (`aligned`) or of all with all; mode 0 is IoU.
+
+    mmcv makes `ious` of the boxes' type: of integer boxes they are rounded to 0 or 1.
+    """
     first, second = wide(bboxes1), wide(bboxes2)
     first = first if aligned else first[:, None]
     ious.copy_(box_overlaps(first, second, mode == 0, offset))

@@ -165,8 +165,8 @@ def _geometry(sizes: Mapping[str, int], names: list[tuple[str, str]]) -> Geometr
 
 
 def _check_shapes(inputs: Inputs, geometry: Geometry) -> None:
-    """Raise if the offset or mask does not fit the image, the kernel and the groups."""
-    shape = inputs.image.shape
+    """Raise if the tensors do not fit each other, the kernel and the groups."""
+    shape, weight = inputs.image.shape, tuple(inputs.weight.shape)
     axes = zip(shape[2:], *geometry[:4], strict=True)
     out = [(n + 2 * pad - dil * (k - 1) - 1) // s + 1 for n, k, s, pad, dil in axes]
     samples = geometry.deform_groups * geometry.taps
@@ -182,4 +182,15 @@ def _check_shapes(inputs: Inputs, geometry: Geometry) -> None:
         raise UserError(
             f'deformable convolution: {shape[1]} channels cannot be divided into '
             f'groups={geometry.groups} and deform_groups={geometry.deform_groups}.'
+        )
+    if weight[1] * geometry.groups != shape[1]:
+        raise UserError(
+            f'deformable convolution: weight has the shape {weight}; an image of '
+            f'{shape[1]} channels and groups={geometry.groups} need '
+            f'{shape[1] // geometry.groups} in place of {weight[1]}.'
+        )
+    if weight[0] % geometry.groups:
+        raise UserError(
+            f'deformable convolution: the {weight[0]} outputs of weight, of shape '
+            f'{weight}, cannot be divided into groups={geometry.groups}.'
         )

@@ -57,6 +57,8 @@ def ms_deform_attn_forward(
     """Return what each query sees; half precision is computed as float32."""
     batch, _, heads, channels = value.shape
     queries = sampling_locations.size(1)
+    if value.numel() == 0 or sampling_locations.numel() == 0:
+        return value.new_zeros(batch, queries, heads * channels)
     tables = wide(value).flatten(1, 2).contiguous()
     output = tables.new_empty(batch, queries, heads, channels)
     for image, block in _blocks(sampling_locations):
@@ -84,6 +86,10 @@ def ms_deform_attn_backward(
     im2col_step: int,
 ) -> None:
     """Write the gradients of the value, the locations and the attention weights."""
+    if value.numel() == 0 or sampling_locations.numel() == 0:
+        for grad in (grad_value, grad_sampling_loc, grad_attn_weight):
+            grad.zero_()
+        return
     channels = value.size(3)
     tables = wide(value.detach()).flatten(1, 2).contiguous()
     grad_tables = torch.zeros_like(tables)

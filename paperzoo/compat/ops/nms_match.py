@@ -43,7 +43,7 @@ def matched_groups(
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """Return the groups of boxes with scores (n, 5) as lists of indices."""
-    dets = wide(dets)
+    dets = wide(dets) if dets.is_floating_point() else dets.float()
     if len(dets) == 0:
         return []
     groups = matched_groups(dets[:, :4], dets[:, 4], iou_threshold)

@@ -187,6 +187,8 @@ def roi_align_forward(
 ) -> None:
     """Write the pooled RoIs and, for the maximum (mode 0), the places it comes from."""
     common.check_rois('roi_align', rois, len(input))
+    if output.numel() == 0:
+        return
     bins = (aligned_height, aligned_width)
     geometry = Geometry(bins, spatial_scale, sampling_ratio, aligned)
     rois = rois.to(wide(input).dtype)
@@ -210,10 +212,14 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Write the gradient of the image."""
+    if grad_output.numel() == 0:
+        grad_input.zero_()
+        return
     bins = (aligned_height, aligned_width)
     geometry = Geometry(bins, spatial_scale, sampling_ratio, aligned)
     rois = rois.to(wide(grad_output).dtype)
     if pool_mode == _MEAN:
         mean_pool_gradient(grad_output, rois, geometry, grad_input)
     else:
-        max_pool_gradient(grad_output, rois, (argmax_y, argmax_x), grad_input)
+        places = argmax_y, argmax_x
+        max_pool_gradient(grad_output, rois, geometry, places, grad_input)

@@ -54,6 +54,16 @@ def bins_of(
     return corners[:, :2], size / size.new_tensor(geometry.bins)
 
 
+def samples_of(
+    step: Float[Tensor, 'rois yx=2'], geometry: Geometry
+) -> Int[Tensor, 'rois yx=2']:
+    """Return the number of samples in bins of these sizes; none if not finite."""
+    if geometry.sampling > 0:
+        return torch.full_like(step, geometry.sampling).long()
+    # mmcv rounds in float32 whatever the precision of the RoIs.
+    return step.float().nan_to_num(0, 0, 0).ceil().clamp(min=0).long()
+
+
 def parts(rois: Float[Tensor, 'rois 5'], geometry: Geometry) -> Iterator[Part]:
     """Split the RoIs into parts that are computed at once.
 
@@ -62,11 +72,7 @@ def parts(rois: Float[Tensor, 'rois 5'], geometry: Geometry) -> Iterator[Part]:
         geometry: With a fixed sampling on a GPU the split needs no look at the RoIs.
     """
     start, step = bins_of(rois, geometry)
-    if geometry.sampling > 0:
-        samples = torch.full_like(step, geometry.sampling).long()
-    else:
-        # mmcv rounds in float32 whatever the precision of the RoIs.
-        samples = step.float().ceil().clamp(min=0).long()
+    samples = samples_of(step, geometry)
     dense = (step <= samples) & (samples > 0)
     groups: Iterator[tuple[Tensor, list[int]]]
     if geometry.sampling > 0 and rois.is_cuda:

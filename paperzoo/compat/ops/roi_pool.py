@@ -101,6 +101,8 @@ def roi_pool_forward(
 ) -> None:
     """Write the pooled RoIs and the places of the maxima."""
     common.check_rois('roi_pool', rois, len(input))
+    if output.numel() == 0:
+        return
     rois = rois.to(wide(input).dtype)
     bins = (pooled_height, pooled_width)
     max_of_bins(input, rois, bins, spatial_scale, (output, argmax))

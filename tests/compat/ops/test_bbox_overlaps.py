@@ -110,3 +110,12 @@ def test_no_box_and_strided_boxes():
     strided = boxes.T.contiguous().T
     actual = mmcv_ops.bbox_overlaps(strided, strided)
     torch.testing.assert_close(actual, mmcv_ops.bbox_overlaps(boxes, boxes))
+
+
+@MODES
+@pytest.mark.parametrize('aligned', [True, False])
+def test_of_integer_boxes_only_whole_overlaps_are_left(mode, aligned):
+    boxes = torch.tensor([[0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]])
+    actual = mmcv_ops.bbox_overlaps(boxes, boxes, mode, aligned)
+    same = torch.eye(3, dtype=torch.long)  # as compiled mmcv 2.1
+    torch.testing.assert_close(actual, same.diagonal() if aligned else same)

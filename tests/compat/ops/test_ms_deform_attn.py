@@ -156,6 +156,17 @@ def test_nothing_to_see(empty):
     torch.testing.assert_close(value.grad, torch.zeros_like(value))
 
 
+@pytest.mark.parametrize('empty', ['points', 'heads', 'channels'])
+def test_nothing_to_look_at_is_zero(empty):
+    value, sizes, starts, *rest = inputs([(3, 4)], seed=4, **{empty: 0})
+    leaves = [x.requires_grad_() for x in (value, *rest)]
+    output = attend(leaves[0], sizes, starts, *leaves[1:])
+    torch.testing.assert_close(output, value.new_zeros(2, 3, value[0, 0].numel()))
+    output.sum().backward()
+    for x in leaves:
+        torch.testing.assert_close(x.grad, torch.zeros_like(x))
+
+
 @pytest.mark.parametrize('far', [float('nan'), float('inf'), 1e30, -1e30])
 def test_a_location_far_outside_sees_zero(far):
     value, sizes, starts, locations, attention = inputs([(3, 4)], seed=5)

@@ -72,6 +72,11 @@ def test_other_dtypes(dtype):
     assert lists(mmcv_ops.nms_match(dets, 0.3)) == [[1, 0], [2]]
 
 
+def test_integers():
+    dets = torch.tensor([[0, 0, 10, 10, 9], [1, 1, 11, 11, 8], [30, 0, 40, 9, 7]])
+    assert lists(mmcv_ops.nms_match(dets, 0.5)) == [[0, 1], [2]]
+
+
 def test_no_box_and_arrays():
     assert mmcv_ops.nms_match(torch.zeros(0, 5), 0.3) == []
     dets = detections([(0, 0, 4, 4, 3), (1, 0, 4, 4, 5), (9, 1, 4, 4, 4)]).numpy()

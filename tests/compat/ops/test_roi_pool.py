@@ -16,7 +16,7 @@ from paperzoo.errors import UserError
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
 
-# Quarters: inside, across and beyond the border of the 5 x 6 pixels; some malformed.
+# Quarters: inside, across and beyond the border of an image; some malformed.
 low = st.integers(-12, 28).map(lambda n: n / 4)
 extent = st.integers(-8, 30).map(lambda n: n / 4)
 
@@ -28,9 +28,11 @@ def boxes(draw) -> list[float]:
     return [index, left, top, left + draw(extent), top + draw(extent)]
 
 
-def image_of(seed: int, dtype: torch.dtype = torch.double) -> Tensor:
+def image_of(
+    seed: int, dtype: torch.dtype = torch.double, shape: tuple[int, ...] = (3, 5, 6)
+) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(2, 3, 5, 6, generator=generator, dtype=dtype)
+    return torch.randn(2, *shape, generator=generator, dtype=dtype)
 
 
 ROIS = torch.tensor([[0.0, 0, 0, 3, 4], [1, 1.5, 2, 5, 3], [0, -3, -3, 9, 9]]).double()
@@ -40,16 +42,17 @@ ROIS = torch.tensor([[0.0, 0, 0, 3, 4], [1, 1.5, 2, 5, 3], [0, -3, -3, 9, 9]]).d
     st.lists(boxes(), max_size=3),
     st.tuples(st.integers(1, 3), st.integers(1, 3)),
     st.sampled_from([1.0, 0.5, 2.0]),
+    st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)),
     st.integers(0, 999),
 )
 @settings(max_examples=60, deadline=None)
-def test_equals_the_definition_with_its_gradient(table, bins, scale, seed):
-    image = image_of(seed).requires_grad_()
+def test_equals_the_definition_with_its_gradient(table, bins, scale, shape, seed):
+    image = image_of(seed, shape=shape).requires_grad_()
     expected = reference.roi_pool(image, table, bins, scale)
     actual = mmcv_ops.roi_pool(image, torch.tensor(table).view(-1, 5), bins, scale)
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
     if table:
-        weights = image_of(seed + 1).new_ones(expected.shape).cumsum(-1)
+        weights = torch.ones_like(expected).cumsum(-1)
         # The sum ties empty bins to the image, so that their gradient is 0.
         wanted = torch.autograd.grad(expected + 0 * image.sum(), image, weights)
         actual = torch.autograd.grad(actual, image, weights)
@@ -125,6 +128,23 @@ def test_no_roi():
     assert out.shape == (0, 3, 2, 4)
     out.sum().backward()
     torch.testing.assert_close(image.grad, torch.zeros_like(image))
+
+
+def test_no_channel():
+    image = torch.zeros(2, 0, 5, 6, requires_grad=True)
+    out = mmcv_ops.roi_pool(image, ROIS.float(), (2, 4), 1.0)
+    assert out.shape == (3, 0, 2, 4)
+    out.sum().backward()
+    assert image.grad.shape == image.shape
+
+
+@pytest.mark.parametrize('edge', [float('nan'), float('inf')])
+def test_where_rois_are_not_checked_one_that_is_not_finite_does_no_harm(edge):
+    table = torch.tensor([[0.0, 0, 0, 1, 1], [0, 0, 0, edge, 1], [0, edge, 0, 3, 1]])
+    with patch.object(rois, 'check_rois'):  # as on a GPU
+        out = mmcv_ops.roi_pool(torch.ones(1, 1, 4, 4), table, 2, 1.0)
+    assert out[0].flatten().tolist() == [1, 1, 1, 1]
+    assert set(out.flatten().tolist()) <= {0, 1}
 
 
 def test_a_wrong_roi_is_named():

@@ -12,15 +12,17 @@ from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
 from paperzoo.compat.ops import soft_nms as module
+from paperzoo.errors import UserError
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
 
 # Few different coordinates and scores: equal boxes, equal scores and overlaps equal to
-# the threshold all occur. No empty box: 0/0 has no Gaussian.
-corner, size = st.integers(0, 6), st.integers(1, 6)
+# the threshold all occur, and empty boxes, whose overlap 0/0 makes scores NaN.
+corner, size = st.integers(0, 6), st.integers(0, 6)
+score = st.integers(1, 8) | st.just(math.nan)
 rows_of_boxes = st.lists(
-    st.tuples(corner, corner, size, size, st.integers(1, 8)), min_size=1, max_size=30
+    st.tuples(corner, corner, size, size, score), min_size=1, max_size=30
 )
 METHODS = ['naive', 'linear', 'gaussian']
 
@@ -51,7 +53,16 @@ def test_equals_the_definition(rows, method, threshold, min_score, offset, pairs
     )
     assert kept.tolist() == wanted
     torch.testing.assert_close(dets[:, :4], boxes[wanted])
-    torch.testing.assert_close(dets[:, 4], torch.tensor(found))
+    torch.testing.assert_close(dets[:, 4], torch.tensor(found), equal_nan=True)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_score_that_is_not_a_number_is_last_unless_it_is_first(method):
+    boxes, _ = tensors([(0, 0, 2, 2, 1), (5, 5, 1, 1, 1), (9, 9, 1, 1, 1)])
+    cases = ([0.4, math.nan, 0.6], [2, 1, 0]), ([math.nan, 1, 2], [0, 2, 1])
+    for scores, order in cases:
+        _, kept = mmcv_ops.soft_nms(boxes, torch.tensor(scores), method=method)
+        assert kept.tolist() == order  # as compiled mmcv 2.1
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -104,6 +115,13 @@ def test_other_dtypes(dtype):
     assert dets.dtype == dtype
     torch.testing.assert_close(kept, order)
     torch.testing.assert_close(dets, wanted.to(dtype))
+
+
+def test_integer_boxes_are_refused():
+    # The scores would be written into a tensor of integers, as zeros.
+    boxes, scores = tensors([(0, 0, 4, 4, 3)])
+    with pytest.raises(UserError, match=r'soft_nms: boxes .*torch.int64.*float'):
+        mmcv_ops.soft_nms(boxes.long(), scores)
 
 
 def test_views_and_arrays():
