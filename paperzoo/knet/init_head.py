@@ -245,7 +245,7 @@ class KNetKernelInitHead(BaseModule):
             positives = (seg_targets < self.num_classes).sum().clamp(min=1)
             scores = seg_preds.movedim(1, -1).flatten(0, -2)
             losses['loss_seg'] = self.loss_seg(
-                scores, seg_targets, avg_factor=positives.to(scores.dtype)
+                scores, seg_targets, avg_factor=positives.float()
             )
         return {key.replace('loss_', 'loss_rpn_'): loss for key, loss in losses.items()}
 

@@ -261,6 +261,22 @@ def test_mixed_precision_trains() -> None:
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize('panoptic', [False, True], ids=['instance', 'panoptic'])
+def test_half_precision_gives_the_losses_of_single(panoptic: bool) -> None:
+    # 12 masks of 64 x 128 pixels, features summed over 2048 of them: beyond 65504.
+    model = build(panoptic)
+    batch = [sample(9, panoptic, 0), sample(3, panoptic, 1)]
+    for one in batch:
+        one.set_metainfo({'batch_input_shape': (256, 512)})
+    x = torch.randn(2, 3, 256, 512, generator=torch.manual_seed(2))
+    expected = model.loss(x, batch)
+    with torch.autocast('cpu', dtype=torch.float16):
+        found = model.loss(x, batch)
+    assert_close(found, expected, rtol=1e-2, atol=1e-5)
+    total(found).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_what_a_user_can_get_wrong() -> None:
     with pytest.raises(UserError, match='num_thing_classes differs'):
         KNet(**config(), num_thing_classes=4)
