@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from paperzoo.common import FocalLoss, rename_on_load
 from paperzoo.errors import UserError
+from paperzoo.knet.checks import check_update_head
 from paperzoo.knet.kernels import (
     ACT_CFG,
-    GROUPINGS,
     NORM_CFG,
     KernelUpdater,
     assemble_group_features,
@@ -78,7 +78,7 @@ class KNetKernelUpdateHead(BaseModule):
         kernel_init: Initialise the kernel layer with small numbers.
         with_ffn: Have a feed-forward network.
         feat_gather_stride: Stride of the convolution of the features.
-        mask_transform_stride: 2 predicts masks at half the size, then upsamples.
+        mask_transform_stride: 2 predicts masks at half the size, then upsamples; or 1.
         mask_upsample_stride: Factor by which `upsample` enlarges masks, for losses
             and results; the next stage gets them as they are.
         num_thing_classes: Number of thing classes, by default all.
@@ -141,6 +141,7 @@ class KNetKernelUpdateHead(BaseModule):
         self.num_thing_classes = num_thing_classes
         self.num_stuff_classes = num_stuff_classes
         self.in_channels = in_channels
+        self.out_channels = out_channels
         self.conv_kernel_size = conv_kernel_size
         self.grouping = grouping
         self.hard_mask_thr = hard_mask_thr
@@ -148,7 +149,7 @@ class KNetKernelUpdateHead(BaseModule):
         self.feat_gather_stride = feat_gather_stride
         self.mask_transform_stride = mask_transform_stride
         self.mask_upsample_stride = mask_upsample_stride
-        self._check()
+        check_update_head(self)
 
         self.feat_transform = self._feature_layer(feat_transform_cfg)
         self.kernel_updater = self._updater(kernel_updator_cfg or {})
@@ -266,21 +267,6 @@ class KNetKernelUpdateHead(BaseModule):
             raise UserError(f'mask_head is trained, but has no {sorted(missing)}')
         masks = mask_losses(mask_preds, targets, self.losses)
         return class_losses(cls_score, targets, self.losses['loss_cls']) | masks
-
-    def _check(self) -> None:
-        if self.num_thing_classes + self.num_stuff_classes != self.num_classes:
-            raise UserError(
-                f'KNetKernelUpdateHead: num_thing_classes={self.num_thing_classes} and '
-                f'num_stuff_classes={self.num_stuff_classes} do not add up to '
-                f'num_classes={self.num_classes}: mend them in mask_head'
-            )
-        if self.grouping not in GROUPINGS:
-            raise UserError(f'grouping={self.grouping!r}: use one of {GROUPINGS}')
-        if self.conv_kernel_size % 2 == 0:
-            raise UserError(
-                f'conv_kernel_size={self.conv_kernel_size}: an even kernel has no '
-                'centre and would change the size of the masks; use an odd one'
-            )
 
     def _feature_layer(self, config: Config | None) -> nn.Module | None:
         if config is None:

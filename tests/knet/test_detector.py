@@ -277,6 +277,34 @@ def test_half_precision_gives_the_losses_of_single(panoptic: bool) -> None:
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+def test_half_the_resolution_inside_a_stage() -> None:
+    options = config()
+    stage = {'feat_gather_stride': 2, 'mask_transform_stride': 2}
+    stage |= {'feat_transform_cfg': {'kernel_size': 3, 'act_cfg': None}}
+    options['roi_head']['mask_head'] |= stage
+    losses = KNet(**options).loss(images(2), [sample(2), sample(1)])
+    assert total(losses).isfinite()
+
+
+@pytest.mark.parametrize('stride', [2, 8])
+def test_a_wrong_stride_of_the_masks_is_named(stride: int) -> None:
+    # At stride 2 the objects have 4 times the pixels of the predictions.
+    model = KNet(**config(), mask_assign_stride=stride)
+    with pytest.raises(UserError, match=rf'mask_assign_stride={stride}.*8 x 16'):
+        model.loss(images(1), [sample(2)])
+    options = config()
+    options['roi_head']['mask_head']['mask_upsample_stride'] = 4
+    with pytest.raises(UserError, match=r'16 x 32 \(mask_upsample_stride=4'):
+        KNet(**options).loss(images(1), [sample(2)])
+
+
+def test_images_that_are_not_padded_are_named() -> None:
+    one = sample(2)
+    one.set_metainfo({'batch_input_shape': (36, 60)})
+    with pytest.raises(UserError, match='pad_size_divisor'):
+        build().loss(torch.randn(1, 3, 36, 60), [one])
+
+
 def test_what_a_user_can_get_wrong() -> None:
     with pytest.raises(UserError, match='num_thing_classes differs'):
         KNet(**config(), num_thing_classes=4)
@@ -289,6 +317,24 @@ def test_what_a_user_can_get_wrong() -> None:
     wrong = config(panoptic=True)
     wrong['rpn_head']['cat_stuff_mask'] = False
     with pytest.raises(UserError, match='cat_stuff_mask=False'):
+        KNet(**wrong)
+    for options, message in (
+        ({'assign_stages': 0}, 'assign_stages=0'),
+        ({'with_cls': False}, 'with_cls=False'),
+        ({'feat_gather_stride': 2}, 'feat_gather_stride=2'),
+        ({'conv_kernel_size': 3}, 'conv_kernel_size differs'),
+        ({'in_channels': 16, 'out_channels': 16}, 'out_channels differs'),
+        ({'out_channels': 16}, 'out_channels=16'),
+        ({'mask_transform_stride': 4}, 'mask_transform_stride=4'),
+    ):
+        wrong = config()
+        place = wrong['roi_head'] if 'assign_stages' in options else None
+        (wrong['roi_head']['mask_head'] if place is None else place).update(options)
+        with pytest.raises(UserError, match=message):
+            KNet(**wrong)
+    wrong = config()
+    wrong['rpn_head']['out_channels'] = 16
+    with pytest.raises(UserError, match='feat_refine=True'):
         KNet(**wrong)
     with pytest.raises(UserError, match='LoadPanopticAnnotations'):
         build(panoptic=True).loss(images(1), [sample(1)])
