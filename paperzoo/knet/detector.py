@@ -17,6 +17,7 @@ from paperzoo.knet.init_head import InitialKernels, KNetKernelInitHead
 from paperzoo.knet.iter_head import KNetKernelIterHead, Prediction
 from paperzoo.knet.kernels import full
 from paperzoo.knet.panoptic import (
+    MAX_MASK_MIB,
     Sizes,
     enlarged_blocks,
     instance_results,
@@ -42,11 +43,12 @@ class KNet(BaseDetector):
             between instances and panoptic.
         train_cfg: `rpn` with the `assigner` of the initial kernels, `rcnn` the
             `train_cfg` of `roi_head`.
-        test_cfg: In `rcnn`: for instances `max_per_img` (100), `mask_thr` (0.5) and
-            `rle_masks` (False; True gives masks as COCO's run-length codes); for
-            panoptic `merge_stuff_thing` with `instance_score_thr` (0.3),
-            `overlap_thr` (0.6) and `filter_first` (False; True leaves no pixels to
-            things of low score).
+        test_cfg: In `rcnn`: for instances `max_per_img` (100), `mask_thr` (0.5),
+            `max_mask_mib` (1024; where the masks of an image would have more MiB, they
+            are COCO's run-length codes, not a tensor) and `rle_masks` (None; True and
+            False decide it for all images); for panoptic
+            `merge_stuff_thing` with `instance_score_thr` (0.3), `overlap_thr` (0.6) and
+            `filter_first` (False; True leaves no pixels to things of low score).
         num_thing_classes: Number of thing classes; by default that of `roi_head`.
         num_stuff_classes: Number of stuff classes; by default that of `roi_head`.
         mask_assign_stride: Stride at which masks are compared and learnt.
@@ -232,7 +234,8 @@ class KNet(BaseDetector):
                 sizes,
                 max_per_img=test_cfg.get('max_per_img', 100),
                 mask_thr=test_cfg.get('mask_thr', 0.5),
-                rle=test_cfg.get('rle_masks', False),
+                rle=test_cfg.get('rle_masks'),
+                max_mask_mib=test_cfg.get('max_mask_mib', MAX_MASK_MIB),
             )
             return
         merge = test_cfg.get('merge_stuff_thing') or {}

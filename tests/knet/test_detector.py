@@ -144,6 +144,21 @@ def test_predicted_instances() -> None:
     assert small[0].pred_instances.bboxes.shape == (7, 4)
 
 
+def test_how_large_results_may_be_is_a_matter_of_test_cfg() -> None:
+    model = build().eval()
+    for options, kind in (
+        ({}, Tensor),
+        ({'max_mask_mib': 0.01}, list),
+        ({'max_mask_mib': 0.01, 'rle_masks': False}, Tensor),
+        ({'rle_masks': True}, list),
+    ):
+        model.kernel_iter_head.test_cfg = options
+        with torch.no_grad():
+            found = model.predict(images(1), [sample(0)])[0].pred_instances
+        assert isinstance(found.masks, kind)
+        assert len(found.masks) == 18
+
+
 def test_predicted_panoptic_map() -> None:
     model = build(panoptic=True).eval()
     with torch.no_grad():
