@@ -2,9 +2,9 @@
 
 python benchmarks/knet_memory.py --out benchmarks/results/knet_memory_cpu.json
 
-100 kernels of random masks at a quarter of 800 x 1200 pixels, each with the one
-class it scores, are enlarged to 4000 x 6000; as the default chooses, as a tensor, and as
-run-length codes. Each way runs in a process of its own, whose peak is measured.
+100 random masks at a quarter of 800 x 1200 pixels, each with one class that scores,
+are enlarged to 4000 x 6000: as the default chooses, as a tensor, and as run-length
+codes. Each way runs in a process of its own, whose peak is measured.
 """
 
 import argparse

@@ -18,7 +18,14 @@ from paperzoo.knet.kernels import (
     group_pixels,
     predict_masks,
 )
-from paperzoo.knet.layers import branch, feed_forward, ffn_names, resize, upsample
+from paperzoo.knet.layers import (
+    branch,
+    feed_forward,
+    ffn_names,
+    is_mmsegs,
+    resize,
+    upsample,
+)
 from paperzoo.knet.losses import (
     LOSS_DICE,
     LOSS_MASK,
@@ -33,7 +40,8 @@ Config = dict[str, Any]
 
 LOSS_CLS: Config = {'type': FocalLoss, 'gamma': 2.0, 'alpha': 0.25, 'loss_weight': 2.0}
 FEAT_TRANSFORM_CFG: Config = {'conv_cfg': {'type': 'Conv2d'}, 'act_cfg': None}
-_AUTHORS_UPDATERS = ('KernelUpdator', 'mmseg.KernelUpdator')
+# Of the authors' updater, mmseg's too.
+_UPDATOR_DEFAULTS: Config = {'in_channels': 256, 'feat_channels': 64}
 
 
 class StageOutput(NamedTuple):
@@ -85,7 +93,8 @@ class KNetKernelUpdateHead(BaseModule):
         num_stuff_classes: Number of stuff classes.
         grouping: How pixels are grouped, of `paperzoo.knet.kernels.group_pixels`.
         with_cls: Predict classes.
-        kernel_updator_cfg: Arguments of the `KernelUpdater`.
+        kernel_updator_cfg: Arguments of the `KernelUpdater`, by default as wide as
+            this head; or of mmseg's `KernelUpdator`, with its defaults.
         loss_rank: Loss of the kernels that compete for a pixel (panoptic).
         loss_mask: Loss of the masks, per pixel.
         loss_dice: Loss of the masks, per mask.
@@ -280,7 +289,7 @@ class KNetKernelUpdateHead(BaseModule):
 
     def _updater(self, config: Config) -> nn.Module:
         ours = {'in_channels': self.in_channels, 'feat_channels': self.in_channels}
-        config = {'type': KernelUpdater, **ours, **config}
-        if config['type'] in _AUTHORS_UPDATERS:
-            config['type'] = KernelUpdater
-        return MODELS.build(config)
+        config = {'type': KernelUpdater, **config}
+        if is_mmsegs(config['type'], 'KernelUpdator'):
+            ours, config = _UPDATOR_DEFAULTS, config | {'type': KernelUpdater}
+        return MODELS.build(ours | config)
