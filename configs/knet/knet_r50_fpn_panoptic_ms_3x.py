@@ -9,11 +9,16 @@ Run: mim train paperzoo knet_r50_fpn_panoptic_ms_3x.py
 from mmcv.transforms import RandomResize
 from mmengine.config import read_base
 
+from mmdet.datasets.transforms import Resize
+
 with read_base():
     from ..knet_r50_fpn_panoptic import *
 
 train_pipeline[2] = dict(
-    type=RandomResize, scale=[(1333, 640), (1333, 800)], keep_ratio=True
+    type=RandomResize,
+    scale=[(1333, 640), (1333, 800)],
+    resize_type=Resize,
+    keep_ratio=True,
 )
 train_dataloader['dataset'].update(pipeline=train_pipeline)
 

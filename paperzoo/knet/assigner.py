@@ -60,8 +60,10 @@ class MaskHungarianAssigner:
         dice_cost: Match cost of the masks, per mask; None for none.
         boundary_cost: A further match cost.
         topk: How many kernels each object gets, in as many rounds of matching.
-        num_points: Compare masks at so many random points instead of all pixels; 0
-            for all pixels.
+        num_points: Compare masks (masks, height, width) at so many random points
+            instead of all pixels; 0 for all pixels, and for masks that are points
+            already, as Mask2Former's. A pixel that is NaN passes unseen unless a
+            point falls beside it.
 
     Paper: knet "Training Instance Kernels"
     Differs: with `topk` a kernel keeps the object of its first round; the authors'
@@ -130,6 +132,10 @@ class MaskHungarianAssigner:
         Args:
             pred_instances: As of `assign`.
             gt_instances: As of `assign`.
+
+        Raises:
+            UserError: If masks have no height and width, with `num_points`; or differ
+                in the number of their pixels.
         """
         if self.num_points:
             pred_instances, gt_instances = self._sampled(pred_instances, gt_instances)
@@ -168,6 +174,12 @@ class MaskHungarianAssigner:
     ) -> tuple[InstanceData, InstanceData]:
         """Return predictions and objects with their masks at random points."""
         masks = preds.masks
+        if masks.dim() != 3 or gt.masks.dim() != 3:
+            raise UserError(
+                f'MaskHungarianAssigner(num_points={self.num_points}) got masks of '
+                f'{tuple(masks.shape)}, not (masks, height, width): where the head '
+                'samples points itself, as Mask2Former does, leave num_points at 0'
+            )
         at = torch.rand(1, 1, self.num_points, 2, device=masks.device) * 2 - 1
         sampled = []
         for data in (preds, gt):
@@ -193,32 +205,29 @@ def match_all(matchings: Sequence[Matching]) -> list[Tensor]:
     """
     if not matchings:
         return []
-    costs = []
+    costs, terms = [], []
     for assigner, preds, gt, _ in matchings:
-        terms = list(assigner.terms(preds, gt).values()) if len(gt) else []
+        terms.append(assigner.terms(preds, gt) if len(gt) else {})
         nothing = preds.masks.new_zeros(len(preds), len(gt), dtype=torch.float32)
-        costs.append(sum(terms, nothing))
+        costs.append(sum(terms[-1].values(), nothing))
     shapes = [cost.shape for cost in costs]
     on_host = torch.cat([cost.flatten() for cost in costs]).cpu()
     pieces = on_host.split([shape.numel() for shape in shapes])
     solved = []
-    for matching, piece, shape in zip(matchings, pieces, shapes, strict=True):
+    for matching, piece, shape, parts in zip(
+        matchings, pieces, shapes, terms, strict=True
+    ):
         cost = piece.view(shape).numpy()
         if not np.isfinite(cost).all():
-            raise UserError(_explain(matching, cost))
+            raise UserError(_explain(parts, cost, matching.place))
         solved.append(torch.from_numpy(matching.assigner.solve(cost)))
     together = torch.cat(solved).to(costs[0].device)
     return list(together.split([len(inds) for inds in solved]))
 
 
-def _explain(matching: Matching, cost: np.ndarray) -> str:
+def _explain(terms: dict[str, Tensor], cost: np.ndarray, place: str) -> str:
     """Return what is wrong with a cost that is not finite."""
-    assigner, preds, gt, place = matching
-    bad = [
-        name
-        for name, term in assigner.terms(preds, gt).items()
-        if not term.isfinite().all()
-    ]
+    bad = [name for name, term in terms.items() if not term.isfinite().all()]
     row, column = np.argwhere(~np.isfinite(cost))[0]
     return (
         f'matching cost of kernel {row} and object {column} is {cost[row, column]} '

@@ -8,15 +8,16 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
-from torch.nn import functional as F
 
 from paperzoo.common import rename_on_load
-from paperzoo.errors import UserError
 from paperzoo.knet.assigner import MaskHungarianAssigner, Matching, match_all
+from paperzoo.knet.checks import check_detector, check_sizes
+from paperzoo.knet.ground_truth import ground_truth, hardened
 from paperzoo.knet.init_head import InitialKernels, KNetKernelInitHead
 from paperzoo.knet.iter_head import KNetKernelIterHead, Prediction
 from paperzoo.knet.kernels import full
 from paperzoo.knet.panoptic import (
+    MAX_MASK_MIB,
     Sizes,
     enlarged_blocks,
     instance_results,
@@ -28,10 +29,6 @@ from paperzoo.registry import MODELS, TASK_UTILS
 
 Config = dict[str, Any]
 SampleList = list[DetDataSample]
-
-IGNORE = 255
-# Masks at full size that are in single precision at once; it bounds the memory.
-BLOCK = 8
 
 
 @MODELS.register_module()
@@ -46,11 +43,12 @@ class KNet(BaseDetector):
             between instances and panoptic.
         train_cfg: `rpn` with the `assigner` of the initial kernels, `rcnn` the
             `train_cfg` of `roi_head`.
-        test_cfg: In `rcnn`: for instances `max_per_img` (100), `mask_thr` (0.5) and
-            `rle_masks` (False; True gives masks as COCO's run-length codes); for
-            panoptic `merge_stuff_thing` with `instance_score_thr` (0.3),
-            `overlap_thr` (0.6) and `filter_first` (False; True leaves no pixels to
-            things of low score).
+        test_cfg: In `rcnn`: for instances `max_per_img` (100), `mask_thr` (0.5),
+            `max_mask_mib` (1024; where the masks of an image would have more MiB, they
+            are COCO's run-length codes, not a tensor) and `rle_masks` (None; True and
+            False decide it for all images); for panoptic
+            `merge_stuff_thing` with `instance_score_thr` (0.3), `overlap_thr` (0.6) and
+            `filter_first` (False; True leaves no pixels to things of low score).
         num_thing_classes: Number of thing classes; by default that of `roi_head`.
         num_stuff_classes: Number of stuff classes; by default that of `roi_head`.
         mask_assign_stride: Stride at which masks are compared and learnt.
@@ -90,7 +88,7 @@ class KNet(BaseDetector):
         self.mask_assign_stride = mask_assign_stride
         self.num_thing_classes = self.kernel_iter_head.num_thing_classes
         self.num_stuff_classes = self.kernel_iter_head.num_stuff_classes
-        self._check(num_thing_classes, num_stuff_classes)
+        check_detector(self, num_thing_classes, num_stuff_classes)
         names = {'rpn_head': 'kernel_init_head', 'roi_head': 'kernel_iter_head'}
         rename_on_load(self, names)
 
@@ -130,6 +128,7 @@ class KNet(BaseDetector):
             seg_preds = init_head.upsample(seg_preds)
 
         truths = [self.ground_truth(s, full(mask_preds)) for s in batch_data_samples]
+        self._check_sizes(mask_preds, predictions, truths)
         first = hardened(truths) if init_head.hard_target else truths
         later = hardened(truths) if iter_head.hard_target else truths
         gt_inds = self._assign(
@@ -138,6 +137,22 @@ class KNet(BaseDetector):
         losses = init_head.loss_by_feat(mask_preds, seg_preds, gt_inds[0], first)
         losses.update(iter_head.loss_by_feat(predictions, gt_inds[1:], later))
         return losses
+
+    def _check_sizes(
+        self,
+        mask_preds: Tensor,
+        predictions: Sequence[Prediction],
+        truths: Sequence[GroundTruth],
+    ) -> None:
+        """Refuse to compare masks of different sizes."""
+        stride = self.kernel_init_head.feat_downsample_stride
+        predicted = {f'feat_downsample_stride={stride} of rpn_head': mask_preds}
+        # A stage's masks have their own size; the first compares the initial ones too.
+        stages = self.kernel_iter_head.stages
+        for stage, one in zip([*stages[:1], *stages], predictions, strict=False):
+            stride = stage.mask_upsample_stride
+            predicted[f'mask_upsample_stride={stride} of mask_head'] = one.mask_preds
+        check_sizes(predicted, truths[0], self.mask_assign_stride)
 
     def _assign(
         self,
@@ -175,34 +190,12 @@ class KNet(BaseDetector):
         Args:
             sample: With `gt_instances` and, for panoptic, `gt_sem_seg`.
             like: A tensor of the device and the type that masks should have.
+
+        Raises:
+            UserError: If there are stuff classes, but the image has no `gt_sem_seg`.
         """
-        padded = tuple(sample.metainfo['batch_input_shape'])
-        size = tuple(length // self.mask_assign_stride for length in padded)
-        labels = sample.gt_instances.labels.to(like.device)
-        masks = sample.gt_instances.masks
-        if not isinstance(masks, Tensor):
-            masks = masks.pad(padded).to_tensor(torch.uint8, like.device)
-        parts = [_padded(part.to(like), padded, 0) for part in masks.split(BLOCK)]
-        masks = torch.cat([_resized(part, size) for part in parts])
-        stuff = torch.arange(self.num_stuff_classes, device=like.device)
-        if not len(stuff):
-            present = torch.zeros(0, dtype=torch.bool, device=like.device)
-            return GroundTruth(masks, labels, like.new_zeros(0, *size), present)
-        if 'gt_sem_seg' not in sample:
-            raise UserError(
-                f'{sample.metainfo.get("img_path", "an image")} has no gt_sem_seg, '
-                f'which num_stuff_classes={self.num_stuff_classes} needs: use '
-                'LoadPanopticAnnotations(with_seg=True) in the train pipeline'
-            )
-        classes = sample.gt_sem_seg.sem_seg.squeeze(0).to(like.device)
-        classes = _padded(classes, padded, IGNORE)
-        blocks = [
-            classes == block[:, None, None]
-            for block in (self.num_thing_classes + stuff).split(BLOCK)
-        ]
-        stuff_masks = torch.cat([_resized(block.to(like), size) for block in blocks])
-        present = torch.cat([block.flatten(1).any(dim=1) for block in blocks])
-        return GroundTruth(masks, labels, stuff_masks, present)
+        counts = self.num_thing_classes, self.num_stuff_classes
+        return ground_truth(sample, like, self.mask_assign_stride, *counts)
 
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
@@ -241,7 +234,8 @@ class KNet(BaseDetector):
                 sizes,
                 max_per_img=test_cfg.get('max_per_img', 100),
                 mask_thr=test_cfg.get('mask_thr', 0.5),
-                rle=test_cfg.get('rle_masks', False),
+                rle=test_cfg.get('rle_masks'),
+                max_mask_mib=test_cfg.get('max_mask_mib', MAX_MASK_MIB),
             )
             return
         merge = test_cfg.get('merge_stuff_thing') or {}
@@ -259,40 +253,3 @@ class KNet(BaseDetector):
             filter_first=merge.get('filter_first', False),
         )
         sample.pred_panoptic_seg = PixelData(sem_seg=ids[None])
-
-    def _check(self, things: int | None, stuff: int | None) -> None:
-        init_head, iter_head = self.kernel_init_head, self.kernel_iter_head
-        names = ('num_thing_classes', 'num_stuff_classes', 'num_proposals')
-        for name, ours in zip(names, (things, stuff, None), strict=True):
-            found = {
-                'KNet': ours,
-                'rpn_head': getattr(init_head, name),
-                'roi_head': getattr(iter_head, name),
-            }
-            values = {value for value in found.values() if value is not None}
-            if len(values) > 1:
-                raise UserError(f'{name} differs between the parts of KNet: {found}')
-        if init_head.cat_stuff_mask != (self.num_stuff_classes > 0):
-            raise UserError(
-                f'rpn_head has cat_stuff_mask={init_head.cat_stuff_mask} with '
-                f'num_stuff_classes={self.num_stuff_classes}: set it to True exactly '
-                'if there are stuff classes (panoptic)'
-            )
-
-
-def hardened(truths: Sequence[GroundTruth]) -> list[GroundTruth]:
-    """Return the truths with masks of 0 and 1; any pixel that was touched is 1."""
-    return [gt._replace(masks=(gt.masks != 0).to(gt.masks)) for gt in truths]
-
-
-def _padded(masks: Tensor, size: tuple[int, ...], value: int) -> Tensor:
-    """Return masks padded at the right and at the bottom."""
-    bottom, right = size[0] - masks.size(-2), size[1] - masks.size(-1)
-    return F.pad(masks, (0, right, 0, bottom), value=value)
-
-
-def _resized(masks: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Return masks (masks, height, width) at another size; there may be none."""
-    if not len(masks):
-        return masks.new_zeros(0, *size)
-    return F.interpolate(masks[None], size, mode='bilinear')[0]

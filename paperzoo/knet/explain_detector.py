@@ -10,8 +10,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from paperzoo.knet.assigner import MaskHungarianAssigner, Matching
-from paperzoo.knet.detector import hardened
 from paperzoo.knet.explain import KNetView, numbers, stage_views, watched
+from paperzoo.knet.ground_truth import hardened
 from paperzoo.knet.kernels import full
 from paperzoo.knet.panoptic import Sizes, compete, enlarged_blocks, segment_scores
 

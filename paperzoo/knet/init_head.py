@@ -118,6 +118,7 @@ class KNetKernelInitHead(BaseModule):
         if num_thing_classes is None:
             num_thing_classes = num_classes - num_stuff_classes
         self.num_proposals = num_proposals
+        self.conv_kernel_size = conv_kernel_size
         self.num_classes = num_classes
         self.num_thing_classes = num_thing_classes
         self.num_stuff_classes = num_stuff_classes
@@ -130,7 +131,8 @@ class KNetKernelInitHead(BaseModule):
         self.xavier_init_kernel = xavier_init_kernel
         self.kernel_init_std = kernel_init_std
         self.conv_normal_init = conv_normal_init
-        self._check(conv_kernel_size)
+        self.refined = feat_refine and feat_downsample_stride > 1
+        self._check(in_channels, out_channels)
 
         self.losses = build_losses(
             loss_mask=loss_mask, loss_dice=loss_dice, loss_rank=loss_rank
@@ -149,7 +151,6 @@ class KNetKernelInitHead(BaseModule):
         if semantic_fpn:
             self.seg_convs = _convs(num_seg_convs, in_channels, norm_cfg)
             self.conv_seg = nn.Conv2d(out_channels, num_classes, 1)
-        self.refined = feat_refine and feat_downsample_stride > 1
         if self.refined:
             refine = {'stride': feat_refine_stride, 'padding': 1, 'norm_cfg': norm_cfg}
             self.ins_downsample = ConvModule(in_channels, out_channels, 3, **refine)
@@ -245,11 +246,12 @@ class KNetKernelInitHead(BaseModule):
             positives = (seg_targets < self.num_classes).sum().clamp(min=1)
             scores = seg_preds.movedim(1, -1).flatten(0, -2)
             losses['loss_seg'] = self.loss_seg(
-                scores, seg_targets, avg_factor=positives.to(scores.dtype)
+                scores, seg_targets, avg_factor=positives.float()
             )
         return {key.replace('loss_', 'loss_rpn_'): loss for key, loss in losses.items()}
 
-    def _check(self, conv_kernel_size: int) -> None:
+    def _check(self, in_channels: int, out_channels: int) -> None:
+        conv_kernel_size = self.conv_kernel_size
         if self.num_thing_classes + self.num_stuff_classes != self.num_classes:
             raise UserError(
                 f'KNetKernelInitHead: num_thing_classes={self.num_thing_classes} and '
@@ -265,6 +267,12 @@ class KNetKernelInitHead(BaseModule):
             raise UserError(
                 'KNetKernelInitHead(cat_stuff_mask=True, semantic_fpn=False): the '
                 'stuff kernels are those of the semantic branch; set semantic_fpn=True'
+            )
+        if in_channels != out_channels and not self.refined:
+            raise UserError(
+                f'KNetKernelInitHead(in_channels={in_channels}, out_channels='
+                f'{out_channels}): only feat_refine=True changes the number of '
+                'channels; set both to the same number'
             )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from paperzoo.common import rename_on_load
 from paperzoo.errors import UserError
 from paperzoo.knet.assigner import MaskHungarianAssigner, Matching
+from paperzoo.knet.checks import check_iter_head
 from paperzoo.knet.init_head import InitialKernels
 from paperzoo.knet.kernels import assemble_group_features, group_pixels
 from paperzoo.knet.targets import GroundTruth, kernel_targets
@@ -106,14 +107,7 @@ class KNetKernelIterHead(BaseModule):
             for config in _per_stage('mask_head', mask_head or {}, num_stages)
         ]
         self.stages = ModuleList(heads[:1] * num_stages if recursive else heads)
-        for head in heads:
-            found = head.num_thing_classes, head.num_stuff_classes
-            if found != (num_thing_classes, num_stuff_classes):
-                raise UserError(
-                    f'mask_head has {found[0]} thing and {found[1]} stuff classes, '
-                    f'roi_head {num_thing_classes} and {num_stuff_classes}: mend '
-                    'num_thing_classes and num_stuff_classes of roi_head.mask_head'
-                )
+        check_iter_head(self)
         rename_on_load(self, {'mask_head': 'stages'})
 
     def forward(self, start: InitialKernels) -> list[StageOutput]:

@@ -203,8 +203,21 @@ class KernelUpdater(nn.Module):
                 f'{update_feature.size(-1)} channels: set in_channels in '
                 'kernel_updator_cfg to in_channels of the head, or to a divisor of it'
             )
-        features = update_feature.reshape(-1, 1, self.in_channels)
-        kernels = input_feature.reshape(len(features), -1, self.in_channels)
+        # Group features are sums over pixels, and gates their products with kernels:
+        # both leave the range of half precision.
+        with torch.autocast(update_feature.device.type, enabled=False):
+            dtype = self.out_layer.weight.dtype
+            features = update_feature.reshape(-1, 1, self.in_channels).to(dtype)
+            kernels = input_feature.reshape(len(features), -1, self.in_channels)
+            return self._updated(features, kernels.to(dtype))
+
+    def _updated(self, features: Tensor, kernels: Tensor) -> Tensor:
+        """Return the updated kernels.
+
+        Args:
+            features: (rows, 1, in_channels).
+            kernels: (rows, taps, in_channels).
+        """
         feature_key, feature_value = self.feature_layer(features).chunk(2, dim=-1)
         kernel_key, kernel_value = self.kernel_layer(kernels).chunk(2, dim=-1)
 

@@ -56,7 +56,7 @@ def rank_loss(
         it.
     """
     return F.cross_entropy(
-        mask_logits, target, reduction='none', ignore_index=ignore_index
+        full(mask_logits), target, reduction='none', ignore_index=ignore_index
     )
 
 
@@ -181,7 +181,8 @@ def mask_losses(
         )
     pred = mask_preds.flatten(2).flatten(0, 1)
     target = targets.masks.flatten(2).flatten(0, 1)
-    weight = targets.positive.flatten().to(pred.dtype)
+    # Half precision ends at 65504, far below the pixels of all masks.
+    weight = full(targets.positive.flatten().to(pred.dtype))
     # A mean over the masks there are: one path for none and for a thousand.
     positives = weight.sum().clamp(min=1.0)
     found = {

@@ -51,7 +51,15 @@ def mask_overlap(
         preds: Predicted masks: logits, or probabilities without `act_mode`.
         masks: Masks of the objects, of as many pixels.
         act_mode: `'sigmoid'`; `'softmax'`, over the predictions; or None.
+
+    Raises:
+        UserError: If predictions and objects have different numbers of pixels.
     """
+    if preds.shape[1:].numel() != masks.shape[1:].numel():
+        raise UserError(
+            f'predicted masks have {tuple(preds.shape[1:])} pixels, masks of objects '
+            f'{tuple(masks.shape[1:])}: bring them to one size'
+        )
     preds, masks = preds.flatten(1), masks.flatten(1)
     pixels = preds.size(1)
     chunk = CPU_CHUNK if preds.device.type == 'cpu' else GPU_CHUNK

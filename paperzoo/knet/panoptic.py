@@ -15,6 +15,8 @@ from paperzoo.knet.kernels import full
 INSTANCE_OFFSET = 1000  # a panoptic map holds label + 1000 * number, as mmdet's do
 # Pixels of all masks that are enlarged at once: 256 MiB in single precision.
 BLOCK_PIXELS = 1 << 26
+# Masks of an image become run-length codes where a tensor would be larger.
+MAX_MASK_MIB = 1024
 
 Size = tuple[int, int]
 
@@ -80,7 +82,8 @@ def instance_results(
     sizes: Sizes,
     max_per_img: int = 100,
     mask_thr: float = 0.5,
-    rle: bool = False,
+    rle: bool | None = None,
+    max_mask_mib: float = MAX_MASK_MIB,
 ) -> InstanceData:
     """Return the instances of one image.
 
@@ -91,12 +94,17 @@ def instance_results(
         max_per_img: How many instances.
         mask_thr: Probability from which on a pixel belongs to an instance.
         rle: Masks as COCO's run-length codes, not as a tensor, which alone has 2.2 GiB
-            for 100 masks of 4000 x 6000 pixels.
+            for 100 masks of 4000 x 6000 pixels. None: where the tensor would be larger
+            than `max_mask_mib`.
+        max_mask_mib: In MiB, a byte being a pixel of a mask.
 
     Returns:
         `scores`, `labels`, `masks`, and `bboxes` around the masks.
     """
     scores, labels, kernels = top_instances(cls_logits, max_per_img)
+    if rle is None:
+        pixels = len(scores) * sizes.result[0] * sizes.result[1]
+        rle = pixels > max_mask_mib * (1 << 20)
     used, place = kernels.unique(return_inverse=True)
     boxes = mask_logits.new_zeros(len(used), 4, dtype=torch.float32)
     codes: list[dict[str, Any]] = []

@@ -6,15 +6,15 @@ from typing import Any
 from mmengine.model import BaseModule, ModuleList
 from mmseg.registry import MODELS as MMSEG_MODELS
 from mmseg.utils import SampleList
-from torch import Tensor
+from torch import Tensor, nn
 
 from paperzoo.errors import UserError
+from paperzoo.knet.layers import is_mmsegs
 from paperzoo.knet.update_head import KNetKernelUpdateHead
 from paperzoo.registry import MODELS
 
 Config = dict[str, Any]
 
-_MMSEG_NAMES = ('KernelUpdateHead', 'mmseg.KernelUpdateHead')
 # Where mmseg's class has other defaults than ours.
 _MMSEG_DEFAULTS: Config = {
     'num_classes': 150,
@@ -35,10 +35,15 @@ class KNetSemanticHead(BaseModule):
         num_stages: Number of stages.
         kernel_generate_head: Arguments of the decode head whose features, classes and
             class weights the stages start from; `FCNHead`, `PSPHead`, `ASPPHead`,
-            `UPerHead` and their like.
+            `UPerHead`, or another one whose `forward` is `cls_seg` of
+            `_forward_feature`.
         kernel_update_head: Arguments of each stage's `KNetKernelUpdateHead`, or of
             mmseg's `KernelUpdateHead`, which it replaces; one for all, or a list.
         init_cfg: Initial weights.
+
+    Raises:
+        UserError: If the numbers of stages differ, or the decode head's `forward` is
+            more than `cls_seg` of `_forward_feature`.
 
     Paper: knet "K-Net"
     Differs: mmseg never initialises its stages as the authors intended; here they are.
@@ -66,6 +71,7 @@ class KNetSemanticHead(BaseModule):
             )
         self.num_stages = num_stages
         self.kernel_generate_head = MMSEG_MODELS.build(kernel_generate_head)
+        _check_forward(self.kernel_generate_head)
         for name in ('align_corners', 'num_classes', 'out_channels', 'threshold'):
             setattr(self, name, getattr(self.kernel_generate_head, name))
         self.ignore_index = self.kernel_generate_head.ignore_index
@@ -77,7 +83,7 @@ class KNetSemanticHead(BaseModule):
         grouping = 'softmax' if several else 'sigmoid'
         semantic = {'grouping': grouping, 'with_cls': False}
         config = {'type': KNetKernelUpdateHead, **semantic, **config}
-        if config['type'] in _MMSEG_NAMES:
+        if is_mmsegs(config['type'], 'KernelUpdateHead'):
             config = _MMSEG_DEFAULTS | config | {'type': KNetKernelUpdateHead}
         return MODELS.build(config)
 
@@ -154,3 +160,14 @@ class KNetSemanticHead(BaseModule):
             batch_img_metas: What is known of each image.
         """
         return self.kernel_generate_head.predict_by_feat(seg_logits, batch_img_metas)
+
+
+def _check_forward(head: nn.Module) -> None:
+    """Refuse a decode head that does more than classify its features."""
+    owner = next(kind for kind in type(head).__mro__ if 'forward' in vars(kind))
+    if '_forward_feature' not in vars(owner):
+        raise UserError(
+            f'KNetSemanticHead(kernel_generate_head={type(head).__name__}): the '
+            'forward of this head is not cls_seg(_forward_feature), so kernels cannot '
+            'start from its classes; use FCNHead, PSPHead, ASPPHead or UPerHead'
+        )

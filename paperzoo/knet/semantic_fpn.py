@@ -157,7 +157,11 @@ class SemanticFPNWrapper(BaseModule):
         """Return the fused map, or a list with it and its further results.
 
         Args:
-            inputs: The level maps, each half the size of the one before.
+            inputs: The level maps, (images, in_channels, height, width), each half
+                the size of the one before.
+
+        Raises:
+            UserError: If they are not.
         """
         levels = range(self.start_level, self.end_level + 1)
         maps = [
@@ -168,6 +172,13 @@ class SemanticFPNWrapper(BaseModule):
             )
             for level, layers in zip(levels, self.convs_all_levels, strict=True)
         ]
+        sizes = [(one.size(-2), one.size(-1)) for one in maps]
+        if any(size != sizes[0] for size in sizes):
+            raise UserError(
+                f'SemanticFPNWrapper: the pyramid levels become {sizes}, not one size: '
+                'each level must be half the one before, so pad images to a multiple '
+                'of 32 (pad_size_divisor of the data preprocessor)'
+            )
         fused = torch.cat(maps, dim=1) if self.fuse_by_cat else sum(maps[1:], maps[0])
         results = [fused if self.conv_pred is None else self.conv_pred(fused)]
         results += [conv(fused) for conv in self.aux_convs]

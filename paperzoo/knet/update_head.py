@@ -9,16 +9,23 @@ from torch.nn import functional as F
 
 from paperzoo.common import FocalLoss, rename_on_load
 from paperzoo.errors import UserError
+from paperzoo.knet.checks import check_update_head
 from paperzoo.knet.kernels import (
     ACT_CFG,
-    GROUPINGS,
     NORM_CFG,
     KernelUpdater,
     assemble_group_features,
     group_pixels,
     predict_masks,
 )
-from paperzoo.knet.layers import branch, feed_forward, ffn_names, resize, upsample
+from paperzoo.knet.layers import (
+    branch,
+    feed_forward,
+    ffn_names,
+    is_mmsegs,
+    resize,
+    upsample,
+)
 from paperzoo.knet.losses import (
     LOSS_DICE,
     LOSS_MASK,
@@ -33,7 +40,8 @@ Config = dict[str, Any]
 
 LOSS_CLS: Config = {'type': FocalLoss, 'gamma': 2.0, 'alpha': 0.25, 'loss_weight': 2.0}
 FEAT_TRANSFORM_CFG: Config = {'conv_cfg': {'type': 'Conv2d'}, 'act_cfg': None}
-_AUTHORS_UPDATERS = ('KernelUpdator', 'mmseg.KernelUpdator')
+# Of the authors' updater, mmseg's too.
+_UPDATOR_DEFAULTS: Config = {'in_channels': 256, 'feat_channels': 64}
 
 
 class StageOutput(NamedTuple):
@@ -78,14 +86,15 @@ class KNetKernelUpdateHead(BaseModule):
         kernel_init: Initialise the kernel layer with small numbers.
         with_ffn: Have a feed-forward network.
         feat_gather_stride: Stride of the convolution of the features.
-        mask_transform_stride: 2 predicts masks at half the size, then upsamples.
+        mask_transform_stride: 2 predicts masks at half the size, then upsamples; or 1.
         mask_upsample_stride: Factor by which `upsample` enlarges masks, for losses
             and results; the next stage gets them as they are.
         num_thing_classes: Number of thing classes, by default all.
         num_stuff_classes: Number of stuff classes.
         grouping: How pixels are grouped, of `paperzoo.knet.kernels.group_pixels`.
         with_cls: Predict classes.
-        kernel_updator_cfg: Arguments of the `KernelUpdater`.
+        kernel_updator_cfg: Arguments of the `KernelUpdater`, by default as wide as
+            this head; or of mmseg's `KernelUpdator`, with its defaults.
         loss_rank: Loss of the kernels that compete for a pixel (panoptic).
         loss_mask: Loss of the masks, per pixel.
         loss_dice: Loss of the masks, per mask.
@@ -141,6 +150,7 @@ class KNetKernelUpdateHead(BaseModule):
         self.num_thing_classes = num_thing_classes
         self.num_stuff_classes = num_stuff_classes
         self.in_channels = in_channels
+        self.out_channels = out_channels
         self.conv_kernel_size = conv_kernel_size
         self.grouping = grouping
         self.hard_mask_thr = hard_mask_thr
@@ -148,7 +158,7 @@ class KNetKernelUpdateHead(BaseModule):
         self.feat_gather_stride = feat_gather_stride
         self.mask_transform_stride = mask_transform_stride
         self.mask_upsample_stride = mask_upsample_stride
-        self._check()
+        check_update_head(self)
 
         self.feat_transform = self._feature_layer(feat_transform_cfg)
         self.kernel_updater = self._updater(kernel_updator_cfg or {})
@@ -267,21 +277,6 @@ class KNetKernelUpdateHead(BaseModule):
         masks = mask_losses(mask_preds, targets, self.losses)
         return class_losses(cls_score, targets, self.losses['loss_cls']) | masks
 
-    def _check(self) -> None:
-        if self.num_thing_classes + self.num_stuff_classes != self.num_classes:
-            raise UserError(
-                f'KNetKernelUpdateHead: num_thing_classes={self.num_thing_classes} and '
-                f'num_stuff_classes={self.num_stuff_classes} do not add up to '
-                f'num_classes={self.num_classes}: mend them in mask_head'
-            )
-        if self.grouping not in GROUPINGS:
-            raise UserError(f'grouping={self.grouping!r}: use one of {GROUPINGS}')
-        if self.conv_kernel_size % 2 == 0:
-            raise UserError(
-                f'conv_kernel_size={self.conv_kernel_size}: an even kernel has no '
-                'centre and would change the size of the masks; use an odd one'
-            )
-
     def _feature_layer(self, config: Config | None) -> nn.Module | None:
         if config is None:
             return None
@@ -294,7 +289,7 @@ class KNetKernelUpdateHead(BaseModule):
 
     def _updater(self, config: Config) -> nn.Module:
         ours = {'in_channels': self.in_channels, 'feat_channels': self.in_channels}
-        config = {'type': KernelUpdater, **ours, **config}
-        if config['type'] in _AUTHORS_UPDATERS:
-            config['type'] = KernelUpdater
-        return MODELS.build(config)
+        config = {'type': KernelUpdater, **config}
+        if is_mmsegs(config['type'], 'KernelUpdator'):
+            ours, config = _UPDATOR_DEFAULTS, config | {'type': KernelUpdater}
+        return MODELS.build(ours | config)

@@ -3,9 +3,12 @@
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData, PixelData
+from torch.testing import assert_close
 
 from paperzoo.engine.pictures import drawable, make_grid
+from paperzoo.knet.panoptic import boxes_around, encode
 
 
 def test_grid_places_pictures_row_by_row() -> None:
@@ -42,6 +45,28 @@ def test_empty_predictions_are_not_drawn() -> None:
     nothing = drawable(sample(masks[:2], [0.9, 0.1], [3, 3, 3, 3]), 0.3, num_classes=3)
     assert 'pred_instances' not in nothing
     assert 'pred_panoptic_seg' not in nothing
+
+
+def test_run_length_codes_are_drawn_as_their_masks() -> None:
+    masks = torch.zeros(3, 12, 16, dtype=torch.bool)
+    masks[1:, 2:9, 3:] = True
+    given = DetDataSample(
+        pred_instances=InstanceData(
+            masks=encode(masks),
+            scores=torch.tensor([0.9, 0.1, 0.5]),
+            labels=torch.tensor([0, 1, 1]),
+            bboxes=boxes_around(masks),
+        )
+    )
+    shown = drawable(given, 0.3, num_classes=3)
+    assert_close(shown.pred_instances.masks, masks[2:])
+    assert isinstance(given.pred_instances.masks, list)
+    image = np.zeros((12, 16, 3), np.uint8)
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = {'classes': ['a', 'b', 'c'], 'palette': [(9, 9, 9)] * 3}
+    visualizer.add_datasample('run lengths', image, shown, draw_gt=False)
+    assert visualizer.get_image().any()
+    assert 'pred_instances' not in drawable(given, 0.95, num_classes=3)
 
 
 def test_boxes_are_left_to_the_visualizer() -> None:

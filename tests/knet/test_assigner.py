@@ -136,11 +136,23 @@ def test_all_costs_cross_in_one_transfer(monkeypatch: pytest.MonkeyPatch) -> Non
     assert match_all([]) == []
 
 
-def test_autocast_changes_nothing() -> None:
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('costs', ['ours', 'mmdets'])
+def test_autocast_changes_nothing(costs: str, dtype: torch.dtype) -> None:
     data, gt = case(20, 8)
-    plain = MaskHungarianAssigner().terms(data, gt)
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        assert_close(MaskHungarianAssigner().terms(data, gt), plain)
+    half = InstanceData(masks=data.masks.to(dtype), scores=data.scores.to(dtype))
+    wide = InstanceData(masks=half.masks.float(), scores=half.scores.float())
+    theirs = (
+        {'type': 'mmdet.FocalLossCost', 'weight': 2.0},
+        {'type': 'mmdet.CrossEntropyLossCost', 'weight': 5.0, 'use_sigmoid': True},
+        {'type': 'mmdet.DiceCost', 'weight': 4.0, 'pred_act': True},
+    )
+    assigner = MaskHungarianAssigner(*(theirs if costs == 'mmdets' else ()))
+    plain = assigner.terms(wide, gt)
+    with torch.autocast('cpu', dtype=dtype):
+        # Even in inputs of half precision there is no more loss than theirs.
+        assert_close(assigner.terms(half, gt), plain)
+        assert_close(assigner.terms(wide, gt), plain)
 
 
 def test_points_tell_masks_apart_as_pixels_do() -> None:
@@ -157,6 +169,32 @@ def test_points_tell_masks_apart_as_pixels_do() -> None:
     estimate = assigner.terms(data, gt)['mask_cost']
     exact = MaskHungarianAssigner().terms(data, gt)['mask_cost']
     assert_close(estimate, exact, rtol=0, atol=0.15)
+
+
+def test_points_that_found_a_broken_mask_say_so() -> None:
+    # Other points would miss the one broken pixel of 10000, and blame no cost.
+    masks = torch.zeros(1, 100, 100)
+    masks[0, 40, 40] = float('nan')
+    data = InstanceData(masks=masks)
+    gt = InstanceData(masks=torch.ones(1, 100, 100), labels=torch.zeros(1).long())
+    assigner = MaskHungarianAssigner(num_points=50)
+    torch.manual_seed(0)
+
+    def until_a_point_falls_beside_it() -> None:
+        for _ in range(200):
+            assigner.assign(data, gt)
+
+    with pytest.raises(UserError, match=r'nan \(mask_cost, dice_cost'):
+        until_a_point_falls_beside_it()
+
+
+def test_points_of_points_are_refused() -> None:
+    torch.manual_seed(0)
+    data = InstanceData(masks=torch.randn(10, 50))
+    gt = InstanceData(masks=torch.ones(2, 50), labels=torch.zeros(2).long())
+    with pytest.raises(UserError, match=r'num_points=9.*Mask2Former'):
+        MaskHungarianAssigner(num_points=9).assign(data, gt)
+    assert MaskHungarianAssigner().assign(data, gt).gt_inds.gt(0).sum() == 2
 
 
 def test_numbers_that_are_none_are_named() -> None:

@@ -144,6 +144,21 @@ def test_predicted_instances() -> None:
     assert small[0].pred_instances.bboxes.shape == (7, 4)
 
 
+def test_how_large_results_may_be_is_a_matter_of_test_cfg() -> None:
+    model = build().eval()
+    for options, kind in (
+        ({}, Tensor),
+        ({'max_mask_mib': 0.01}, list),
+        ({'max_mask_mib': 0.01, 'rle_masks': False}, Tensor),
+        ({'rle_masks': True}, list),
+    ):
+        model.kernel_iter_head.test_cfg = options
+        with torch.no_grad():
+            found = model.predict(images(1), [sample(0)])[0].pred_instances
+        assert isinstance(found.masks, kind)
+        assert len(found.masks) == 18
+
+
 def test_predicted_panoptic_map() -> None:
     model = build(panoptic=True).eval()
     with torch.no_grad():
@@ -261,6 +276,50 @@ def test_mixed_precision_trains() -> None:
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize('panoptic', [False, True], ids=['instance', 'panoptic'])
+def test_half_precision_gives_the_losses_of_single(panoptic: bool) -> None:
+    # 12 masks of 64 x 128 pixels, features summed over 2048 of them: beyond 65504.
+    model = build(panoptic)
+    batch = [sample(9, panoptic, 0), sample(3, panoptic, 1)]
+    for one in batch:
+        one.set_metainfo({'batch_input_shape': (256, 512)})
+    x = torch.randn(2, 3, 256, 512, generator=torch.manual_seed(2))
+    expected = model.loss(x, batch)
+    with torch.autocast('cpu', dtype=torch.float16):
+        found = model.loss(x, batch)
+    assert_close(found, expected, rtol=1e-2, atol=1e-5)
+    total(found).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_half_the_resolution_inside_a_stage() -> None:
+    options = config()
+    stage = {'feat_gather_stride': 2, 'mask_transform_stride': 2}
+    stage |= {'feat_transform_cfg': {'kernel_size': 3, 'act_cfg': None}}
+    options['roi_head']['mask_head'] |= stage
+    losses = KNet(**options).loss(images(2), [sample(2), sample(1)])
+    assert total(losses).isfinite()
+
+
+@pytest.mark.parametrize('stride', [2, 8])
+def test_a_wrong_stride_of_the_masks_is_named(stride: int) -> None:
+    # At stride 2 the objects have 4 times the pixels of the predictions.
+    model = KNet(**config(), mask_assign_stride=stride)
+    with pytest.raises(UserError, match=rf'mask_assign_stride={stride}.*8 x 16'):
+        model.loss(images(1), [sample(2)])
+    options = config()
+    options['roi_head']['mask_head']['mask_upsample_stride'] = 4
+    with pytest.raises(UserError, match=r'16 x 32 \(mask_upsample_stride=4'):
+        KNet(**options).loss(images(1), [sample(2)])
+
+
+def test_images_that_are_not_padded_are_named() -> None:
+    one = sample(2)
+    one.set_metainfo({'batch_input_shape': (36, 60)})
+    with pytest.raises(UserError, match='pad_size_divisor'):
+        build().loss(torch.randn(1, 3, 36, 60), [one])
+
+
 def test_what_a_user_can_get_wrong() -> None:
     with pytest.raises(UserError, match='num_thing_classes differs'):
         KNet(**config(), num_thing_classes=4)
@@ -273,6 +332,24 @@ def test_what_a_user_can_get_wrong() -> None:
     wrong = config(panoptic=True)
     wrong['rpn_head']['cat_stuff_mask'] = False
     with pytest.raises(UserError, match='cat_stuff_mask=False'):
+        KNet(**wrong)
+    for options, message in (
+        ({'assign_stages': 0}, 'assign_stages=0'),
+        ({'with_cls': False}, 'with_cls=False'),
+        ({'feat_gather_stride': 2}, 'feat_gather_stride=2'),
+        ({'conv_kernel_size': 3}, 'conv_kernel_size differs'),
+        ({'in_channels': 16, 'out_channels': 16}, 'out_channels differs'),
+        ({'out_channels': 16}, 'out_channels=16'),
+        ({'mask_transform_stride': 4}, 'mask_transform_stride=4'),
+    ):
+        wrong = config()
+        place = wrong['roi_head'] if 'assign_stages' in options else None
+        (wrong['roi_head']['mask_head'] if place is None else place).update(options)
+        with pytest.raises(UserError, match=message):
+            KNet(**wrong)
+    wrong = config()
+    wrong['rpn_head']['out_channels'] = 16
+    with pytest.raises(UserError, match='feat_refine=True'):
         KNet(**wrong)
     with pytest.raises(UserError, match='LoadPanopticAnnotations'):
         build(panoptic=True).loss(images(1), [sample(1)])

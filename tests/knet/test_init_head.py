@@ -148,6 +148,17 @@ def test_only_matched_kernels_learn_a_mask() -> None:
     assert touched.tolist() == [False, True, False, True, False, False]
 
 
+def test_classes_of_many_pixels_in_half_precision() -> None:
+    module = head().float()
+    masks = torch.ones(1, 300, 400)
+    gt = GroundTruth(masks, torch.tensor([1]), masks[:0], torch.zeros(0).bool())
+    scores = torch.randn(1, 5, 300, 400, generator=torch.manual_seed(0)).half()
+    inds, preds = [torch.tensor([1, 0, 0, 0, 0, 0])], torch.zeros(1, 6, 300, 400)
+    found = module.loss_by_feat(preds, scores, inds, [gt])['loss_rpn_seg']
+    expected = module.loss_by_feat(preds, scores.float(), inds, [gt])['loss_rpn_seg']
+    assert_close(found, expected)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

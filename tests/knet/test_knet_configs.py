@@ -4,12 +4,13 @@ import ast
 from pathlib import Path
 from typing import Any
 
+import mmdet.datasets.transforms
 import mmseg
 import pytest
 import torch
 import yaml
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import TRANSFORMS, DefaultScope, init_default_scope
 from small_models import classes, images, samples, small_model
 
 from paperzoo.registry import DATASETS, METRICS, MODELS
@@ -185,3 +186,11 @@ def test_checkpoints_of_mmseg_fit(head: str) -> None:
         model = MODELS.build(cfg.model)
         weights = MODELS.build(theirs).state_dict()
     model.load_state_dict(weights, strict=True, assign=True)
+
+
+@pytest.mark.parametrize('task', ['instance', 'panoptic'])
+def test_the_random_resize_moves_masks_under_any_default_scope(task: str) -> None:
+    cfg = load(f'knet_r50_fpn_{task}_ms_3x')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        transform = TRANSFORMS.build(cfg.train_pipeline[2])
+        assert type(transform.resize) is mmdet.datasets.transforms.Resize

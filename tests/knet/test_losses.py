@@ -107,6 +107,15 @@ def test_rank_works_for_more_kernels_than_255() -> None:
     assert_close(losses['loss_rank'], 0.1 * torch.tensor(300.0).log() / 4)
 
 
+def test_large_masks_in_half_precision() -> None:
+    pred = torch.randn(1, 2, 200, 400, generator=torch.manual_seed(0)).half()
+    positive = torch.ones(1, 2, dtype=torch.bool)
+    masks = (pred > 0.5).float()
+    aim = KernelTargets(positive.long(), torch.ones(1, 2, 1), masks, positive)
+    found = mask_losses(pred, aim, nn.ModuleDict(ours()))
+    assert_close(found, mask_losses(pred.float(), aim, nn.ModuleDict(ours())))
+
+
 def test_what_a_user_can_get_wrong() -> None:
     with pytest.raises(UserError, match='use_sigmoid=True'):
         MaskBCELoss(use_sigmoid=False)

@@ -114,6 +114,13 @@ def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
         assert_close(found, cost(wide, gt))
 
 
+def test_other_numbers_of_pixels_are_named() -> None:
+    # A multiple of the chunk would otherwise pass unseen.
+    preds = torch.randn(2, match_costs.CPU_CHUNK)
+    with pytest.raises(UserError, match=r'2048.*4096'):
+        match_costs.mask_overlap(preds, torch.ones(1, 2 * match_costs.CPU_CHUNK))
+
+
 def test_an_unknown_activation_is_named() -> None:
     with pytest.raises(UserError, match="act_mode='tanh'"):
         MaskCost(act_mode='tanh')

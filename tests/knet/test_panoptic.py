@@ -83,6 +83,17 @@ def test_instances_and_their_codes(
     assert_close(coded.bboxes, found.bboxes)
 
 
+def test_large_results_are_run_length_codes() -> None:
+    logits = torch.randn(5, 1)
+    size = 5 * 33 * 40 / 2**20
+    found = instance_results(logits, masks(5), SIZES, max_mask_mib=size)
+    assert isinstance(found.masks, Tensor)
+    found = instance_results(logits, masks(5), SIZES, max_mask_mib=0.99 * size)
+    assert isinstance(found.masks, list)
+    found = instance_results(logits, masks(5), SIZES, rle=False, max_mask_mib=0)
+    assert isinstance(found.masks, Tensor)
+
+
 def test_mask_thr() -> None:
     found = instance_results(torch.zeros(5, 1), masks(5), SIZES, mask_thr=0.8)
     _, _, kernels = top_instances(torch.zeros(5, 1), 100)

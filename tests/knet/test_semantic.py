@@ -6,18 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mmseg
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
-from mmseg.models.decode_heads import IterativeDecodeHead
+from mmseg.models.decode_heads import FCNHead, IterativeDecodeHead
+from mmseg.models.decode_heads.knet_head import KernelUpdateHead, KernelUpdator
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from paperzoo.errors import UserError
-from paperzoo.knet import KNetSemanticHead
+from paperzoo.knet import KernelUpdater, KNetKernelUpdateHead, KNetSemanticHead
 
 GOLDEN = Path(__file__).parents[1] / 'data' / 'golden'
 CHANNELS = [8, 12, 16, 20]
@@ -217,6 +220,81 @@ def test_stages_are_initialised() -> None:
     weight = head.kernel_update_head[1].mask_fcs[0].weight
     bound = (6 / 24) ** 0.5  # Xavier's
     assert 0.8 * bound < weight.abs().max() <= bound
+
+
+MMSEG = Path(mmseg.__file__).parent / '.mim' / 'configs' / 'knet'
+
+
+@pytest.mark.parametrize('path', sorted(MMSEG.glob('*.py')), ids=lambda p: p.stem)
+@pytest.mark.parametrize('names', ['text', 'classes'])
+def test_mmsegs_configs_with_only_the_type_changed(path: Path, names: str) -> None:
+    config = Config.fromfile(str(path)).model.decode_head.to_dict()
+    head = config['kernel_generate_head']
+    head['norm_cfg'] = {'type': 'BN'}
+    stages = config['kernel_update_head']
+    if names == 'classes':
+        for stage in stages:
+            stage['type'] = KernelUpdateHead
+            stage['kernel_updator_cfg']['type'] = KernelUpdator
+    assert config.pop('type') == 'IterativeDecodeHead'
+    with torch.device('meta'):
+        peer = IterativeDecodeHead(**copy.deepcopy(config))
+        ours = KNetSemanticHead(**copy.deepcopy(config))
+    assert {type(stage) for stage in ours.kernel_update_head} == {KNetKernelUpdateHead}
+    assert all(
+        type(stage.kernel_updater) is KernelUpdater for stage in ours.kernel_update_head
+    )
+    state = peer.state_dict()
+    ours.load_state_dict(state, strict=True)
+    assert len(state) == len(ours.state_dict())
+
+
+@pytest.mark.parametrize('kind', ['KernelUpdator', KernelUpdator])
+def test_mmsegs_updator_has_its_defaults(kind: Any) -> None:
+    # The head has 128 channels: two parts of 64, as wide as the updater's inside.
+    one = stage(128, 5, kernel_updator_cfg={'type': kind, 'in_channels': 64})
+    one['feat_transform_cfg'] = None
+    head = KNetSemanticHead(2, config(channels=128)['kernel_generate_head'], one)
+    peer = KernelUpdateHead(
+        **{key: value for key, value in copy.deepcopy(one).items() if key != 'type'}
+    )
+    head.kernel_update_head[0].load_state_dict(peer.state_dict(), strict=True)
+    whole = stage(256, 5, kernel_updator_cfg={'type': kind})
+    updater = KNetKernelUpdateHead(
+        **{key: value for key, value in whole.items() if key != 'type'}
+    ).kernel_updater
+    assert (updater.in_channels, updater.feat_channels) == (256, 64)
+
+
+REFUSED = {
+    'DepthwiseSeparableASPPHead': {'c1_in_channels': 8, 'c1_channels': 4},
+    'DNLHead': {},
+    'CCHead': {},
+    'GCHead': {},
+    'NLHead': {},
+    'SegformerHead': {'in_channels': [20], 'in_index': [3]},
+    'ANNHead': {'in_channels': [16, 20], 'in_index': [2, 3], 'project_channels': 4},
+}
+
+
+@pytest.mark.parametrize('kind', REFUSED)
+def test_a_head_that_does_more_than_classify_features_is_refused(kind: str) -> None:
+    head = {'type': kind, 'in_channels': 20, 'in_index': 3, 'channels': 12}
+    head |= {'num_classes': 5, **REFUSED[kind]}
+    with pytest.raises(UserError, match=rf'{kind}.*not cls_seg'):
+        KNetSemanticHead(1, head, stage(12, 5))
+
+
+def test_a_head_with_features_of_its_own_is_taken() -> None:
+    class Doubled(FCNHead):
+        def _forward_feature(self, inputs: list[Tensor]) -> Tensor:
+            return 2 * super()._forward_feature(inputs)
+
+    head = config()['kernel_generate_head'] | {'type': Doubled}
+    KNetSemanticHead(1, head, stage(12, 5))
+    separable = config()['kernel_generate_head']
+    separable['type'] = 'DepthwiseSeparableFCNHead'
+    KNetSemanticHead(1, separable, stage(12, 5))
 
 
 def test_a_wrong_number_of_stages_is_named() -> None:
