@@ -10,7 +10,7 @@ between two processors than between two implementations of an op.
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from math import prod
 from pathlib import Path
@@ -116,21 +116,29 @@ def double_precision() -> Iterator[None]:
 
     Only nms gets single precision: the compiled one takes nothing else.
     """
-    single = torch.float32
-    names = {'float32': torch.float64, 'float': torch.float64}
+    single, double = torch.float32, torch.float64
     module = import_module('mmcv.ops.nms')
     ops = module.ext_module
 
     def nms(boxes: Tensor, scores: Tensor, **options: Any) -> Tensor:
         return ops.nms(boxes.to(single), scores.to(single), **options)
 
-    torch.set_default_dtype(torch.float64)
+    # Defaults of arguments are read at the import, which must come before the change.
+    generators = import_module('mmdet.models.task_modules.prior_generators')
+    import_module('mmseg.models')
+    torch.set_default_dtype(double)
     try:
-        with (
-            mock.patch.multiple(torch, **names),
-            mock.patch.object(Tensor, 'float', Tensor.double),
-            mock.patch.object(module, 'ext_module', SimpleNamespace(nms=nms)),
-        ):
+        with ExitStack() as stack:
+            for kind in (generators.AnchorGenerator, generators.MlvlPointGenerator):
+                priors = kind.grid_priors
+                given = tuple(double if d is single else d for d in priors.__defaults__)
+                stack.enter_context(mock.patch.object(priors, '__defaults__', given))
+            for patch in (
+                mock.patch.multiple(torch, float32=double, float=double),
+                mock.patch.object(Tensor, 'float', Tensor.double),
+                mock.patch.object(module, 'ext_module', SimpleNamespace(nms=nms)),
+            ):
+                stack.enter_context(patch)
             yield
     finally:
         torch.set_default_dtype(single)
