@@ -291,6 +291,22 @@ def test_mmsegs_updator_has_its_defaults(kind: Any) -> None:
     assert (updater.in_channels, updater.feat_channels) == (256, 64)
 
 
+@pytest.mark.parametrize('kind', ['FCNHead', 'UPerHead'])
+def test_it_compiles_as_one_graph(kind: str) -> None:
+    torch.manual_seed(0)
+    head = without_chance(KNetSemanticHead(**config(kind)).double())
+    torch._dynamo.reset()
+    compiled = torch.compile(head.forward, fullgraph=True, backend='aot_eager')
+    results = []
+    for run in (head, compiled):
+        stages = run(levels())
+        losses = head.loss_by_feat(stages, samples(labels()))
+        total = sum(value for key, value in losses.items() if 'loss' in key)
+        gradients = torch.autograd.grad(total, list(head.parameters()))
+        results.append([*stages, *gradients])
+    assert_close(results[1], results[0])
+
+
 REFUSED = {
     'DepthwiseSeparableASPPHead': {'c1_in_channels': 8, 'c1_channels': 4},
     'DNLHead': {},
