@@ -202,6 +202,7 @@ def main() -> None:
     parser.add_argument('--side', type=int, default=64, help='of the feature maps')
     parser.add_argument('--images', type=int, default=1)
     parser.add_argument('--repeats', type=int, default=5)
+    parser.add_argument('--seconds', type=float, default=20, help='at least, per case')
     args = parser.parse_args()
     register_all_modules()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -209,7 +210,8 @@ def main() -> None:
     cases |= head_cases(heads(device), args.side, args.images, device)
     rows: dict[str, Any] = {}
     for name, pair in cases.items():
-        rows[name] = take_turns(pair, args.repeats)
+        # A single turn of a short case says little on a shared machine.
+        rows[name] = take_turns(pair, args.repeats, at_least=args.seconds)
         if device == 'cpu':
             rows[name]['peak_mib'] = {n: peak_mib(run) for n, run in pair.items()}
         print(name, rows[name], flush=True)

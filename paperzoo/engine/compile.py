@@ -106,7 +106,8 @@ def parts(model: nn.Module, prefix: str = '') -> Iterator[tuple[str, nn.Module]]
     """Yield the parts of a model that are worth compiling, with their names.
 
     Backbone, neck and heads; of lists and of heads with heads in them (mmdet's
-    `roi_head`) the elements.
+    `roi_head`) the elements. A decode head of mmseg is one part whatever is in it: it
+    is its `forward` that runs, not that of a head in it.
 
     Args:
         model: The model or a part of it.
@@ -116,7 +117,8 @@ def parts(model: nn.Module, prefix: str = '') -> Iterator[tuple[str, nn.Module]]
         if next(child.parameters(), None) is None:
             continue
         inner = [key for key, _ in child.named_children() if key.endswith('_head')]
-        if isinstance(child, nn.ModuleList) or inner:
+        whole = name in ('decode_head', 'auxiliary_head')
+        if isinstance(child, nn.ModuleList) or (inner and not whole):
             yield from parts(child, f'{prefix}{name}.')
         else:
             yield prefix + name, child

@@ -16,6 +16,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
+from small_models import samples, small_model
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -23,6 +24,7 @@ import paperzoo
 from paperzoo.engine import CompileHook
 from paperzoo.engine.compile import compile_parts, parts, use_compile
 from paperzoo.errors import UserError
+from paperzoo.tools._shared import config_folders
 
 RESNET = dict(
     depth=18,
@@ -77,6 +79,20 @@ def segmentor() -> tuple[nn.Module, dict[str, Any]]:
         return MODELS.build(cfg), {'data_samples': [sample]}
 
 
+def knet(name: str) -> tuple[nn.Module, dict[str, Any]]:
+    (path,) = config_folders()[0].rglob(f'{name}.py')
+    cfg = Config.fromfile(str(path))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = small_model(cfg)
+    for part in model.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.p = 0.0
+    return model, {'data_samples': samples(cfg, 1, 2)}
+
+
+KNET = ['backbone', 'neck', 'kernel_init_head', 'kernel_iter_head']
+
+
 def step(model: nn.Module, options: dict[str, Any]) -> dict[str, Tensor]:
     """Return losses and gradients."""
     torch.manual_seed(1)
@@ -93,7 +109,13 @@ def step(model: nn.Module, options: dict[str, Any]) -> dict[str, Tensor]:
     [
         (detector, ['backbone', 'neck', 'bbox_head']),
         (segmentor, ['backbone', 'decode_head', 'auxiliary_head.0']),
+        (lambda: knet('knet_r50_fpn_panoptic'), KNET),
+        (
+            lambda: knet('knet_r50_fcn_semantic'),
+            ['backbone', 'decode_head', 'auxiliary_head'],
+        ),
     ],
+    ids=['detector', 'segmentor', 'panoptic', 'semantic'],
 )
 def test_losses_and_gradients_agree(build: Any, names: list[str]) -> None:
     torch.manual_seed(0)

@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 from references import knet as reference
 from torch import Tensor
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from paperzoo.errors import UserError
 from paperzoo.knet import DiceCost, FocalLossCost, MaskCost, MaskHungarianAssigner
@@ -134,6 +135,25 @@ def test_all_costs_cross_in_one_transfer(monkeypatch: pytest.MonkeyPatch) -> Non
     for (data, gt), inds in zip(cases, found, strict=True):
         assert_close(inds, assigner.assign(data, gt).gt_inds)
     assert match_all([]) == []
+
+
+def test_one_matrix_product_serves_all_mask_costs() -> None:
+    class Products(TorchDispatchMode):
+        names: list[str] = []
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            name = func.overloadpacket.__name__
+            if name in ('mm', 'addmm', 'addmm_', 'bmm', 'baddbmm', 'matmul', 'einsum'):
+                self.names.append(name)
+            return func(*args, **(kwargs or {}))
+
+    further = {'type': MaskCost, 'weight': 5.0}
+    assigner = MaskHungarianAssigner(boundary_cost=further)
+    with Products() as products:
+        match_all([Matching(assigner, *case(6, 2)), Matching(assigner, *case(5, 7))])
+    assert products.names == ['addmm_', 'addmm_']
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)

@@ -36,6 +36,72 @@ def conv_gn(name: str, size: int) -> dict[str, tuple[int, ...]]:
     return conv | weight_and_bias(f'{name}.gn', 256)
 
 
+def batch_norm(name: str, channels: int) -> dict[str, tuple[int, ...]]:
+    statistics = dict.fromkeys(
+        [f'{name}.running_mean', f'{name}.running_var'], (channels,)
+    )
+    return (
+        weight_and_bias(name, channels)
+        | statistics
+        | {f'{name}.num_batches_tracked': ()}
+    )
+
+
+def r50_keys() -> dict[str, tuple[int, ...]]:
+    """ResNet-50's names, torchvision's: bottlenecks of 3, 4, 6 and 3."""
+    keys = {'conv1.weight': (64, 3, 7, 7)} | batch_norm('bn1', 64)
+    before = 64
+    for layer, blocks in enumerate([3, 4, 6, 3]):
+        inner = 64 * 2**layer
+        for block in range(blocks):
+            name = f'layer{layer + 1}.{block}'
+            keys[f'{name}.conv1.weight'] = (inner, before, 1, 1)
+            keys[f'{name}.conv2.weight'] = (inner, inner, 3, 3)
+            keys[f'{name}.conv3.weight'] = (4 * inner, inner, 1, 1)
+            for number, width in enumerate([inner, inner, 4 * inner]):
+                keys |= batch_norm(f'{name}.bn{number + 1}', width)
+            if not block:
+                keys[f'{name}.downsample.0.weight'] = (4 * inner, before, 1, 1)
+                keys |= batch_norm(f'{name}.downsample.1', 4 * inner)
+            before = 4 * inner
+    return keys
+
+
+def swin_l_keys() -> dict[str, tuple[int, ...]]:
+    """Swin-L's names, mmdet's: windows of 7, depths of 2, 2, 18 and 2."""
+    keys = weight_and_bias('patch_embed.projection', 192, 3, 4, 4)
+    keys |= weight_and_bias('patch_embed.norm', 192)
+    for stage, (depth, heads) in enumerate([(2, 6), (2, 12), (18, 24), (2, 48)]):
+        width = 192 * 2**stage
+        for block in range(depth):
+            name = f'stages.{stage}.blocks.{block}'
+            window = f'{name}.attn.w_msa'
+            for norm in ('norm1', 'norm2'):
+                keys |= weight_and_bias(f'{name}.{norm}', width)
+            keys[f'{window}.relative_position_bias_table'] = (13 * 13, heads)
+            keys[f'{window}.relative_position_index'] = (49, 49)
+            keys |= weight_and_bias(f'{window}.qkv', 3 * width, width)
+            keys |= weight_and_bias(f'{window}.proj', width, width)
+            keys |= weight_and_bias(f'{name}.ffn.layers.0.0', 4 * width, width)
+            keys |= weight_and_bias(f'{name}.ffn.layers.1', width, 4 * width)
+        if stage < 3:
+            merging = f'stages.{stage}.downsample'
+            keys |= weight_and_bias(f'{merging}.norm', 4 * width)
+            keys[f'{merging}.reduction.weight'] = (2 * width, 4 * width)
+        keys |= weight_and_bias(f'norm{stage}', width)
+    return keys
+
+
+def authors_body_keys(kind: str) -> dict[str, tuple[int, ...]]:
+    """The documented names and shapes of backbone and neck."""
+    backbone = r50_keys() if kind == 'mmdet.ResNet' else swin_l_keys()
+    keys = {f'backbone.{key}': shape for key, shape in backbone.items()}
+    for level, width in enumerate(CHANNELS[kind]):
+        keys |= weight_and_bias(f'neck.lateral_convs.{level}.conv', 256, width, 1, 1)
+        keys |= weight_and_bias(f'neck.fpn_convs.{level}.conv', 256, 256, 3, 3)
+    return keys
+
+
 def authors_head_keys(classes: int) -> dict[str, tuple[int, ...]]:
     """The documented names and shapes of both heads."""
     keys: dict[str, tuple[int, ...]] = {}
@@ -79,7 +145,10 @@ def authors_head_keys(classes: int) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize('backbone', [R50, SWIN_L], ids=['R50', 'Swin-L'])
 @pytest.mark.parametrize('panoptic', [False, True], ids=['instance', 'panoptic'])
 def test_the_documented_keys_are_all_of_them(
-    backbone: dict[str, Any], panoptic: bool, monkeypatch: pytest.MonkeyPatch
+    backbone: dict[str, Any],
+    panoptic: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     # mmdet's Swin reads numbers from a tensor, which must not be a meta tensor.
     monkeypatch.setattr(torch, 'linspace', partial(torch.linspace, device='cpu'))
@@ -95,14 +164,17 @@ def test_the_documented_keys_are_all_of_them(
             {'mask_head': {**classes, **rank}, 'do_panoptic': panoptic, **counts},
         )
     shapes = authors_head_keys(133 if panoptic else 80)
+    shapes |= authors_body_keys(backbone['type'])
     state = {key: torch.empty(shape, device='meta') for key, shape in shapes.items()}
-    rest = {
-        key: value
-        for key, value in model.state_dict().items()
-        if key.startswith(('backbone.', 'neck.'))
-    }
-    model.load_state_dict(state | rest, strict=True)
-    assert len(state | rest) == len(model.state_dict())
+    model.load_state_dict(dict(state), strict=True)
+    assert len(state) == len(model.state_dict())
+    # mmengine has a loader of its own.
+    torch.save({'state_dict': state}, tmp_path / 'authors.pth')
+    load_checkpoint(model, str(tmp_path / 'authors.pth'), strict=True)
+    del state['rpn_head.init_kernels.weight']
+    torch.save({'state_dict': state}, tmp_path / 'authors.pth')
+    with pytest.raises(RuntimeError, match=r'[Mm]issing.*init_kernels'):
+        load_checkpoint(model, str(tmp_path / 'authors.pth'), strict=True)
 
 
 def test_each_weight_finds_its_place() -> None:

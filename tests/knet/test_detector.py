@@ -14,6 +14,12 @@ from paperzoo.errors import UserError
 from paperzoo.knet import KNet, RankLoss, SemanticFPNWrapper
 from paperzoo.knet.init_head import InitialKernels
 from paperzoo.knet.iter_head import class_of_pixels
+from paperzoo.knet.panoptic import (
+    Sizes,
+    enlarged_blocks,
+    merge_panoptic,
+    segment_scores,
+)
 
 PADDED = (32, 64)
 
@@ -118,6 +124,30 @@ def test_any_batch_and_any_number_of_objects(
 
 
 @pytest.mark.parametrize('panoptic', [False, True], ids=['instance', 'panoptic'])
+def test_losses_of_a_batch_are_means_over_what_its_images_have(panoptic: bool) -> None:
+    model, x = build(panoptic).double(), images(3).double()
+    counts = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    batch = [sample(n + 1, panoptic, n) for n in range(3)]
+    found = model.loss(x, batch)
+    alone = [model.loss(x[n : n + 1], batch[n : n + 1]) for n in range(3)]
+    truths = [model.ground_truth(one, x) for one in batch]
+    painted = [
+        torch.cat([gt.masks, gt.stuff_masks]).ne(0).any(dim=0).sum() for gt in truths
+    ]
+    for key, value in found.items():
+        weights = counts + panoptic  # objects, and one stuff class in each image
+        if 'rpn' in key:
+            weights = counts
+        if 'seg' in key:  # pixels that have a class
+            weights = torch.stack(painted).double()
+        if 'rank' in key:  # all pixels
+            weights = torch.ones_like(counts)
+        values = torch.stack([losses[key].double() for losses in alone])
+        expected = (weights * values).sum() / weights.sum()
+        assert_close(value.double(), expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize('panoptic', [False, True], ids=['instance', 'panoptic'])
 def test_images_of_a_batch_do_not_mix(panoptic: bool) -> None:
     model, x = build(panoptic).eval(), images(3)
     batch = [sample(1, panoptic, seed) for seed in range(3)]
@@ -161,11 +191,19 @@ def test_how_large_results_may_be_is_a_matter_of_test_cfg() -> None:
 
 def test_predicted_panoptic_map() -> None:
     model = build(panoptic=True).eval()
+    merge = {'instance_score_thr': 0.0, 'overlap_thr': 0.1}
+    model.kernel_iter_head.test_cfg = {'merge_stuff_thing': merge}
     with torch.no_grad():
         found = model.predict(images(1), [sample(0, panoptic=True)])[0]
+        scores, masks = model(images(1), mode='tensor')
     ids = found.pred_panoptic_seg.sem_seg
     assert ids.shape == (1, 45, 90)
-    assert set((ids % 1000).unique().tolist()) <= set(range(6))
+    # Kernels that claim half their image and win there are segments of their class.
+    assert (ids % 1000 < 5).any()
+    sizes = Sizes(PADDED, (30, 60), (45, 90))
+    segments = segment_scores(scores[0].sigmoid(), 6, 3)
+    blocks = enlarged_blocks(masks[0], sizes)
+    assert_close(ids[0], merge_panoptic(*segments, blocks, 3, 5, **merge))
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -192,6 +230,74 @@ def test_options_of_the_stages_change_the_losses(name: str) -> None:
             assert_close(other[key], weight * losses[key])
 
 
+def test_hard_targets_of_the_initial_kernels_change_their_losses_only() -> None:
+    options = config()
+    options['rpn_head']['hard_target'] = True
+    batch = [sample(3, seed=0), sample(2, seed=1)]
+    torch.manual_seed(0)
+    hard = KNet(**options).loss(images(2), batch)
+    soft = build().loss(images(2), batch)
+    changed = {key for key in soft if not torch.equal(soft[key], hard[key])}
+    assert {'loss_rpn_mask', 'loss_rpn_dice'} <= changed
+    assert all('rpn' in key for key in changed)
+
+
+def test_mask_upsample_stride_sets_the_size_at_which_masks_are_learnt() -> None:
+    options = config()
+    options['rpn_head']['feat_downsample_stride'] = 4
+    options['roi_head']['mask_head']['mask_upsample_stride'] = 4
+    fine, coarse = KNet(**options, mask_assign_stride=2), build()
+    fine.load_state_dict(coarse.state_dict(), strict=True)
+    (_, small), (_, large) = (m(images(1), mode='tensor') for m in (coarse, fine))
+    assert small.shape[-2:] == (8, 16)
+    assert large.shape[-2:] == (16, 32)
+    assert_close(large.mean(), small.mean(), rtol=0.1, atol=0.1)
+    batch = [sample(3)]
+    losses, other = coarse.loss(images(1), batch), fine.loss(images(1), batch)
+    for key in ('loss_rpn_mask', 's0_loss_mask', 's1_loss_dice'):
+        assert losses[key] != other[key]
+        assert_close(losses[key], other[key], rtol=0.3, atol=0.0)
+
+
+def test_the_rank_loss_adds_its_own_gradient() -> None:
+    batch, options = [sample(3, panoptic=True)], config(panoptic=True)
+    for part in (options['rpn_head'], options['roi_head']['mask_head']):
+        part['loss_rank'] = None
+    torch.manual_seed(0)
+    without, ranked = KNet(**options), build(panoptic=True)
+    plain, losses = without.loss(images(1), batch), ranked.loss(images(1), batch)
+    added = {'loss_rpn_rank', 's0_loss_rank', 's1_loss_rank'}
+    assert losses.keys() - plain.keys() == added
+    assert_close({key: losses[key] for key in plain}, plain)
+    assert all(losses[key] > 0 for key in added)
+    total(plain).backward()
+    total(losses).backward()
+    weights = (
+        model.kernel_init_head.init_kernels.weight for model in (without, ranked)
+    )
+    one, other = (weight.grad for weight in weights)
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize('number', [1, 3, 9])
+def test_the_number_of_kernels_is_that_of_the_masks(number: int) -> None:
+    options = config()
+    options['rpn_head']['num_proposals'] = number
+    options['roi_head']['num_proposals'] = number
+    torch.manual_seed(0)
+    model = KNet(**options)
+    losses = model.loss(images(1), [sample(3)])
+    assert not torch.equal(
+        losses['s1_loss_cls'], build().loss(images(1), [sample(3)])['s1_loss_cls']
+    )
+    with torch.no_grad():
+        scores, masks = model.eval()(images(1), mode='tensor')
+        found = model.predict(images(1), [sample(0)])[0].pred_instances
+    assert masks.shape == (1, number, 8, 16)
+    assert scores.shape == (1, number, 3)
+    assert len(found) == 3 * number
+
+
 def test_kernels_of_three_by_three() -> None:
     options = config()
     options['rpn_head']['conv_kernel_size'] = 3
@@ -209,6 +315,15 @@ def test_stages_may_share_their_weights() -> None:
     assert len({id(stage) for stage in shared.kernel_iter_head.stages}) == 1
     losses = shared.loss(images(1), [sample(2)])
     assert {'s0_loss_cls', 's1_loss_cls', 's2_loss_cls'} <= losses.keys()
+    # Stages of their own with the same weights give the same.
+    alike = build(num_stages=3)
+    alike.load_state_dict(shared.state_dict(), strict=True)
+    assert_close(losses, alike.loss(images(1), [sample(2)]))
+    total(losses).backward()
+    total(alike.loss(images(1), [sample(2)])).backward()
+    gradients = [stage.fc_mask.weight.grad for stage in alike.kernel_iter_head.stages]
+    own = shared.kernel_iter_head.stages[0].fc_mask.weight.grad
+    assert_close(own, sum(gradients), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('panoptic', [False, True], ids=['instance', 'panoptic'])
@@ -224,9 +339,11 @@ def test_without_stages_the_initial_kernels_are_the_result(panoptic: bool) -> No
         model.predict(images(1), batch)
     assert_close(masks, start.mask_preds)
     # The class of a kernel is the mean class of its pixels.
-    inside = start.mask_preds[0, 2].sigmoid() > 0.5
-    if inside.any():
-        assert_close(scores[0, 2], start.seg_preds[0][:, inside].mean(dim=1))
+    inside = start.mask_preds[0].sigmoid() > 0.5
+    kernel = inside.flatten(1).sum(dim=1).argmax()
+    assert inside[kernel].any()
+    classes = start.seg_preds[0][:, inside[kernel]].mean(dim=1)
+    assert_close(scores[0, kernel], classes)
 
 
 def test_a_kernel_without_pixels_has_no_class() -> None:

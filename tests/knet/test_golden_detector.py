@@ -7,6 +7,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData, PixelData
 from references.knet_golden import DTYPES, ENCODED, Golden, names
 
+from paperzoo.knet.panoptic import segment_scores
 from paperzoo.knet.targets import kernel_targets, paint_classes
 
 
@@ -119,13 +120,24 @@ def test_inference(name: str, dtype: torch.dtype) -> None:
         results = model.predict(images, samples(golden))
     golden.check('out:last.cls_score', scores)
     golden.check('out:last.scaled_mask_preds', masks)
+    things = model.num_thing_classes
     for image, sample in enumerate(results):
         if f'out:{image}.panoptic' in golden:
             ids = sample.pred_panoptic_seg.sem_seg[0]
+            segments, areas = ids.unique(return_counts=True)
+            number = model.kernel_iter_head.num_proposals
+            found = segment_scores(scores[image].sigmoid(), number, things)
             golden.check(f'out:{image}.panoptic', ids)
+            golden.check(f'out:{image}.segment_ids', segments)
+            golden.check(f'out:{image}.segment_areas', areas)
+            golden.check(f'out:{image}.scores', found[0])
+            golden.check(f'out:{image}.labels', found[1])
             continue
         found = sample.pred_instances
         for key in ('scores', 'labels', 'masks'):
             golden.check(f'out:{image}.{key}', found[key])
-        count = torch.bincount(found.labels, minlength=model.num_thing_classes)
+        count = torch.bincount(found.labels, minlength=things)
         golden.check(f'out:{image}.segm_per_class_count', count)
+        by_class = found.scores[found.labels.argsort(stable=True)]
+        golden.check(f'out:{image}.bbox_scores_classmajor', by_class)
+    golden.all_checked('out:')

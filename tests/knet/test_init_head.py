@@ -59,6 +59,20 @@ def test_kernels_are_weights_plus_group_features() -> None:
     assert_close(start.kernels[..., 0, 0], weight[..., 0, 0] + added)
 
 
+def test_it_compiles_as_one_graph() -> None:
+    module = head(**PANOPTIC)
+    torch._dynamo.reset()
+    compiled = torch.compile(module, fullgraph=True, backend='aot_eager')
+    results = []
+    for run in (module, compiled):
+        start = run(levels())
+        total = sum(value.sin().sum() for value in start)
+        parameters = list(module.parameters())
+        gradients = torch.autograd.grad(total, parameters)
+        results.append([*start, *gradients])
+    assert_close(results[1], results[0])
+
+
 def test_soft_groups_weigh_pixels_by_probability() -> None:
     start = head(use_binary=False)(levels())
     prob = start.mask_preds.sigmoid()

@@ -10,11 +10,12 @@ import mmseg
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads import FCNHead, IterativeDecodeHead
 from mmseg.models.decode_heads.knet_head import KernelUpdateHead, KernelUpdator
+from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -199,6 +200,30 @@ def test_one_output_channel() -> None:
     assert (one != other).any()
 
 
+def test_one_class_and_a_threshold_through_the_segmentor() -> None:
+    loss = {'type': 'CrossEntropyLoss', 'use_sigmoid': True}
+    options = {'out_channels': 1, 'threshold': 0.4, 'loss_decode': loss}
+    decode_head = config(classes=2, in_channels=32, **options)
+    decode_head['type'] = KNetSemanticHead
+    backbone = {'type': 'ResNet', 'depth': 18, 'base_channels': 4}
+    model = EncoderDecoder(
+        backbone, decode_head, test_cfg=ConfigDict(mode='whole')
+    ).eval()
+    assert model.out_channels == 1
+    sample = SegDataSample(metainfo={'img_shape': (64, 96), 'ori_shape': (64, 96)})
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        logits = model.encode_decode(x, [sample.metainfo])
+        middle = logits.sigmoid().median().item()
+        model.decode_head.threshold = middle
+        found = model.predict(x, [sample])[0]
+    assert_close(found.seg_logits.data, logits[0].sigmoid())
+    mask = logits[0].sigmoid() > middle
+    assert 0 < mask.sum() < mask.numel()
+    assert_close(found.pred_sem_seg.data, mask.to(found.pred_sem_seg.data))
+
+
 def test_a_sampler_keeps_hard_pixels_only() -> None:
     sampler = {'type': 'OHEMPixelSampler', 'thresh': 0.2, 'min_kept': 20}
     torch.manual_seed(0)
@@ -264,6 +289,22 @@ def test_mmsegs_updator_has_its_defaults(kind: Any) -> None:
         **{key: value for key, value in whole.items() if key != 'type'}
     ).kernel_updater
     assert (updater.in_channels, updater.feat_channels) == (256, 64)
+
+
+@pytest.mark.parametrize('kind', ['FCNHead', 'UPerHead'])
+def test_it_compiles_as_one_graph(kind: str) -> None:
+    torch.manual_seed(0)
+    head = without_chance(KNetSemanticHead(**config(kind)).double())
+    torch._dynamo.reset()
+    compiled = torch.compile(head.forward, fullgraph=True, backend='aot_eager')
+    results = []
+    for run in (head, compiled):
+        stages = run(levels())
+        losses = head.loss_by_feat(stages, samples(labels()))
+        total = sum(value for key, value in losses.items() if 'loss' in key)
+        gradients = torch.autograd.grad(total, list(head.parameters()))
+        results.append([*stages, *gradients])
+    assert_close(results[1], results[0])
 
 
 REFUSED = {

@@ -1,6 +1,7 @@
 """One stage: against mmseg's with the same weights, its options, laws, compilation."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.registry import DefaultScope
 from mmseg.models.decode_heads.knet_head import KernelUpdateHead
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from paperzoo.errors import UserError
-from paperzoo.knet import KNetKernelUpdateHead
+from paperzoo.knet import KNetKernelIterHead, KNetKernelUpdateHead
+from paperzoo.knet.init_head import InitialKernels
 from paperzoo.knet.update_head import StageOutput
 
 SMALL: dict[str, Any] = {
@@ -164,14 +166,41 @@ def test_initial_weights() -> None:
     assert_close(weight, torch.full_like(weight, 0.5))
 
 
-@pytest.mark.parametrize('options', [{}, {'conv_kernel_size': 3}], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'conv_kernel_size': 3},
+        {'grouping': 'softmax', 'with_cls': False},
+        {'mask_transform_stride': 2},
+    ],
+    ids=str,
+)
 def test_it_compiles_as_one_graph(options: dict[str, Any]) -> None:
     module = head(**options)
     arguments = inputs(size=options.get('conv_kernel_size', 1))
+    compare_compiled(module, lambda run: [v for v in run(*arguments) if v is not None])
+
+
+def test_all_stages_compile_as_one_graph() -> None:
+    torch.manual_seed(0)
+    stages = KNetKernelIterHead(3, mask_head=SMALL, num_thing_classes=5).double()
+    x, kernels, masks = inputs()
+    start = InitialKernels(kernels, x, masks, None)
+    compare_compiled(stages, lambda run: [v for output in run(start) for v in output])
+
+
+def compare_compiled(module: nn.Module, outputs: Callable) -> None:
+    """Outputs and gradients are the same, from one graph forward and backward."""
     torch._dynamo.reset()
-    compiled = torch.compile(module, fullgraph=True, backend='eager')
-    found, expected = compiled(*arguments), module(*arguments)
-    assert_close(tuple(found), tuple(expected))
+    compiled = torch.compile(module, fullgraph=True, backend='aot_eager')
+    results = []
+    for run in (module, compiled):
+        found = outputs(run)
+        objective = sum(value.sin().sum() for value in found)
+        gradients = torch.autograd.grad(objective, list(module.parameters()))
+        results.append([*found, *gradients])
+    assert_close(results[1], results[0])
 
 
 def test_no_object_reaches_all_parameters() -> None:
