@@ -9,6 +9,10 @@ class UserError(ValueError):
     """
 
 
+class MissingOpError(UserError, NotImplementedError):
+    """A compiled op of mmcv that is needed is neither installed nor stood in for."""
+
+
 def check_choice(owner: str, name: str, value: object, choices: tuple) -> None:
     """Refuse a value that is none of the choices.
 

@@ -32,9 +32,11 @@ from typing import Any, NoReturn
 
 NAME = 'mmcv._ext'
 VARIABLE = 'PAPERZOO_OPS'
+# What is installed is removed only when the build went well.
 COMPILE = (
-    "pip uninstall -y mmcv mmcv-lite && pip install 'setuptools<81' wheel ninja && "
-    "pip install --no-build-isolation 'paperzoo[full]'"
+    "pip install 'setuptools<81' wheel ninja && pip wheel --no-deps --no-cache-dir "
+    "--no-build-isolation --wheel-dir mmcv_wheel 'mmcv>=2.1,<2.2' && "
+    'pip uninstall -y mmcv mmcv-lite && pip install mmcv_wheel/mmcv-*.whl'
 )
 
 
@@ -42,7 +44,7 @@ class StandIn(ModuleType):
     """`mmcv._ext` in pure PyTorch: the ops of `paperzoo.compat.ops`.
 
     Any other public name is there too, because mmcv checks at import time that each of
-    its 112 ops exists; calling one raises `NotImplementedError`.
+    its 112 ops exists; calling one raises `MissingOpError`.
     """
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
@@ -165,7 +167,9 @@ def _missing(name: str) -> Callable[..., NoReturn]:
     """Return what stands for an op that has no pure PyTorch version."""
 
     def op(*_: Any, **__: Any) -> NoReturn:
-        raise NotImplementedError(
+        from paperzoo.errors import MissingOpError
+
+        raise MissingOpError(
             f"mmcv's compiled op '{name}' was called, but compiled mmcv is not "
             f'installed and paperzoo has no stand-in for this op. Remedy: compile '
             f'mmcv, which needs a C++ compiler, torch<2.14 and 10 to 20 minutes: '

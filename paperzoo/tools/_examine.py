@@ -1,11 +1,9 @@
 """What `paperzoo doctor` looks at: versions, imports, ops, folders."""
 
-import ast
 import os
 import platform
 import sys
 import textwrap
-from collections.abc import Iterator
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +11,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from paperzoo import __version__
+from paperzoo.tools._examine_ops import note_ops
 
 # Only the standard library is imported above: torch or mmcv may be what is broken.
 
@@ -77,7 +76,7 @@ def examine() -> Report:
     _stack_versions(report)
     usable = _torch(report) and _remedies(report)
     if usable and _stack_imports(report):
-        _ops(report)
+        note_ops(report)
     for module, dist in EVALUATORS.items():
         _evaluator(report, module, dist)
     _mim(report)
@@ -111,17 +110,6 @@ def version_of(dist: str) -> str | None:
         return metadata.version(dist)
     except (metadata.PackageNotFoundError, KeyError):
         return None
-
-
-def ops_of_mmcv(folder: Path) -> Iterator[str]:
-    """Yield the names of the compiled ops that mmcv's Python files ask for."""
-    for file in sorted(folder.glob('*.py')):
-        for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
-            if isinstance(node, ast.Call) and len(node.args) == 2:
-                function, names = node.func, node.args[1]
-                called = isinstance(function, ast.Attribute) and function.attr
-                if called == 'load_ext' and isinstance(names, ast.List):
-                    yield from map(ast.literal_eval, names.elts)
 
 
 def special_command(error: BaseException, package: str) -> str | None:
@@ -223,31 +211,6 @@ def _stack_imports(report: Report) -> bool:
         if not report.load(module, module, command) and module in ('mmengine', 'mmcv'):
             break
     return 'mmcv' in report.loaded
-
-
-def _ops(report: Report) -> None:
-    """Note which `mmcv._ext` is in use and where each op comes from."""
-    from paperzoo.compat import mmcv_ext
-
-    rebuild = f'export PAPERZOO_OPS=standin   # or compile again: {mmcv_ext.COMPILE}'
-    if not report.load(mmcv_ext.NAME, mmcv_ext.NAME, rebuild):
-        return
-    ext = report.loaded[mmcv_ext.NAME]
-    names = set(ops_of_mmcv(Path(str(report.loaded['mmcv'].__file__)).parent / 'ops'))
-    for name in sorted(names - {'get_compiler_version', 'get_compiling_cuda_version'}):
-        if isinstance(ext, mmcv_ext.StandIn):
-            report.ops[name] = 'stand-in' if name in vars(ext) else 'missing'
-        elif not hasattr(ext, name):
-            report.ops[name] = 'missing'
-        else:
-            ours = hasattr(getattr(ext, name), '__wrapped__')
-            report.ops[name] = 'stand-in on CPU tensors' if ours else 'compiled'
-    if isinstance(ext, mmcv_ext.StandIn):
-        report.rows[mmcv_ext.NAME] = 'stand-in of paperzoo'
-    else:
-        option = mmcv_ext.stand_in_wanted()
-        note = '; stand-in on CPU tensors (PAPERZOO_OPS)' if option else ''
-        report.rows[mmcv_ext.NAME] = f'compiled{note}'
 
 
 def _evaluator(report: Report, module: str, dist: str) -> None:

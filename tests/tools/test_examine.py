@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 
-from paperzoo.compat import mmcv_ext
 from paperzoo.tools import _examine
 
 ROOT = Path(__file__).parents[2]
@@ -182,45 +181,6 @@ def test_a_mim_that_starts_or_is_not_there(report, installed, dist) -> None:
     _examine._mim(report)
     assert report.rows['mim'] == (f'{dist} 0.5' if dist else 'missing')
     assert report.troubles == []
-
-
-def compiled(**ops: object) -> ModuleType:
-    module = ModuleType('mmcv._ext')
-    vars(module).update(ops)
-    return module
-
-
-@pytest.mark.parametrize('option', [False, True])
-def test_a_compiled_module(report, monkeypatch, option) -> None:
-    ext = compiled(nms=len, carafe_forward=len)
-    if option:
-        monkeypatch.setenv('PAPERZOO_OPS', 'standin')
-        mmcv_ext.prefer_stand_in(ext)
-    monkeypatch.setitem(sys.modules, 'mmcv._ext', ext)
-    report.loaded['mmcv'] = import_module('mmcv')
-    _examine._ops(report)
-    assert report.rows['mmcv._ext'].startswith('compiled')
-    assert ('PAPERZOO_OPS' in report.rows['mmcv._ext']) == option
-    assert report.ops['nms'] == ('stand-in on CPU tensors' if option else 'compiled')
-    assert report.ops['carafe_forward'] == 'compiled'
-    assert report.ops['roi_pool_forward'] == 'missing'
-
-
-def test_a_compiled_module_of_another_torch(report, monkeypatch) -> None:
-    real = _examine.import_module
-
-    def load(name: str) -> ModuleType:
-        if name == 'mmcv._ext':
-            raise ImportError('_ext.so: undefined symbol: _ZN3c10')
-        return real(name)
-
-    monkeypatch.setattr(_examine, 'import_module', load)
-    report.loaded['mmcv'] = real('mmcv')
-    _examine._ops(report)
-    (trouble,) = report.troubles
-    assert 'undefined symbol' in trouble.what
-    assert trouble.command.startswith('export PAPERZOO_OPS=standin')
-    assert trouble.stops_work
 
 
 def test_an_unknown_option(report, monkeypatch) -> None:
