@@ -7,12 +7,14 @@ The folders are work dirs of knet_training.py (`--keep`). For each object it ask
 whether a kernel's mask overlaps it by an IoU above a half, and whether the best class
 of all such kernels is the object's; of a semantic model, how much of all shapes' pixels
 is seen as any shape, and how much of that as the right one. On the test images and on
-as many that were trained on: what is missed there was not learnt, not forgotten.
+as many that were trained on: what is missed there was not learnt, not forgotten. Rows
+of tasks that are not given stay as they are in the file.
 """
 
 import argparse
 import contextlib
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,9 +148,19 @@ def main() -> None:
                 found = pixel_fates(model, cfg, split)
             else:
                 found = fates(model, cfg, coco, split)
-            row = {'task': task, 'seed': cfg.randomness.seed, 'images': split, **found}
+            row = {
+                'task': task,
+                'seed': cfg.randomness.seed,
+                'images': split,
+                'commit': commit(),
+                **found,
+            }
             print({key: row[key] for key in row if isinstance(row[key], str | float)})
             rows.append(row)
+    if args.out.exists():
+        given = {row['task'] for row in rows}
+        earlier = json.loads(args.out.read_text())['models']
+        rows += [row for row in earlier if row['task'] not in given]
     record = {
         'what': 'objects, or pixels of them, that are segmented, and that are named',
         'data': f'Shapes: {IMAGES} test and as many training images, synthetic',
@@ -156,7 +168,8 @@ def main() -> None:
         'commit': commit(),
         **run_record(),
     }
-    print(f'Written: {write_json(args.out, record)}')
+    write_json(args.out, record).replace(args.out)
+    print(f'Written: {args.out}')
 
 
 if __name__ == '__main__':
