@@ -46,6 +46,11 @@ class DiceLoss(WeightedLoss):
         naive_dice: Sums in place of squares in the denominator.
         loss_weight: What the result is multiplied by.
         eps: Against a division by zero.
+
+    Raises:
+        UserError: If `use_sigmoid` is False.
+
+    Paper: knet "Training Instance Kernels"
     """
 
     def __init__(

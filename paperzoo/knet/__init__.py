@@ -12,12 +12,14 @@ Files, in the order in which the paper introduces them:
     update_head.py: one stage ("Group-Aware Kernels", "Kernel Interaction"); its small
         layers are in layers.py.
     iter_head.py: the stages one after the other, and who assigns what to whom.
+    ground_truth.py: the objects of an image, at the stride where masks are learnt.
     match_costs.py, assigner.py: which kernel learns which object ("Training Instance
         Kernels"); targets.py: what it then learns; losses.py: the losses, of which
         dice and focal are in `paperzoo.common`.
     panoptic.py: from classes and masks to instances or one panoptic map.
     detector.py: KNet, the mmdet detector that holds all this.
     semantic.py: KNetSemanticHead, the mmseg decode head.
+    checks.py: what must fit together, said in words.
     explain.py, explain_detector.py: what the kernels did with an image, as arrays.
 
 Where we differ from the paper: as in the authors' code, the loss of panoptic

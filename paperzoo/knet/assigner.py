@@ -65,6 +65,9 @@ class MaskHungarianAssigner:
             already, as Mask2Former's. A pixel that is NaN passes unseen unless a
             point falls beside it.
 
+    Raises:
+        UserError: If `topk` or `num_points` is too small.
+
     Paper: knet "Training Instance Kernels"
     Differs: with `topk` a kernel keeps the object of its first round; the authors'
         gets another one when kernels run out.
@@ -115,6 +118,9 @@ class MaskHungarianAssigner:
 
         Returns:
             `gt_inds`: 0 for none, k for object k - 1; `labels`: its class or -1.
+
+        Raises:
+            UserError: If a cost is NaN or infinite, or masks do not fit each other.
         """
         place = str((img_meta or {}).get('img_path', ''))
         matching = Matching(self, pred_instances, gt_instances, place)

@@ -55,6 +55,9 @@ class KNet(BaseDetector):
         data_preprocessor: What makes batches of images.
         init_cfg: Initial weights.
 
+    Raises:
+        UserError: If the parts do not fit each other.
+
     Paper: knet "K-Net"
     """
 
@@ -118,6 +121,10 @@ class KNet(BaseDetector):
             batch_data_samples: `gt_instances` with masks and labels; for panoptic
                 also `gt_sem_seg`, where stuff class j has the value
                 `num_thing_classes + j`.
+
+        Raises:
+            UserError: If predicted masks and those of the objects differ in size, a
+                cost of the matching is not finite, or `gt_sem_seg` is missing.
         """
         init_head, iter_head = self.kernel_init_head, self.kernel_iter_head
         start: InitialKernels = init_head(self.extract_feat(batch_inputs))

@@ -78,6 +78,9 @@ class KNetKernelInitHead(BaseModule):
         loss_rank: Loss of the kernels that compete for a pixel (panoptic).
         init_cfg: Initial weights, in place of the authors'.
 
+    Raises:
+        UserError: If arguments contradict each other.
+
     Paper: knet "K-Net"
     """
 
@@ -211,7 +214,11 @@ class KNetKernelInitHead(BaseModule):
         return InitialKernels(kernels, features, mask_preds, seg_preds)
 
     def upsample(self, maps: Tensor) -> Tensor:
-        """Return masks or classes of pixels at the size of the losses."""
+        """Return masks or classes of pixels at the size of the losses.
+
+        Args:
+            maps: Logits, (images, masks or classes, height, width).
+        """
         return upsample(maps, self.feat_downsample_stride)
 
     def loss_by_feat(
@@ -229,6 +236,9 @@ class KNetKernelInitHead(BaseModule):
             seg_preds: Upsampled class logits, (images, classes, height, width).
             gt_inds: For each image the object of each kernel: 0 for none.
             ground_truths: What each image has.
+
+        Raises:
+            UserError: If predictions and targets have different sizes.
         """
         classes = (self.num_thing_classes, self.num_stuff_classes)
         targets = kernel_targets(gt_inds, ground_truths, *classes, with_stuff=False)

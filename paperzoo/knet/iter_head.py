@@ -62,6 +62,10 @@ class KNetKernelIterHead(BaseModule):
         test_cfg: Of the results, see `paperzoo.knet.KNet`.
         init_cfg: Initial weights.
 
+    Raises:
+        UserError: If arguments contradict each other, or entries of a list and
+            `num_stages` differ in number.
+
     Paper: knet "K-Net"
     """
 
@@ -129,6 +133,9 @@ class KNetKernelIterHead(BaseModule):
 
         Args:
             start: What the first stage starts from.
+
+        Raises:
+            UserError: If there are no stages and no branch classifies pixels.
         """
         if not self.num_stages:
             return Prediction(class_of_pixels(start), start.mask_preds)
@@ -222,6 +229,12 @@ def class_of_pixels(start: InitialKernels) -> Tensor:
 
     Args:
         start: The initial kernels.
+
+    Returns:
+        (images, kernels, classes).
+
+    Raises:
+        UserError: If no branch classifies pixels.
     """
     if start.seg_preds is None:
         raise UserError(

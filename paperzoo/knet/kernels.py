@@ -107,7 +107,11 @@ def predict_masks(
 
 
 def full(tensor: Tensor) -> Tensor:
-    """Return the tensor in at least single precision."""
+    """Return the tensor in at least single precision.
+
+    Args:
+        tensor: Of any shape and type; one that is no half comes back as it is.
+    """
     half = tensor.dtype in (torch.float16, torch.bfloat16)
     return tensor.float() if half else tensor
 
@@ -195,7 +199,10 @@ class KernelUpdater(nn.Module):
 
         Returns:
             (rows, taps, out_channels), with one row per kernel, or per part of it if
-            kernels are wider than `in_channels`.
+            kernels are wider than `in_channels`; in the precision of the weights.
+
+        Raises:
+            UserError: If the channels are no multiple of `in_channels`.
         """
         if update_feature.size(-1) % self.in_channels:
             raise UserError(

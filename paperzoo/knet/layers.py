@@ -7,7 +7,11 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paperzoo.knet.kernels import NORM_CFG
+from paperzoo.knet.kernels import NORM_CFG, KernelUpdater
+from paperzoo.registry import MODELS
+
+# Of the authors' updater, mmseg's too.
+_UPDATOR_DEFAULTS: dict[str, Any] = {'in_channels': 256, 'feat_channels': 64}
 
 
 def is_mmsegs(kind: str | type, name: str) -> bool:
@@ -20,6 +24,21 @@ def is_mmsegs(kind: str | type, name: str) -> bool:
     path = kind if isinstance(kind, str) else f'{kind.__module__}.{kind.__name__}'
     first, last = path.split('.')[0], path.split('.')[-1]
     return last == name and first in ('mmseg', name)
+
+
+def build_updater(config: dict[str, Any], channels: int) -> nn.Module:
+    """Return the updater of a stage.
+
+    Args:
+        config: Arguments of the `KernelUpdater`, or of mmseg's `KernelUpdator`, which
+            it replaces.
+        channels: Channels of the stage.
+    """
+    config = {'type': KernelUpdater, **config}
+    defaults = {'in_channels': channels, 'feat_channels': channels}
+    if is_mmsegs(config['type'], 'KernelUpdator'):
+        defaults, config = _UPDATOR_DEFAULTS, config | {'type': KernelUpdater}
+    return MODELS.build(defaults | config)
 
 
 def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -33,6 +33,9 @@ class MaskBCELoss(SigmoidCrossEntropyLoss):
         reduction: `'none'`, `'mean'` or `'sum'`.
         loss_weight: What the result is multiplied by.
 
+    Raises:
+        UserError: If `use_sigmoid` is False.
+
     Paper: knet "Training Instance Kernels"
     """
 
@@ -72,6 +75,12 @@ class RankLoss(WeightedLoss):
         reduction: `'none'`, `'mean'` or `'sum'`.
         loss_weight: What the result is multiplied by.
         ignore_index: Target of the pixels that no kernel should win.
+
+    Raises:
+        UserError: If `use_sigmoid` is True.
+
+    Paper: knet "Training Instance Kernels"
+    Differs: as of `rank_loss`.
     """
 
     def __init__(
@@ -124,7 +133,11 @@ LOSS_DICE: dict[str, Any] = {'type': DiceLoss, 'loss_weight': 4.0}
 
 
 def build_losses(**configs: dict[str, Any] | None) -> nn.ModuleDict:
-    """Return the losses that have a config, by name."""
+    """Return the losses that have a config, by name.
+
+    Args:
+        configs: Arguments of each loss; None for none.
+    """
     return nn.ModuleDict(
         {name: MODELS.build(config) for name, config in configs.items() if config}
     )
@@ -138,7 +151,7 @@ def class_losses(
     Args:
         cls_score: Class logits, (images, kernels, classes).
         targets: What the kernels learn.
-        loss_cls: Loss of the classes.
+        loss_cls: Loss of the classes, sigmoids.
     """
     positive = targets.positive.flatten()
     scores, labels = cls_score.flatten(0, 1), targets.labels.flatten()

@@ -151,6 +151,8 @@ class FocalLossCost:
         alpha: Weight of the positives.
         gamma: How strongly easy examples are turned down.
         eps: Against the logarithm of zero.
+
+    Paper: knet "Training Instance Kernels"
     """
 
     def __init__(
@@ -190,6 +192,9 @@ class MaskTerm:
         weight: What the cost is multiplied by.
         pred_act: Predictions are logits.
         act_mode: `'sigmoid'`, or `'softmax'` over the predictions.
+
+    Raises:
+        UserError: If there is no such activation.
     """
 
     def __init__(
@@ -204,7 +209,11 @@ class MaskTerm:
         self.act_mode = act_mode if pred_act else None
 
     def from_overlap(self, overlap: MaskOverlap) -> Tensor:
-        """Return the unweighted cost, (predictions, objects)."""
+        """Return the unweighted cost, (predictions, objects).
+
+        Args:
+            overlap: The overlaps of predictions and objects.
+        """
         raise NotImplementedError
 
     def __call__(
@@ -234,6 +243,11 @@ class DiceCost(MaskTerm):
         act_mode: `'sigmoid'`, or `'softmax'` over the predictions.
         eps: Against a division by zero.
         naive_dice: Sums in place of squares in the denominator.
+
+    Raises:
+        UserError: If there is no such activation.
+
+    Paper: knet "Training Instance Kernels"
     """
 
     def __init__(
@@ -249,7 +263,11 @@ class DiceCost(MaskTerm):
         self.naive_dice = naive_dice
 
     def from_overlap(self, overlap: MaskOverlap) -> Tensor:
-        """Return the unweighted cost, (predictions, objects)."""
+        """Return the unweighted cost, (predictions, objects).
+
+        Args:
+            overlap: The overlaps of predictions and objects.
+        """
         return dice_cost(overlap, self.eps, self.naive_dice)
 
 
@@ -261,8 +279,17 @@ class MaskCost(MaskTerm):
         weight: What the cost is multiplied by.
         pred_act: Predictions are logits.
         act_mode: `'sigmoid'`, or `'softmax'` over the predictions.
+
+    Raises:
+        UserError: If there is no such activation.
+
+    Paper: knet "Training Instance Kernels"
     """
 
     def from_overlap(self, overlap: MaskOverlap) -> Tensor:
-        """Return the unweighted cost, (predictions, objects)."""
+        """Return the unweighted cost, (predictions, objects).
+
+        Args:
+            overlap: The overlaps of predictions and objects.
+        """
         return agreement_cost(overlap)

@@ -67,6 +67,9 @@ class SemanticFPNWrapper(BaseModule):
         norm_cfg: Normalisation.
         init_cfg: Initial weights, in place of the authors'.
 
+    Raises:
+        UserError: If `upsample_times` is more than `end_level`, or negative.
+
     Paper: knet "K-Net"
     """
 

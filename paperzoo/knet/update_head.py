@@ -13,16 +13,15 @@ from paperzoo.knet.checks import check_update_head
 from paperzoo.knet.kernels import (
     ACT_CFG,
     NORM_CFG,
-    KernelUpdater,
     assemble_group_features,
     group_pixels,
     predict_masks,
 )
 from paperzoo.knet.layers import (
     branch,
+    build_updater,
     feed_forward,
     ffn_names,
-    is_mmsegs,
     resize,
     upsample,
 )
@@ -40,8 +39,6 @@ Config = dict[str, Any]
 
 LOSS_CLS: Config = {'type': FocalLoss, 'gamma': 2.0, 'alpha': 0.25, 'loss_weight': 2.0}
 FEAT_TRANSFORM_CFG: Config = {'conv_cfg': {'type': 'Conv2d'}, 'act_cfg': None}
-# Of the authors' updater, mmseg's too.
-_UPDATOR_DEFAULTS: Config = {'in_channels': 256, 'feat_channels': 64}
 
 
 class StageOutput(NamedTuple):
@@ -100,6 +97,9 @@ class KNetKernelUpdateHead(BaseModule):
         loss_dice: Loss of the masks, per mask.
         loss_cls: Loss of the classes.
         init_cfg: Initial weights, in place of the authors'.
+
+    Raises:
+        UserError: If arguments contradict each other.
 
     Paper: knet "Group-Aware Kernels"
     """
@@ -161,7 +161,7 @@ class KNetKernelUpdateHead(BaseModule):
         check_update_head(self)
 
         self.feat_transform = self._feature_layer(feat_transform_cfg)
-        self.kernel_updater = self._updater(kernel_updator_cfg or {})
+        self.kernel_updater = build_updater(kernel_updator_cfg or {}, in_channels)
         wide = in_channels * conv_kernel_size**2
         self.attention = nn.MultiheadAttention(
             wide, num_heads, dropout, batch_first=True
@@ -258,7 +258,11 @@ class KNetKernelUpdateHead(BaseModule):
         return taps.transpose(2, 3).unflatten(3, (size, size))
 
     def upsample(self, mask_preds: Tensor) -> Tensor:
-        """Return masks at the size of losses and results."""
+        """Return masks at the size of losses and results.
+
+        Args:
+            mask_preds: Mask logits, (images, kernels, height, width).
+        """
         return upsample(mask_preds, self.mask_upsample_stride)
 
     def loss_by_feat(
@@ -270,6 +274,9 @@ class KNetKernelUpdateHead(BaseModule):
             cls_score: Class logits, (images, kernels, classes).
             mask_preds: Upsampled mask logits, (images, kernels, height, width).
             targets: What the kernels learn.
+
+        Raises:
+            UserError: If a loss is missing, or sizes differ.
         """
         missing = {'loss_cls', 'loss_mask', 'loss_dice'} - set(self.losses)
         if missing:
@@ -286,10 +293,3 @@ class KNetKernelUpdateHead(BaseModule):
         # the size; where both work they agree.
         options['padding'] = max(stride // 2, size // 2)
         return ConvModule(self.in_channels, self.in_channels, stride=stride, **options)
-
-    def _updater(self, config: Config) -> nn.Module:
-        ours = {'in_channels': self.in_channels, 'feat_channels': self.in_channels}
-        config = {'type': KernelUpdater, **config}
-        if is_mmsegs(config['type'], 'KernelUpdator'):
-            ours, config = _UPDATOR_DEFAULTS, config | {'type': KernelUpdater}
-        return MODELS.build(ours | config)
