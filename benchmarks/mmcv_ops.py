@@ -135,8 +135,8 @@ def headline(record: dict[str, Any]) -> str:
 
 Time below 1: ours is faster. The largest difference is relative to the largest number
 of the peer's result, or to 1; of indices, how many differ. MiB: by how much a run
-raises the memory. `roi_pool` and `softmax_focal_loss` are not here: mmcv has no compiled
-version of them for a CPU to compare with.
+raises the memory. `roi_pool` and `softmax_focal_loss` are not here: mmcv has no
+compiled version of them for a CPU to compare with.
 
 """
 
