@@ -1,95 +1,24 @@
 """The ops of mmcv at the sizes that models use, for `mmcv_ops.py`."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
 import torch
+from _mmcv_box_cases import (
+    Case,
+    Results,
+    bbox_overlaps,
+    nms,
+    nms_match,
+    seeded,
+    soft_nms,
+)
 from torch import Tensor
 
 from paperzoo.common import FocalLoss
 
 mmcv_ops = import_module('mmcv.ops')
-Results = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One op at one size.
-
-    Attributes:
-        file: The file of `mmcv.ops` that calls the op.
-        make: Returns what is timed; that returns named results, which are compared.
-        peer: The same of the peer, where that needs other inputs or is not compiled.
-    """
-
-    file: str
-    make: Callable[[], Callable[[], Results]]
-    peer: Callable[[], Callable[[], Results]] | None = None
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def clustered(number: int, objects: int, classes: int = 1) -> tuple[Tensor, Tensor]:
-    """Boxes around objects in a 1333 x 800 image, classes moved apart, and scores."""
-    generator = seeded(number + objects)
-    owner = torch.randint(objects, (number,), generator=generator)
-    size = 16 * 2 ** (torch.rand(objects, 2, generator=generator)[owner] * 4)
-    centre = torch.rand(objects, 2, generator=generator)[owner]
-    centre = centre * torch.tensor([1333.0, 800.0])
-    noise = torch.randn(2, number, 2, generator=generator) * 0.12
-    centre, size = centre + noise[0] * size, size * noise[1].exp()
-    label = torch.randint(classes, (objects,), generator=generator)[owner]
-    boxes = torch.cat((centre - size / 2, centre + size / 2), dim=1)
-    moved = boxes + label[:, None] * (boxes.max() + 1)
-    return moved, torch.rand(number, generator=generator)
-
-
-def nms(number: int, objects: int, threshold: float, classes: int) -> Case:
-    def make() -> Callable[[], Results]:
-        boxes, scores = clustered(number, objects, classes)
-        return lambda: {'kept': mmcv_ops.nms(boxes, scores, threshold)[1]}
-
-    return Case('nms', make)
-
-
-def soft_nms(number: int, objects: int, method: str) -> Case:
-    def make() -> Callable[[], Results]:
-        boxes, scores = clustered(number, objects)
-
-        def run() -> Results:
-            dets, kept = mmcv_ops.soft_nms(boxes, scores, 0.3, 0.5, 1e-3, method)
-            return {'kept': kept, 'scores': dets[:, 4]}
-
-        return run
-
-    return Case('nms', make)
-
-
-def nms_match(number: int, objects: int) -> Case:
-    def make() -> Callable[[], Results]:
-        boxes, scores = clustered(number, objects)
-        dets = torch.cat((boxes, scores[:, None]), dim=1)
-
-        def run() -> Results:
-            groups = mmcv_ops.nms_match(dets, 0.5)
-            sizes = torch.tensor([len(group) for group in groups])
-            return {'members': torch.cat(groups), 'sizes': sizes}
-
-        return run
-
-    return Case('nms', make)
-
-
-def bbox_overlaps(rows: int, columns: int, mode: str) -> Case:
-    def make() -> Callable[[], Results]:
-        first, second = clustered(rows, 50)[0], clustered(columns, 51)[0]
-        return lambda: {'overlaps': mmcv_ops.bbox_overlaps(first, second, mode)}
-
-    return Case('bbox', make)
 
 
 def pyramid_rois(number: int) -> list[tuple[float, Tensor]]:
@@ -116,6 +45,7 @@ def roi_align(
     mode: str = 'avg',
     backward: bool = False,
     memory_format: torch.memory_format = torch.contiguous_format,
+    aligned: bool = True,
 ) -> Case:
     def make(contiguous: bool = False) -> Callable[[], Results]:
         levels = pyramid_rois(number)
@@ -134,7 +64,8 @@ def roi_align(
             ):
                 leaf = image.contiguous() if contiguous else image
                 leaf = leaf.detach().requires_grad_(backward)
-                out = mmcv_ops.roi_align(leaf, rois, bins, scale, sampling, mode, True)
+                options = bins, scale, sampling, mode, aligned
+                out = mmcv_ops.roi_align(leaf, rois, *options)
                 results[f'P{n + 2}'] = out.detach()
                 if backward:
                     out.backward(out.detach())
@@ -148,7 +79,14 @@ def roi_align(
 
 
 def deform_conv(
-    channels: int, size: tuple[int, int], stride: int, modulated: bool, backward: bool
+    channels: int,
+    size: tuple[int, int],
+    stride: int,
+    modulated: bool,
+    backward: bool,
+    dilation: int = 1,
+    groups: int = 1,
+    deform_groups: int = 1,
 ) -> Case:
     def make() -> Callable[[], Results]:
         generator = seeded(channels)
@@ -157,11 +95,12 @@ def deform_conv(
             return torch.randn(*shape, generator=generator)
 
         out = [(n - 1) // stride + 1 for n in size]
+        fan = channels // groups
         tensors = {
             'image': normal(2, channels, *size),
-            'offset': normal(2, 18, *out),
-            'mask': normal(2, 9, *out).sigmoid(),
-            'weight': normal(channels, channels, 3, 3) / (9 * channels) ** 0.5,
+            'offset': normal(2, 18 * deform_groups, *out),
+            'mask': normal(2, 9 * deform_groups, *out).sigmoid(),
+            'weight': normal(channels, fan, 3, 3) / (9 * fan) ** 0.5,
         }
         grad = normal(2, channels, *out)
         if not modulated:
@@ -172,7 +111,9 @@ def deform_conv(
 
         def run() -> Results:
             leaves = [x.detach().requires_grad_(backward) for x in tensors.values()]
-            output = op(*leaves, *bias, stride, 1, 1)
+            # A padding of one dilation keeps the size.
+            options = stride, dilation, dilation, groups, deform_groups
+            output = op(*leaves, *bias, *options)
             if not backward:
                 return {'output': output}
             grads = torch.autograd.grad(output, leaves, grad)
@@ -221,7 +162,9 @@ def ms_deform_attn(queries: int, backward: bool) -> Case:
 
         return run
 
-    return Case('multi_scale_deform_attn', make, lambda: make(peer=True))
+    return Case(
+        'multi_scale_deform_attn', make, lambda: make(peer=True), "mmcv's Python"
+    )
 
 
 def sigmoid_focal_loss(registered: bool = False) -> Case:
@@ -253,7 +196,7 @@ def sigmoid_focal_loss(registered: bool = False) -> Case:
 
         return run
 
-    return Case('focal_loss', make, lambda: make(peer=True))
+    return Case('focal_loss', make, lambda: make(peer=True), "mmdet's Python")
 
 
 CASES: dict[str, Case] = {
@@ -284,11 +227,21 @@ CASES: dict[str, Case] = {
     'roi_align, 200 RoIs 14 x 14, sampling 2, with backward': roi_align(
         200, 14, 2, 'avg', True
     ),
+    'roi_align, 200 RoIs 7 x 7, sampling 2, aligned=False': roi_align(
+        200, 7, 2, aligned=False
+    ),
     'roi_align, 200 RoIs 7 x 7, sampling 2, max': roi_align(200, 7, 2, 'max'),
     **{
         f'DCN v{1 + modulated}, {channels} channels {high} x {wide}, stride {stride}, '
         'with backward': deform_conv(channels, (high, wide), stride, modulated, True)
         for channels, high, wide, stride in ((256, 100, 152, 1), (512, 50, 76, 2))
+        for modulated in (False, True)
+    },
+    **{
+        f'DCN v{1 + modulated}, 128 channels 50 x 76, groups 2, deform groups 2, '
+        'dilation 2, with backward': deform_conv(
+            128, (50, 76), 1, modulated, True, dilation=2, groups=2, deform_groups=2
+        )
         for modulated in (False, True)
     },
     **{

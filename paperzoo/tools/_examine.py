@@ -16,7 +16,7 @@ from paperzoo.tools._examine_ops import note_ops
 # Only the standard library is imported above: torch or mmcv may be what is broken.
 
 REPAIR = "pip install 'paperzoo[lite]'"
-TORCH = '>=2.6'
+TORCH = '>=2.6'  # setup.cfg says why
 # Import name, dists that provide it (upstream first), versions that fit upstream's.
 STACK = {
     'mmengine': (('mmengine', 'mmengine-lite', 'onedl-mmengine'), '>=0.10.7,<0.11'),
