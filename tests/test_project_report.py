@@ -272,7 +272,8 @@ def test_the_verdict_on_boxes_around_masks_follows_from_the_numbers() -> None:
     end = json.loads(file.read_text())['mean_segm_mAP']['3 stages']
     assert f'come to [AP {end:.2f}]' in verdict
     assert end < regressed
-    assert f'boxes after {load("box_from_mask_fcos_shapes").max_epochs}.' in verdict
+    assert f'boxes after {load("box_from_mask_fcos_shapes").max_epochs};' in verdict
+    check_longer_training(verdict, fcos)
     _, numbers = said_and_measured('box_from_mask', 'bccd')
     regressed, around = (row['bbox_mAP']['mean'] for row in numbers.values())
     assert f'AP {regressed:.2f} against {around:.2f}, one seed' in verdict
@@ -286,6 +287,24 @@ def test_the_verdict_on_boxes_around_masks_follows_from_the_numbers() -> None:
             assert left == sorted(left)
 
 
+def check_longer_training(verdict: str, fcos: dict[str, Any]) -> None:
+    """What the verdict says of boxes around the masks of a K-Net trained longer."""
+    file = PROJECTS / 'box_from_mask' / 'longer.json'
+    longer = json.loads(file.read_text())['metrics']
+    assert f'around them to {longer["bbox_mAP"]:.2f}, still less' in verdict
+    assert longer['bbox_mAP'] < fcos['bbox_mAP']['mean']
+    better = []
+    for size in ('m', 'l', 'partly'):
+        pair = longer[f'bbox_mAP_{size}'], fcos[f'bbox_mAP_{size}']['mean']
+        assert pair[0] > pair[1]
+        better.append(f'{pair[0]:.2f} against {pair[1]:.2f}')
+    assert '({}, {}, partly hidden {})'.format(*better) in verdict
+    assert longer['bbox_mAP_s'] < fcos['bbox_mAP_s']['mean']
+    ious = [longer[f'box_iou_if_mask_{least}'] for least in (50, 70, 90)]
+    said = 'its box has {:.2f} on the mean; from 0.7 on {:.2f}, from 0.9 on {:.2f}'
+    assert said.format(*ious) in verdict
+
+
 @pytest.mark.parametrize('data', ['shapes', 'bccd'])
 def test_both_kinds_of_boxes_were_trained_for_about_the_same_time(data: str) -> None:
     _, numbers = said_and_measured('box_from_mask', data)
@@ -295,10 +314,27 @@ def test_both_kinds_of_boxes_were_trained_for_about_the_same_time(data: str) -> 
 
 def test_the_verdict_on_smooth_targets_follows_from_the_numbers() -> None:
     verdict, numbers = said_and_measured('smooth_targets', 'shapes')
+    plain, penalty = numbers['plain FCOS'], numbers['penalty']
+    gains: dict[str, list[float]] = {}
+    for run in results_of('smooth_targets')['shapes']['runs']:
+        gains.setdefault(run['variant'], []).append(run['bbox_mAP_gain'])
     gain = numbers['voting']['bbox_mAP_gain']
-    assert f'Voting gains {gain["mean"]:.3f} ± {gain["stdev"]:.3f}' in verdict
-    assert gain['mean'] < numbers['plain FCOS']['bbox_mAP']['stdev']
-    assert numbers['penalty']['bbox_mAP_gain']['mean'] < 0
+    assert f'voting gains {gain["mean"]:.3f} ± {gain["stdev"]:.3f} AP' in verdict
+    assert len(gains['voting']) == 3
+    assert min(gains['voting']) > 0
+    assert gain['mean'] < plain['bbox_mAP']['stdev']
+    gain = penalty['bbox_mAP_gain']
+    assert f'costs {-gain["mean"]:.3f} ± {gain["stdev"]:.3f} AP on Shapes' in verdict
+    assert max(gains['penalty']) < 0
+    for size, words in (('s', 'small objects gain'), ('l', 'large ones lose')):
+        pair = [row[f'bbox_mAP_{size}']['mean'] for row in (plain, penalty)]
+        assert f'{words} ({pair[0]:.3f} to {pair[1]:.3f})' in verdict
+        assert (pair[0] < pair[1]) == (size == 's')
+    _, numbers = said_and_measured('smooth_targets', 'bccd')
+    gain = {name: row['bbox_mAP_gain']['mean'] for name, row in numbers.items()}
+    assert f'on the blood cells {gain["voting"]:.3f}, one seed' in verdict
+    assert f'On the blood cells it costs {-gain["penalty"]:.3f}' in verdict
+    assert gain['penalty'] < 0 < gain['voting']
 
 
 def test_the_verdict_on_local_attention_follows_from_the_numbers() -> None:
