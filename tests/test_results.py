@@ -108,6 +108,7 @@ def test_knet_gains_by_its_stages(name: str) -> None:
         assert with_stages['after_stage']['0'][metric] < with_stages[metric]
         if name == 'shapes_semantic':
             assert with_stages[metric] > own["mmseg's IterativeDecodeHead"][metric]
+            assert with_stages[metric] > own['3 stages, half the epochs'][metric]
 
 
 def test_knet_speeds_are_those_of_the_result_file() -> None:
@@ -150,34 +151,61 @@ def test_knet_on_camvid_says_what_its_stages_bring() -> None:
     assert f'{first} before the first stage, {one}, {two} and {three} after' in text
 
 
+def test_knet_stages_are_those_of_the_result_files() -> None:
+    text = ' '.join(knet_readme())
+    for name, form, rises, sentence in (
+        ('shapes_instance', '.3f', True, 'mask AP {} before the first stage, {}, {} and {}'),
+        ('shapes_semantic', '.1f', True, 'mIoU {}, {}, {} and {}.'),
+        ('shapes_panoptic', '.1f', False, '(PQ {}, {}, {} and {} with seed 0)'),
+    ):
+        metric, run = KNET[name][0], knet_record(name)['runs'][0]
+        after = [*(run['after_stage'][key][metric] for key in '012'), run[metric]]
+        assert sentence.format(*(f'{value:{form}}' for value in after)) in text
+        assert (after == sorted(after)) == rises
+
+
 def test_knet_limits_are_those_of_the_result_file() -> None:
     rows = knet_record('limits')['models']
-    models = [row for row in rows if row['task'] != 'semantic']
+    text = ' '.join(knet_readme())
 
-    def said(images: str, part: Callable[[dict[str, Any]], float]) -> str:
-        shares = [part(model) for model in models if model['images'] == images]
+    def of(task: str, images: str) -> list[dict[str, Any]]:
+        return [r for r in rows if (r['task'], r['images']) == (task, images)]
+
+    def said(models: list[dict[str, Any]], part: str, whole: str) -> str:
+        shares = [model[part] / model[whole] for model in models]
         return f'{100 * min(shares):.0f} % to {100 * max(shares):.0f} %'
 
-    def named(model: dict[str, Any]) -> float:
-        return model['named'] / model['segmented']
-
-    def segmented(model: dict[str, Any]) -> float:
-        return model['segmented'] / model['objects']
-
-    small = said('test', lambda model: segmented(model['by_size']['small']))
-    text = ' '.join(knet_readme())
-    for phrase in (
-        f'{said("test", segmented)} of the test objects',
-        f'name {said("test", named)} of these rightly',
-        f'on training images {said("train", segmented)} and {said("train", named)}.',
-        f'they segment {small}',
+    (test,) = of('instance', 'test')
+    for model, part, whole, phrase in (
+        (test, 'segmented', 'objects', 'of all test objects {} are segmented'),
+        (test, 'named', 'segmented', 'and {} of these named rightly'),
+        (test['by_size']['small'], 'segmented', 'objects', 'only {} are segmented'),
     ):
-        assert phrase in text
-    test, train = (row for row in rows if row['task'] == 'semantic')
+        assert phrase.format(f'{100 * model[part] / model[whole]:.0f} %') in text
+    for images, phrase in (
+        ('test', 'segment {} and name {} of these rightly'),
+        ('train', 'trained on {} and {}.'),
+    ):
+        models = of('panoptic', images)
+        assert len(models) == 3
+        shares = [
+            said(models, 'segmented', 'objects'),
+            said(models, 'named', 'segmented'),
+        ]
+        assert phrase.format(*shares) in text
+    (test,), (train,) = of('semantic', 'test'), of('semantic', 'train')
     named = [f'{100 * row["named_share_of_segmented"]:.0f} %' for row in (test, train)]
     assert f'(IoU {test["iou_of_shapes_as_one_class"]:.2f} of all shapes' in text
-    assert f'only {named[0]} of these pixels' in text
-    assert f'shape, and {named[1]} on training images' in text
+    assert f'but {named[0]} of these pixels get the right shape' in text
+    assert f'and {named[1]} on training images' in text
+    half = knet_record('shapes_semantic')['mean_mIoU']['3 stages, half the epochs']
+    assert f'half as long comes to {half:.1f}.' in text
+    (bound,) = (
+        row['segm_mAP']
+        for row in knet_record('mask_bound')['rows']
+        if (row['image'], row['mask_stride']) == ([192, 256], 4)
+    )
+    assert f'come to AP {bound} (' in text
 
 
 DMF_NAMES = ('DMF', 'DMF without meta-filter', 'ProtoNet', 'nearest prototype')
