@@ -102,7 +102,7 @@ def use_eight_images(cfg: Config) -> None:
     if 'seg_prefix' in cfg.test_evaluator:
         cfg.test_evaluator.seg_prefix = str(root / train.data_prefix.seg)
     # Two steps an epoch.
-    epochs = 300
+    epochs = 400
     cfg.train_cfg.max_epochs = epochs
     cfg.param_scheduler[1].end = epochs
     cfg.default_hooks.checkpoint.interval = epochs
