@@ -91,9 +91,7 @@ DATA_SAMPLERS = RoomRegistry(
     'data sampler', ['paperzoo.data.episodes'], parent=root.DATA_SAMPLERS
 )
 TRANSFORMS = RoomRegistry(
-    'transform',
-    ['paperzoo.data.few_shot_transforms', 'paperzoo.data.semantic'],
-    parent=root.TRANSFORMS,
+    'transform', ['paperzoo.data.few_shot_transforms'], parent=root.TRANSFORMS
 )
 PARAM_SCHEDULERS = RoomRegistry(
     'parameter scheduler', ['paperzoo.attention'], parent=root.PARAM_SCHEDULERS

@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,9 @@ def test_knet_gains_by_its_stages(name: str) -> None:
         assert with_stages[metric] > own['no stages'][metric]
         assert with_stages['after_stage']['0'][metric] < with_stages[metric]
         if name == 'shapes_semantic':
-            assert with_stages[metric] > own["mmseg's IterativeDecodeHead"][metric]
+            mmseg = own["mmseg's IterativeDecodeHead"][metric]
+            better = f'is {mmseg - with_stages[metric]:.1f} points of mIoU better than'
+            assert better in ' '.join(knet_readme())
             assert with_stages[metric] > own['3 stages, half the epochs'][metric]
 
 
@@ -124,6 +125,15 @@ def test_knet_speeds_are_those_of_the_result_file() -> None:
     # What is asked for: the head no slower, the assigner twice as fast.
     assert all(row['ratio'] <= 1 for row in measured[:2])
     assert all(row['ratio'] <= 0.5 for row in measured[4:])
+
+
+def test_knet_memory_is_that_of_the_result_file() -> None:
+    record, text = knet_record('memory_cpu'), ' '.join(knet_readme())
+    coded, tensor = (record['rows'][key]['peak_mib'] for key in ('default', 'tensor'))
+    assert coded < record['bound_mib'] == 2048
+    assert f'take {coded} MiB above the logits' in text
+    assert f'`rle_masks=False`, they take {tensor} MiB' in text
+    assert f'`max_mask_mib` ({record["max_mask_mib"]} by default' in text
 
 
 @pytest.mark.parametrize(
@@ -154,14 +164,20 @@ def test_knet_on_camvid_says_what_its_stages_bring() -> None:
 def test_knet_stages_are_those_of_the_result_files() -> None:
     text = ' '.join(knet_readme())
     for name, form, rises, sentence in (
-        ('shapes_instance', '.3f', True, 'mask AP {} before the first stage, {}, {} and {}'),
-        ('shapes_semantic', '.1f', True, 'mIoU {}, {}, {} and {}.'),
-        ('shapes_panoptic', '.1f', False, '(PQ {}, {}, {} and {} with seed 0)'),
+        (
+            'shapes_instance',
+            '.3f',
+            True,
+            'AP {} before the first, {}, {} and {} after',
+        ),
+        ('shapes_semantic', '.1f', False, 'mIoU {}, {}, {} and {};'),
+        ('shapes_panoptic', '.1f', False, 'PQ {}, {}, {} and {} with seed 0.'),
     ):
         metric, run = KNET[name][0], knet_record(name)['runs'][0]
         after = [*(run['after_stage'][key][metric] for key in '012'), run[metric]]
         assert sentence.format(*(f'{value:{form}}' for value in after)) in text
         assert (after == sorted(after)) == rises
+        assert after[1] - after[0] > 0.7 * (after[3] - after[0])
 
 
 def test_knet_limits_are_those_of_the_result_file() -> None:
@@ -373,9 +389,12 @@ def test_the_readme_says_which_ops_are_faster_and_names_all_that_are_slower() ->
         'roi_align, 200 RoIs 7 x 7, sampling 2, max': 'maximum of `roi_align` ({})',
         'nms, 1000 detections of one class, IoU 0.5': 'most of them suppressed ({})',
     }
-    assert slower.keys() == names.keys()
+    assert slower.keys() <= names.keys()
     for case, claim in names.items():
-        assert claim.format(f'{slower[case]:.2f}') in said
+        if case in slower:
+            assert claim.format(f'{slower[case]:.2f}') in said
+        else:
+            assert claim.partition('{')[0] not in said
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A small K-Net for instances on the built-in Shapes set, minutes on two CPU cores.
 
 Paper: knet (arXiv 2106.14855), "Training Instance Kernels"
-Expect: mask AP 0.141 on Shapes, mean of 2 seeds
+Expect: mask AP 0.249 on Shapes, one seed
     (benchmarks/results/knet_shapes_instance.json)
 Run: mim train paperzoo knet_tiny_shapes_instance.py
 """

@@ -3,7 +3,7 @@
 No stages: each kernel keeps its first mask and the class of its pixels.
 
 Paper: knet (arXiv 2106.14855), "Training Instance Kernels"
-Expect: mask AP 0.128 on Shapes, mean of 2 seeds
+Expect: mask AP 0.180 on Shapes, one seed
     (benchmarks/results/knet_shapes_instance.json)
 Run: mim train paperzoo knet_tiny_shapes_instance_no_update.py
 """

@@ -1,7 +1,7 @@
 """A small K-Net for classes of pixels on the Shapes set, minutes on two CPU cores.
 
 Paper: knet (arXiv 2106.14855), "K-Net"
-Expect: mIoU 43.2 on Shapes, one seed
+Expect: mIoU 60.8 on Shapes, one seed
     (benchmarks/results/knet_shapes_semantic.json)
 Run: mim train paperzoo knet_tiny_shapes_semantic.py
 """
@@ -9,7 +9,6 @@ Run: mim train paperzoo knet_tiny_shapes_semantic.py
 from mmengine.config import read_base
 
 from mmseg.models import UPerHead
-from paperzoo.data.semantic import ShrinkSegMap
 
 with read_base():
     from ..knet_r50_fcn_semantic import *
@@ -49,9 +48,6 @@ model['decode_head']['kernel_update_head'].update(
     kernel_updator_cfg=dict(in_channels=32, feat_channels=32),
 )
 model['auxiliary_head'].update(in_channels=96, channels=32, num_classes=10)
-
-# Five losses at the size of the labels took more than half of a step.
-train_pipeline.insert(-1, dict(type=ShrinkSegMap, factor=2))
 
 optim_wrapper['optimizer'].update(lr=0.002)
 train_cfg.update(max_epochs=24, val_interval=24)

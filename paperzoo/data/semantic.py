@@ -5,14 +5,12 @@ from typing import Any
 import paperzoo.compat  # noqa: F401  (before mmseg is imported)
 
 # isort: split
-from mmcv.transforms import BaseTransform
 from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets import BaseSegDataset
 
 from paperzoo.data.layout import locate
 from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
-from paperzoo.errors import UserError
-from paperzoo.registry import DATASETS, TRANSFORMS
+from paperzoo.registry import DATASETS
 
 
 class _Located(BaseSegDataset):
@@ -98,39 +96,3 @@ class CamVidDataset(_Located):
             (0, 128, 192),
         ],
     }
-
-
-@TRANSFORMS.register_module()
-class ShrinkSegMap(BaseTransform):
-    """Keep one label of each square of pixels, for training only.
-
-    The losses of decode heads enlarge the logits of each stage to the size of the label
-    map, which on a CPU takes longer than a small network. A map of half the side costs
-    a quarter.
-
-    Args:
-        factor: Side of the squares, in pixels.
-
-    Raises:
-        UserError: If the factor is below 1, or the image's sides are no multiples of
-            it: labels and logits would be apart.
-    """
-
-    def __init__(self, factor: int = 2) -> None:
-        if factor < 1:
-            raise UserError(f'ShrinkSegMap(factor={factor}): use 1 or more')
-        self.factor = factor
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Return the results with smaller label maps, each (height, width)."""
-        middle, step = self.factor // 2, self.factor
-        for key in results.get('seg_fields', []):
-            height, width = results[key].shape[:2]
-            if height % step or width % step:
-                raise UserError(
-                    f'ShrinkSegMap(factor={step}): {key} of '
-                    f'{results.get("seg_map_path", "an image")} is {height} x {width} '
-                    'pixels, no multiple of the factor; pad or crop before it'
-                )
-            results[key] = results[key][middle::step, middle::step]
-        return results

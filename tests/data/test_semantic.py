@@ -7,12 +7,7 @@ import pytest
 from mmcv import imwrite
 from mmengine.registry import DefaultScope
 
-from paperzoo.data.semantic import (
-    ADE20KDataset,
-    CamVidDataset,
-    SemanticDataset,
-    ShrinkSegMap,
-)
+from paperzoo.data.semantic import ADE20KDataset, CamVidDataset, SemanticDataset
 from paperzoo.data.semantic import ShapesSemanticDataset as Shapes
 from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
 from paperzoo.errors import UserError
@@ -51,19 +46,3 @@ def test_classes() -> None:
     assert len(CamVidDataset.METAINFO['classes']) == 11
     assert len(set(CamVidDataset.METAINFO['palette'])) == 11
     assert Shapes.METAINFO['classes'] == (*THING_CLASSES, *STUFF_CLASSES)
-
-
-def test_a_smaller_label_map() -> None:
-    labels = np.arange(24, dtype=np.uint8).reshape(4, 6)
-    found = ShrinkSegMap(2)({'gt_seg_map': labels, 'seg_fields': ['gt_seg_map']})
-    np.testing.assert_array_equal(found['gt_seg_map'], [[7, 9, 11], [19, 21, 23]])
-    unchanged = ShrinkSegMap(1)({'gt_seg_map': labels, 'seg_fields': ['gt_seg_map']})
-    np.testing.assert_array_equal(unchanged['gt_seg_map'], labels)
-
-
-def test_a_label_map_that_cannot_be_divided() -> None:
-    results = {'gt_seg_map': np.zeros((4, 7), np.uint8), 'seg_fields': ['gt_seg_map']}
-    with pytest.raises(UserError, match='4 x 7'):
-        ShrinkSegMap(2)(results)
-    with pytest.raises(UserError, match='factor=0'):
-        ShrinkSegMap(0)
