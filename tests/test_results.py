@@ -127,6 +127,16 @@ def test_knet_speeds_are_those_of_the_result_file() -> None:
     assert all(row['ratio'] <= 0.5 for row in measured[4:])
 
 
+def test_knet_trainings_took_as_long_as_the_readme_says() -> None:
+    minutes = [
+        run['seconds_per_step'] * run['curve'][-1][0] / 60
+        for name in KNET
+        for run in knet_record(name)['runs']
+    ]
+    said = f'took {min(minutes):.0f} to {max(minutes):.0f} minutes beside other jobs'
+    assert said in ' '.join(knet_readme())
+
+
 def test_knet_memory_is_that_of_the_result_file() -> None:
     record, text = knet_record('memory_cpu'), ' '.join(knet_readme())
     coded, tensor = (record['rows'][key]['peak_mib'] for key in ('default', 'tensor'))
