@@ -122,8 +122,8 @@ def test_knet_speeds_are_those_of_the_result_file() -> None:
     for line, row in zip(said, measured, strict=True):
         cells = [cell.strip() for cell in line.split('|')[2:-1]]
         assert cells == [f'{row["ratio"]:.2f}', *map(str, row['peak_mib'].values())]
-    # What is asked for: the head no slower, the assigner twice as fast.
-    assert all(row['ratio'] <= 1 for row in measured[:2])
+    # What is asked for: head and stages no slower, the assigner twice as fast.
+    assert all(row['ratio'] <= 1 for row in measured[:4])
     assert all(row['ratio'] <= 0.5 for row in measured[4:])
 
 
