@@ -19,4 +19,4 @@ test_evaluator = val_evaluator
 max_epochs = 7
 train_cfg.update(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler[1].update(end=max_epochs)
-optim_wrapper['optimizer'].update(lr=0.001)
+optim_wrapper['optimizer'].update(lr=0.001)  # as measured
