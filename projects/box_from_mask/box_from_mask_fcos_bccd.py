@@ -18,6 +18,6 @@ model['backbone'].update(deep_stem=True, stem_channels=24)
 val_evaluator = dict(type=OcclusionBoxMetric, ann_file=val_evaluator['ann_file'])
 test_evaluator = val_evaluator
 
-max_epochs = 12
+max_epochs = 9
 train_cfg.update(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler[1].update(end=max_epochs)

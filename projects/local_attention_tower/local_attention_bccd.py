@@ -17,6 +17,6 @@ attention = dict(type='paperzoo.LocalSelfAttention2d', num_heads=8)
 model['bbox_head'].update(type=MixedTowerFCOSHead, conv_cfgs=[None, attention])
 custom_hooks.append(dict(type=PeakMemoryHook))
 
-max_epochs = 10
+max_epochs = 7
 train_cfg.update(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler[1].update(end=max_epochs)
