@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ def take_turns(
     repeats: int,
     warm_up: int = 1,
     at_least: float = 0.0,
+    loop: float = 0.0,
 ) -> dict[str, Any]:
     """Time two ways to the same result in turns; the second is the peer.
 
@@ -34,6 +36,8 @@ def take_turns(
         repeats: Number of turns; more until `at_least` has passed.
         warm_up: Number of turns before these.
         at_least: Seconds.
+        loop: What takes fewer seconds runs several times in a turn: alone it would
+            measure how cold the caches are.
 
     Returns:
         Median seconds of each; median and range of the ratio of the first to the
@@ -44,6 +48,9 @@ def take_turns(
     gpu = torch.cuda.is_available()
     begun = time.perf_counter()
     turn = 0
+    runs = 1
+    if loop:
+        runs = math.ceil(loop / max(_seconds(run) for run in pair.values()))
     while turn < warm_up + repeats or time.perf_counter() < begun + at_least:
         for name, run in pair.items():
             gc.collect()
@@ -51,12 +58,13 @@ def take_turns(
                 torch.cuda.reset_peak_memory_stats()
                 torch.cuda.synchronize()
             begin = time.perf_counter()
-            run()
+            for _ in range(runs):
+                run()
             if gpu:
                 torch.cuda.synchronize()
                 memory[name] = torch.cuda.max_memory_allocated() >> 20
             if turn >= warm_up:
-                times[name].append(time.perf_counter() - begin)
+                times[name].append((time.perf_counter() - begin) / runs)
         turn += 1
     one, peer = times.values()
     ratios = [a / b for a, b in zip(one, peer, strict=True)]
@@ -66,6 +74,12 @@ def take_turns(
         'ratio_range': [round(min(ratios), 3), round(max(ratios), 3)],
         **({'peak_mib': memory} if memory else {}),
     }
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
 
 
 def commit() -> str:

@@ -14,11 +14,11 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 # The best boxes that are settled first and remove what they suppress.
-_HEAD = 300
+_HEAD = 400
 # With fewer possible pairs per box all are settled at once.
 _PAIRS = 20
 # Pairs that are computed at once: bounds the memory and stays in the cache.
-_CHUNK = 1 << 15
+_CHUNK = 1 << 14
 
 
 def with_area(
