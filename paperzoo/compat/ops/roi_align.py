@@ -186,7 +186,7 @@ def roi_align_forward(
     aligned: bool,
 ) -> None:
     """Write the pooled RoIs and, for the maximum (mode 0), the places it comes from."""
-    common.check_rois('roi_align', rois, len(input))
+    common.check_rois('roi_align', rois, input.shape)
     if output.numel() == 0:
         return
     bins = (aligned_height, aligned_width)

@@ -100,7 +100,7 @@ def roi_pool_forward(
     spatial_scale: float,
 ) -> None:
     """Write the pooled RoIs and the places of the maxima."""
-    common.check_rois('roi_pool', rois, len(input))
+    common.check_rois('roi_pool', rois, input.shape)
     if output.numel() == 0:
         return
     rois = rois.to(wide(input).dtype)

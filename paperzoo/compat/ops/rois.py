@@ -107,11 +107,18 @@ def first_pixels(
     return rois[:, 0].long() * (shape[2] * shape[3])
 
 
-def check_rois(op: str, rois: Float[Tensor, 'rois 5'], batch: int) -> None:
-    """Raise if a RoI is not finite or names an image that is not in the batch.
+def check_rois(op: str, rois: Float[Tensor, 'rois 5'], shape: torch.Size) -> None:
+    """Raise if the images of this shape have no pixels, or a RoI is of none of them.
 
-    On a GPU the check would stop the host until the device is done, so there is none.
+    On a GPU a look at the RoIs would stop the host until the device is done: they are
+    not checked there.
     """
+    batch, _, height, width = shape
+    if len(rois) > 0 and height * width == 0:
+        raise UserError(
+            f'{op}: the images have {height} x {width} pixels, and there are '
+            f'{len(rois)} RoIs on them. Make the images larger or pass no RoI.'
+        )
     if rois.is_cuda:
         return
     finite = rois.isfinite().all(dim=1)

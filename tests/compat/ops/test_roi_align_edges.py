@@ -117,6 +117,15 @@ def test_a_wrong_roi_is_named(row):
         mmcv_ops.roi_align(torch.ones(2, 1, 4, 4), table, 2, 1.0, 2, 'avg', True)
 
 
+@pytest.mark.parametrize('size', [(0, 5), (5, 0)])
+def test_images_without_pixels_are_named(size):
+    image = torch.zeros(1, 2, *size)
+    with pytest.raises(UserError, match=rf'{size[0]} x {size[1]} pixels.* 1 RoI'):
+        mmcv_ops.roi_align(image, torch.zeros(1, 5), 2, 1.0, 2, 'avg', True)
+    out = mmcv_ops.roi_align(image, torch.zeros(0, 5), 2, 1.0, 2, 'avg', True)
+    assert out.shape == (0, 2, 2, 2)
+
+
 def test_a_negative_size_is_named_where_mmcv_refuses_it():
     image, table = torch.ones(1, 1, 4, 4), torch.tensor([[0.0, 3, 0, 1, 2]])
     with pytest.raises(UserError, match=r'rois\[0\].*negative'):

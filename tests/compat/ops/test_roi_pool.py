@@ -151,3 +151,8 @@ def test_a_wrong_roi_is_named():
     table = torch.tensor([[0.0, 0, 0, 2, 2], [5, 0, 0, 1, 1]]).double()
     with pytest.raises(UserError, match=r'roi_pool: rois\[1\]'):
         mmcv_ops.roi_pool(image_of(6), table, 2, 1.0)
+
+
+def test_images_without_pixels_are_named():
+    with pytest.raises(UserError, match=r'roi_pool: the images have 4 x 0 pixels'):
+        mmcv_ops.roi_pool(torch.zeros(1, 2, 4, 0), torch.zeros(1, 5), 2, 1.0)
