@@ -153,8 +153,9 @@ def headline(record: dict[str, Any]) -> str:
 
 Time below 1: ours is faster; what takes less than 20 ms is run in a loop. The largest
 difference is relative to the largest number of the peer's result, or to 1; of indices,
-how many differ. MiB: by how much a run raises the memory. `roi_pool` and `softmax_focal_loss` are not here: mmcv has no
-compiled version of them for a CPU to compare with.
+how many differ. MiB: by how much a run raises the memory. `roi_pool` and
+`softmax_focal_loss` are not here: mmcv has no compiled version of them for a CPU
+to compare with.
 
 """
 

@@ -15,7 +15,7 @@ with read_base():
     from .._base_.datasets.shapes_semantic import *
     from .._base_.schedules.schedule_scratch import *
 
-model['data_preprocessor'].update(size=(192, 256))
+model['data_preprocessor'].update(size=scale[::-1])
 model['backbone'].update(
     depth=18,
     base_channels=24,
@@ -50,7 +50,7 @@ model['decode_head']['kernel_update_head'].update(
 model['auxiliary_head'].update(in_channels=96, channels=32, num_classes=10)
 
 optim_wrapper['optimizer'].update(lr=0.002)
-train_cfg.update(max_epochs=24, val_interval=24)
-param_scheduler[1].update(end=24)
+train_cfg.update(max_epochs=25, val_interval=25)
+param_scheduler[1].update(end=25)
 default_hooks['checkpoint'].update(by_epoch=True, interval=1)
 log_processor.update(by_epoch=True)

@@ -1,4 +1,4 @@
-"""The built-in Shapes set, things and stuff as 10 classes, at 256x192."""
+"""The built-in Shapes set, things and stuff as 10 classes, at 192x144."""
 
 from mmcv.transforms import LoadImageFromFile, RandomFlip, Resize
 from mmengine.config import read_base
@@ -11,7 +11,7 @@ with read_base():
     from .ade20k_semantic import *
 
 data_root = 'data/shapes/'
-scale = (256, 192)
+scale = (192, 144)
 
 train_pipeline = [
     dict(type=LoadImageFromFile),
