@@ -83,9 +83,17 @@ def _seconds(run: Callable[[], Any]) -> float:
 
 
 def commit() -> str:
-    """Return the commit that is measured, with `-dirty` if files were changed."""
-    git = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty']
-    return subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    """Return the commit that is measured, with `-dirty` if any code was changed.
+
+    What else was changed may be the results of the run before.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ['git', '-C', str(Path(__file__).parents[1]), *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    changed = git('diff', 'HEAD', '--name-only', '--', '*.py')
+    return git('describe', '--always') + ('-dirty' if changed else '')
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
