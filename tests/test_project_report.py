@@ -101,7 +101,6 @@ def test_a_readme_without_place_or_with_a_wrong_column(tmp_path: Path) -> None:
 
 # Measured before records said what with. Who measures one again takes it out.
 UNKNOWN_SETTINGS = {
-    ('box_from_mask', 'bccd'),
     ('local_attention_tower', 'shapes'),
     ('local_attention_tower', 'bccd'),
 }
