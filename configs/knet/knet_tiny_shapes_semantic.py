@@ -46,19 +46,10 @@ model['decode_head']['kernel_update_head'].update(
     num_heads=4,
     feedforward_channels=128,
     kernel_updator_cfg=dict(in_channels=32, feat_channels=32),
-    # PyTorch's own, as mmseg has it; the authors' are larger.
-    init_cfg=dict(
-        type='Kaiming',
-        layer=['Linear', 'Conv2d'],
-        a=5**0.5,
-        mode='fan_in',
-        nonlinearity='leaky_relu',
-        distribution='uniform',
-    ),
 )
 model['auxiliary_head'].update(in_channels=96, channels=32, num_classes=10)
 
-optim_wrapper['optimizer'].update(lr=0.002)
+optim_wrapper['optimizer'].update(lr=0.003)
 train_cfg.update(max_epochs=25, val_interval=25)
 param_scheduler[1].update(end=25)
 default_hooks['checkpoint'].update(by_epoch=True, interval=1)
