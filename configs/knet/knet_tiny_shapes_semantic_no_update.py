@@ -3,7 +3,7 @@
 No stages: the head of UPerNet alone.
 
 Paper: knet (arXiv 2106.14855), "K-Net"
-Expect: mIoU 59.1 on Shapes, one seed
+Expect: mIoU 63.2 on Shapes, one seed
     (benchmarks/results/knet_shapes_semantic.json)
 Run: mim train paperzoo knet_tiny_shapes_semantic_no_update.py
 """
