@@ -16,9 +16,8 @@ tested after each of them.
 """
 
 import argparse
-import json
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -178,7 +177,6 @@ def result(
         'what': name,
         'config': config,
         'seed': seed,
-        'commit': commit(),
         'seconds_per_step': round(median(line['time'] for line in lines), 4),
         **tested(work, file, checkpoint, part, None, options),
         **({'after_stage': by_stage} if by_stage else {}),
@@ -234,13 +232,6 @@ def summary(runs: list[dict]) -> dict[str, Any]:
     }
 
 
-def others(file: Path, variants: Collection[str]) -> list[dict]:
-    """Return the runs of other variants that a file has, with their commit."""
-    old = json.loads(file.read_text())
-    runs = [{'commit': old['commit'], **run} for run in old['runs']]
-    return [run for run in runs if run['what'] not in variants]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -250,29 +241,24 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--cfg-options', nargs='*', default=[])
     parser.add_argument('--keep', type=Path, help='folder for checkpoints and logs')
-    parser.add_argument('--only', nargs='+', help='variants; --out has the others')
     args = parser.parse_args()
     data, variants = TRAININGS[args.what]
-    order = list(variants)
-    variants = {name: variants[name] for name in args.only or order}
-    own: list[dict] = []
+    runs: list[dict] = []
     written: Path | None = None
+    measured_at = commit()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         for seed in args.seeds:
-            latest_runs = train_all(variants, seed, folder, args.cfg_options)
-            print(*(summary([run]) for run in latest_runs), sep='\n')
-            own += latest_runs
-            runs = own + (others(args.out, variants) if args.only else [])
-            runs.sort(key=lambda run: (run['seed'], order.index(run['what'])))
+            runs += train_all(variants, seed, folder, args.cfg_options)
+            print(*(summary([run]) for run in runs[-len(variants) :]), sep='\n')
             record = {
-                'what': f'{args.what}: {" beside ".join(order)}, all else equal',
+                'what': f'{args.what}: {" beside ".join(variants)}, all else equal',
                 'data': f'{data}; no paper has these numbers',
                 **summary(runs),
                 'runs': runs,
                 'cfg_options': args.cfg_options,
                 'threads_per_training': 1,
-                'commit': ', '.join(dict.fromkeys(run['commit'] for run in runs)),
+                'commit': measured_at,
                 **run_record(),
             }
             # After each seed: who stops the next one keeps the earlier ones.

@@ -108,10 +108,10 @@ def first_pixels(
 
 
 def check_rois(op: str, rois: Float[Tensor, 'rois 5'], shape: torch.Size) -> None:
-    """Raise if the images of this shape have no pixels, or a RoI is of none of them.
+    """Raise if the images have no pixels, or a RoI is not finite or of no image.
 
-    On a GPU a look at the RoIs would stop the host until the device is done: they are
-    not checked there.
+    On a GPU a look at the RoIs would stop the host until the device is done: there only
+    the shape of the images is checked.
     """
     batch, _, height, width = shape
     if len(rois) > 0 and height * width == 0:
