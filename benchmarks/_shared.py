@@ -56,15 +56,11 @@ def take_turns(
             gc.collect()
             if gpu:
                 torch.cuda.reset_peak_memory_stats()
-                torch.cuda.synchronize()
-            begin = time.perf_counter()
-            for _ in range(runs):
-                run()
+            seconds = _seconds(run, runs)
             if gpu:
-                torch.cuda.synchronize()
                 memory[name] = torch.cuda.max_memory_allocated() >> 20
             if turn >= warm_up:
-                times[name].append((time.perf_counter() - begin) / runs)
+                times[name].append(seconds)
         turn += 1
     one, peer = times.values()
     ratios = [a / b for a, b in zip(one, peer, strict=True)]
@@ -76,10 +72,15 @@ def take_turns(
     }
 
 
-def _seconds(run: Callable[[], Any]) -> float:
+def _seconds(run: Callable[[], Any], times: int = 1) -> float:
+    """Return how long a run takes, the mean of several in a loop."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    wait()
     begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
+    for _ in range(times):
+        run()
+    wait()
+    return (time.perf_counter() - begin) / times
 
 
 def commit() -> str:

@@ -28,7 +28,6 @@ from paperzoo.engine.record import run_record, write_json
 
 PEER = 'compiled'
 OURS = 'stand-in'
-NOTHING = 'no op'
 
 
 @contextmanager
@@ -67,7 +66,7 @@ def share_of_wrapper(case: Case, repeats: int) -> float:
         with stand_in(case.file, {name: lambda *_, **__: None for name in names}):
             return run()
 
-    return take_turns({NOTHING: wrapper, PEER: peer}, repeats)['ratio']
+    return take_turns({'no op': wrapper, PEER: peer}, repeats)['ratio']
 
 
 def differences(ours: Results, peer: Results) -> dict[str, Any]:

@@ -282,12 +282,16 @@ def check_longer_training(verdict: str, fcos: dict[str, Any]) -> None:
     assert f'around them to {longer["bbox_mAP"]:.2f} ([numbers]' in verdict
     assert longer['bbox_mAP'] < fcos['bbox_mAP']['mean']
     better = []
-    for size in ('l', 'partly'):
+    for size, name, form in (
+        ('l', 'large', '.2f'),
+        ('partly', 'partly hidden', '.2f'),
+        ('largely', 'largely hidden', '.3f'),
+    ):
         pair = longer[f'bbox_mAP_{size}'], fcos[f'bbox_mAP_{size}']['mean']
         assert pair[0] > pair[1]
-        better.append(f'{pair[0]:.2f} against {pair[1]:.2f}')
+        better.append(f'{name} {pair[0]:{form}} against {pair[1]:{form}}')
     assert f'({", ".join(better)})' in verdict
-    for size in ('s', 'm', 'whole'):
+    for size in ('s', 'm', 'whole', 'any_class'):
         assert longer[f'bbox_mAP_{size}'] < fcos[f'bbox_mAP_{size}']['mean']
     assert f'boxes after {load("box_from_mask_fcos_shapes").max_epochs};' in verdict
 
