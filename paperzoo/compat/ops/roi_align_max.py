@@ -1,10 +1,11 @@
 """The maximum of RoIAlign's samples in each bin, and its gradient.
 
-The forward notes which sample of the bin is the best, as whole numbers: mmcv's buffers
+The forward notes which sample of the bin is the best, as a whole number: mmcv's buffers
 for that have the type of the image, in which a position would be rounded. The backward
 computes its position anew and samples there once more.
 """
 
+from collections.abc import Iterator
 from itertools import product
 
 import torch
@@ -14,20 +15,23 @@ from torch import Tensor
 from paperzoo.compat.ops import rois as common
 from paperzoo.compat.ops.roi_grid import (
     Geometry,
-    Part,
     bins_of,
+    pair,
     parts,
     sample_positions,
     samples_of,
     two_taps,
 )
 from paperzoo.compat.ops.widen import wide
+from paperzoo.errors import UserError
 
 # mmcv's start values: what is not above the first has no place and no gradient.
 _LOWEST = -10000.0
 _NOWHERE = -1
 # The whole numbers that are as long as a number of the buffer.
 _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+# Pixels of samples that are found at once: bounds the memory.
+_LIMIT = 1 << 22
 # Pooled numbers whose gradient is spread at once: bounds the memory.
 _SPREAD = 1 << 20
 
@@ -36,28 +40,34 @@ def max_pool(
     image: Float[Tensor, 'batch channels height width'],
     rois: Float[Tensor, 'rois 5'],
     geometry: Geometry,
-    outputs: tuple[Tensor, Tensor, Tensor],
+    outputs: tuple[Tensor, Tensor],
 ) -> None:
-    """Write the largest sample of each bin and its place: row and column of samples.
+    """Write the largest sample of each bin and its number, row by row.
 
     Without samples, and where no sample is above -10000, that is the value and the
-    place is -1.
+    number is -1.
 
     Args:
         image: The images.
         rois: Image index, left, top, right and bottom edge.
         geometry: How a RoI is laid on the image.
-        outputs: The buffers of mmcv. The last two get whole numbers, see `whole`.
+        outputs: Buffers of mmcv. The second gets whole numbers, see `whole`.
     """
-    outputs = outputs[0], whole(outputs[1]), whole(outputs[2])
-    first = common.first_pixels(rois, image.shape)
-    plan = list(parts(rois, geometry))
-    for block, table in common.tables(image):
-        for part in plan:
-            args = (first[part.rows], image.shape, geometry)
-            found = best_samples(table, part, *args)
-            for output, value in zip(outputs, found, strict=True):
-                output[part.rows, block] = value.permute(0, 3, 1, 2).to(output.dtype)
+    values, places = outputs[0], whole(outputs[1])
+    most = torch.iinfo(places.dtype).max
+    for batch in sample_bags(rois, image.shape, geometry):
+        for rows, samples in batch:
+            if len(samples) > most:
+                raise UserError(
+                    f'roi_align: rois[{int(rows[0])}] has {len(samples)} samples in a '
+                    f'bin; of images in {image.dtype} the maximum is found among at '
+                    f'most {most}. Pass a sampling_ratio or images in float32.'
+                )
+        for block, table in common.tables(image):
+            for rows, samples in batch:
+                found = best_samples(table, samples, (len(rows), *geometry.bins))
+                for into, result in zip((values, places), found, strict=True):
+                    into[rows, block] = result.permute(0, 3, 1, 2).to(into.dtype)
 
 
 def whole(buffer: Tensor) -> Tensor:
@@ -65,48 +75,66 @@ def whole(buffer: Tensor) -> Tensor:
     return buffer.view(_WHOLE[buffer.element_size()])
 
 
+def sample_bags(
+    rois: Float[Tensor, 'rois 5'], shape: torch.Size, geometry: Geometry
+) -> Iterator[list[tuple[Int[Tensor, ' some'], list[common.Bags]]]]:
+    """Yield lists of RoIs and of the samples of their bins, about `_LIMIT` at once.
+
+    The first bags are the first sample of each bin, as weighted pixels, and so on.
+    """
+    first = common.first_pixels(rois, shape)
+    kind = torch.int32 if common.pixels_of(shape) < 1 << 31 else torch.int64
+    batch, waiting = [], 0
+    for part in parts(rois, geometry):
+        high, broad = part.samples
+        samples = pair(high, broad, rois.device)[None]
+        size = max(geometry.bins), max(high, broad)
+        y, x = sample_positions(part.start, part.step, samples, size).unbind(dim=1)
+        row, weight_y = two_taps(y[:, : geometry.bins[0], None, :high], shape[2])
+        column, weight_x = two_taps(x[:, None, : geometry.bins[1], :broad], shape[3])
+        row = (row * shape[3] + first[part.rows].view(-1, 1, 1, 1, 1)).to(kind)
+        column = column.to(kind)
+        bags = []
+        for i, j in product(range(high), range(broad)):
+            pixels = row[..., i, :, None] + column[..., j, None, :]
+            weights = weight_y[..., i, :, None] * weight_x[..., j, None, :]
+            bounds = torch.arange(0, pixels.numel() + 1, 4, device=pixels.device)
+            bags.append(
+                common.Bags(pixels.flatten(), weights.flatten(), bounds.to(kind))
+            )
+            waiting += pixels.numel()
+        batch.append((part.rows, bags))
+        if waiting > _LIMIT:
+            yield batch
+            batch, waiting = [], 0
+    if batch:
+        yield batch
+
+
 def best_samples(
     table: Float[Tensor, 'pixels channels'],
-    part: Part,
-    first: Int[Tensor, ' part'],
-    shape: torch.Size,
-    geometry: Geometry,
+    samples: list[common.Bags],
+    bins: tuple[int, int, int],
 ) -> tuple[
-    Float[Tensor, 'part bins_y bins_x channels'],
-    Int[Tensor, 'part bins_y bins_x channels'],
-    Int[Tensor, 'part bins_y bins_x channels'],
+    Float[Tensor, 'rois bins_y bins_x channels'],
+    Int[Tensor, 'rois bins_y bins_x channels'],
 ]:
-    """Return the largest sample of each bin, the first of equals, and its place."""
-    y = sample_positions(part, 0, geometry.bins[0])
-    x = sample_positions(part, 1, geometry.bins[1])
-    row, weight_y = two_taps(y[:, :, None], shape[2])
-    column, weight_x = two_taps(x[:, None], shape[3])
-    row = row * shape[3] + first.view(-1, 1, 1, 1, 1)
-    bins = (len(y), *geometry.bins, table.size(1))
-    best = table.new_full(bins, _LOWEST)
-    place_y, place_x = torch.full(
-        (2, *bins), _NOWHERE, dtype=torch.int32, device=table.device
-    )
+    """Return the largest sample of each bin, the first of equals, and its number."""
+    best = table.new_full((*bins, table.size(1)), _LOWEST)
+    place = torch.full_like(best, _NOWHERE, dtype=torch.int32)
     # Sample by sample: several times faster than `max` over their dimension.
-    for i, j in product(*map(range, part.samples)):
-        pixels = row[..., i, :, None] + column[..., j, None, :]
-        weights = weight_y[..., i, :, None] * weight_x[..., j, None, :]
-        starts = torch.arange(0, pixels.numel(), 4, device=pixels.device)
-        sample = common.weighted_sums(
-            table, pixels.flatten(), weights.flatten(), starts
-        ).view(bins)
-        higher = sample > best
-        place_y.masked_fill_(higher, i)
-        place_x.masked_fill_(higher, j)
+    for number, bags in enumerate(samples):
+        sample = common.weighted_sums(table, bags).view_as(best)
+        place.masked_fill_(sample > best, number)
         torch.fmax(best, sample, out=best)  # passes over what is not a number
-    return best, place_y, place_x
+    return best, place
 
 
 def max_pool_gradient(
     grad_output: Float[Tensor, 'rois channels bins_y bins_x'],
     rois: Float[Tensor, 'rois 5'],
     geometry: Geometry,
-    places: tuple[Tensor, Tensor],
+    places: Tensor,
     grad_image: Float[Tensor, 'batch channels height width'],
 ) -> None:
     """Write the gradient of the image from that of the bins' maxima.
@@ -115,7 +143,7 @@ def max_pool_gradient(
         grad_output: Their gradient.
         rois: As in `max_pool`, with `geometry`.
         geometry: How a RoI is laid on the image.
-        places: The buffers that `max_pool` wrote.
+        places: The buffer that `max_pool` wrote.
         grad_image: What is written.
     """
     _, channels, height, width = grad_image.shape
@@ -124,8 +152,8 @@ def max_pool_gradient(
     plane = plane + torch.arange(channels, device=rois.device) * (height * width)
     number = max(1, _SPREAD // max(1, grad_output.shape[1:].numel()))
     for rows in torch.arange(len(rois), device=rois.device).split(number):
-        chosen = [whole(place[rows]) for place in places]
-        gradient = wide(grad_output[rows]) * (chosen[0] != _NOWHERE)
+        chosen = whole(places[rows])
+        gradient = wide(grad_output[rows]) * (chosen != _NOWHERE)
         y, x = chosen_positions(rois[rows], geometry, chosen)
         (row, weight_y), (column, weight_x) = two_taps(y, height), two_taps(x, width)
         for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -138,13 +166,15 @@ def max_pool_gradient(
 def chosen_positions(
     rois: Float[Tensor, 'rois 5'],
     geometry: Geometry,
-    places: list[Int[Tensor, 'rois channels bins_y bins_x']],
+    chosen: Int[Tensor, 'rois channels bins_y bins_x'],
 ) -> list[Float[Tensor, 'rois channels bins_y bins_x']]:
-    """Return where the chosen samples lie: their y and their x, in pixels."""
+    """Return where the samples of these numbers lie: their y and their x, in pixels."""
     start, step = bins_of(rois, geometry)
     samples = samples_of(step, geometry)
+    broad = samples[:, 1, None, None, None].clamp(min=1)
+    row = chosen.div(broad, rounding_mode='floor')
     found = []
-    for axis, place in enumerate(places):
+    for axis, place in enumerate((row, chosen - row * broad)):
         begin, size, number = (
             x[:, axis, None, None, None] for x in (start, step, samples)
         )

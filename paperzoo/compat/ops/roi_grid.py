@@ -24,14 +24,10 @@ class Geometry(NamedTuple):
 
 
 class Part(NamedTuple):
-    """RoIs that share their numbers of samples per bin, vertical and horizontal.
-
-    `dense` says per axis that neighbouring samples are at most one pixel apart.
-    """
+    """RoIs that share their numbers of samples per bin, vertical and horizontal."""
 
     rows: Int[Tensor, ' part']
     samples: tuple[int, int]
-    dense: tuple[bool, bool]
     start: Float[Tensor, 'part yx=2']
     step: Float[Tensor, 'part yx=2']
 
@@ -73,40 +69,54 @@ def parts(rois: Float[Tensor, 'rois 5'], geometry: Geometry) -> Iterator[Part]:
     """
     start, step = bins_of(rois, geometry)
     samples = samples_of(step, geometry)
-    dense = (step <= samples) & (samples > 0)
     groups: Iterator[tuple[Tensor, list[int]]]
     if geometry.sampling > 0 and rois.is_cuda:
         everything = torch.arange(len(rois), device=rois.device)
-        groups = iter([(everything, [geometry.sampling] * 2 + [0, 0])])
+        groups = iter([(everything, [geometry.sampling] * 2)])
     else:
-        groups = equal_rows(torch.cat((samples, dense), dim=1))
-    for members, (high, broad, dense_y, dense_x) in groups:
+        groups = equal_rows(samples)
+    for members, (high, broad) in groups:
         each = geometry.bins[0] * geometry.bins[1] * high * broad
         for rows in members.split(max(1, _CHUNK // max(each, 1))):
-            flags = (bool(dense_y), bool(dense_x))
-            yield Part(rows, (high, broad), flags, start[rows], step[rows])
+            yield Part(rows, (high, broad), start[rows], step[rows])
+
+
+def pair(first: int, second: int, device: torch.device) -> Int[Tensor, '2']:
+    """Return two numbers, made on the device: a copy to a GPU would stop the host."""
+    return torch.arange(2, device=device) * (second - first) + first
 
 
 def sample_positions(
-    part: Part, axis: int, bins: int
-) -> Float[Tensor, 'part bins samples']:
-    """Return where the samples of each bin lie along one axis, in pixels."""
-    start, step = (x[:, axis, None, None] for x in (part.start, part.step))
-    number = part.samples[axis]
-    within = torch.arange(number, device=step.device, dtype=step.dtype) + 0.5
-    before = torch.arange(bins, device=step.device, dtype=step.dtype)[:, None]
-    return start + before * step + within * step / number
+    start: Float[Tensor, 'rois yx=2'],
+    step: Float[Tensor, 'rois yx=2'],
+    samples: Int[Tensor, 'rois yx=2'],
+    shape: tuple[int, int],
+) -> Float[Tensor, 'rois yx=2 bins most']:
+    """Return where the samples of each bin lie along both axes, in pixels.
+
+    Args:
+        start: Where each RoI begins.
+        step: Size of its bins.
+        samples: How many samples there are in a bin; what is behind these is nothing.
+        shape: How many bins, and at most how many samples there are.
+    """
+    start, step, samples = (x[..., None, None] for x in (start, step, samples))
+    before, within = (
+        torch.arange(n, device=step.device, dtype=step.dtype) for n in shape
+    )
+    within = (within + 0.5) * step / samples.clamp(min=1)
+    return start + before[:, None] * step + within
 
 
 def two_taps(
-    positions: Float[Tensor, '*samples'], size: int
+    positions: Float[Tensor, '*samples'], size: int | Int[Tensor, '*#samples']
 ) -> tuple[Int[Tensor, '*samples 2'], Float[Tensor, '*samples 2']]:
     """Return the two pixels around each position on one axis, and their weights.
 
     A position up to a pixel outside counts as the border, beyond that as nothing.
     """
     inside = (positions >= -1) & (positions <= size)
-    clipped = torch.where(inside, positions, 0).clamp(0, size - 1)
+    clipped = torch.where(inside, positions, 0).clamp(min=0).clamp(max=size - 1)
     low = clipped.floor()
     share = clipped - low
     weights = torch.stack((1 - share, share), dim=-1) * inside[..., None]

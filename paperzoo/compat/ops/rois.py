@@ -5,8 +5,10 @@ one contiguous row of channels per pixel each step is one vector operation.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,9 +16,19 @@ from torch import Tensor
 from paperzoo.compat.ops.widen import wide
 from paperzoo.errors import UserError
 
-# Numbers in a block of channels of an image: 16 MiB, which an allocator keeps for the
-# next block.
-_BLOCK = 1 << 22
+# Numbers in a block of channels of an image: 8 MiB, of which a cache keeps most.
+_BLOCK = 1 << 21
+
+
+class Bags(NamedTuple):
+    """Weighted rows of a table, bag after bag, for `weighted_sums`.
+
+    Bag n are the entries from bounds[n] to before bounds[n + 1].
+    """
+
+    rows: Int[Tensor, ' entries']
+    weights: Float[Tensor, ' entries']
+    bounds: Int[Tensor, ' bags_and_1']
 
 
 def pixels_of(shape: torch.Size) -> int:
@@ -24,15 +36,24 @@ def pixels_of(shape: torch.Size) -> int:
     return shape[0] * shape[2] * shape[3]
 
 
-def channel_blocks(shape: torch.Size) -> Iterator[slice]:
+def channel_blocks(shape: torch.Size) -> list[slice]:
     """Split the channels so that a table of a block stays small.
 
     Large tables cost more in fresh memory and cache misses than in arithmetic.
     """
     # Whole vectors: `embedding_bag` is slow at the rest of a row.
-    width = max(32, _BLOCK // max(pixels_of(shape), 1) // 32 * 32)
-    for first in range(0, shape[1], width):
-        yield slice(first, first + width)
+    width = max(16, _BLOCK // max(pixels_of(shape), 1) // 16 * 16)
+    return [slice(n, n + width) for n in range(0, shape[1], width)]
+
+
+def empty(like: Tensor, *shape: int) -> Tensor:
+    """Return fresh memory; for the CPU NumPy's, which asks for large pages.
+
+    The first write to each page costs as much as filling it many times.
+    """
+    if like.device.type != 'cpu':
+        return like.new_empty(shape)
+    return torch.from_numpy(np.empty(shape, dtype=like.new_empty(0).numpy().dtype))
 
 
 def transpose(
@@ -42,7 +63,7 @@ def transpose(
 
     Args:
         matrix: What to transpose.
-        into: Contiguous; both of them float32 or float64.
+        into: Contiguous rows; both of them float32 or float64.
     """
     if into.device.type == 'cpu' and into.numel() > 0:
         cv2.transpose(matrix.detach().numpy(), into.numpy())
@@ -58,16 +79,16 @@ def tables(
     A table is valid until the next one: they share their memory, because fresh memory
     costs more than filling it.
     """
-    planes = wide(image).flatten(2)
-    everything = planes.transpose(1, 2)
-    if everything.is_contiguous():  # channels_last: nothing is moved
-        yield slice(None), everything.flatten(0, 1)
+    image = wide(image)
+    if image.permute(0, 2, 3, 1).is_contiguous():  # channels_last: nothing is moved
+        yield slice(None), image.permute(0, 2, 3, 1).flatten(0, 2)
         return
+    planes = image.flatten(2)
     memory: Tensor | None = None
     for block in channel_blocks(image.shape):
         part = planes[:, block]
         if memory is None or memory.size(2) != part.size(1):
-            memory = part.new_empty(len(part), part.size(2), part.size(1))
+            memory = empty(part, len(part), part.size(2), part.size(1))
         for matrix, into in zip(part, memory, strict=True):
             transpose(matrix, into)
         yield block, memory.flatten(0, 1)
@@ -75,29 +96,25 @@ def tables(
 
 def add_rows(
     rows: Float[Tensor, 'pixels channels'],
-    image: Float[Tensor, 'batch channels height width'],
-    fresh: bool,
+    planes: Float[Tensor, 'batch channels image_pixels'],
+    zero: bool,
 ) -> None:
-    """Add rows of pixels to an image; where it is `fresh`, write them."""
-    batch, channels, height, width = image.shape
-    planes = image.view(batch, channels, height * width)
-    parts = rows.view(batch, height * width, channels)
-    direct = fresh and image.dtype == rows.dtype
+    """Add rows of pixels to planes of pixels, of which may be known that they are 0."""
+    parts = rows.view(len(planes), -1, rows.size(1))
+    direct = zero and planes.dtype == rows.dtype
     for into, part in zip(planes, parts, strict=True):
         turned = into if direct else rows.new_empty(into.shape)
         transpose(part, turned)
         if not direct:
-            into.copy_(turned) if fresh else into.add_(turned)
+            into.add_(turned)
 
 
 def weighted_sums(
-    table: Float[Tensor, 'rows channels'],
-    rows: Int[Tensor, ' entries'],
-    weights: Float[Tensor, ' entries'],
-    starts: Int[Tensor, ' bags'],
+    table: Float[Tensor, 'rows channels'], bags: Bags
 ) -> Float[Tensor, 'bags channels']:
-    """Return for each bag of entries the weighted sum of the rows they name."""
-    return torch.embedding_bag(table, rows, starts, False, 0, False, weights)[0]
+    """Return for each bag the weighted sum of the rows it names."""
+    args = False, 0, False, bags.weights, True
+    return torch.embedding_bag(table, bags.rows, bags.bounds, *args)[0]
 
 
 def first_pixels(

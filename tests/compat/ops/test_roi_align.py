@@ -9,9 +9,8 @@ from references import mmcv_roi_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.compat.ops import roi_align as module
-from paperzoo.compat.ops import roi_grid, rois
-from paperzoo.compat.ops.roi_align import window_taps
+from paperzoo.compat.ops import roi_bags, roi_grid, rois
+from paperzoo.compat.ops.roi_bags import window_taps
 from paperzoo.compat.ops.roi_grid import two_taps
 
 mmcv_ext.apply()
@@ -92,13 +91,14 @@ def test_gradient(mode, sampling, aligned):
 )
 @settings(max_examples=150, deadline=None)
 def test_a_window_is_the_sum_of_its_samples(number, size, start, spacing):
-    positions = (start + torch.arange(number).double() * spacing).view(1, 1, -1)
+    positions = start + torch.arange(number + 2).double() * spacing
+    samples, sizes = torch.tensor([[number]]), torch.tensor([size])
+    window = window_taps(positions.view(1, 1, 1, -1), samples, sizes)
+    assert window.number.item() == min(number + 1, size)
+    taps = [x[..., : window.number].flatten() for x in window[:2]]
     dense, single = (
         torch.zeros(size).double().index_add(0, pixels.flatten(), weights.flatten())
-        for pixels, weights in (
-            window_taps(positions, size),
-            two_taps(positions, size),
-        )
+        for pixels, weights in (taps, two_taps(positions[:number], size))
     )
     torch.testing.assert_close(dense, single)
 
@@ -130,7 +130,9 @@ def test_small_parts_give_the_same(mode, sampling, limit):
         size = limit if small else 1 << 20
         with (
             patch.object(roi_grid, '_CHUNK', size),
-            patch.object(module, '_LIMIT', size),
+            patch.object(roi_bags, '_CHUNK', size),
+            patch.object(roi_bags, '_LIMIT', size),
+            patch.object(roi_bags, '_SUMS', size),
             patch.object(rois, '_BLOCK', size),
         ):
             out = mmcv_ops.roi_align(leaf, table, (2, 3), 1.0, sampling, mode, True)

@@ -132,3 +132,12 @@ def test_a_negative_size_is_named_where_mmcv_refuses_it():
         mmcv_ops.roi_align(image, table, 2, 1.0, 2, 'avg', True)
     out = mmcv_ops.roi_align(image, table, 2, 1.0, 2, 'avg', False)
     torch.testing.assert_close(out, torch.ones(1, 1, 2, 2))
+
+
+def test_more_samples_than_half_precision_can_number_are_named():
+    image = torch.ones(1, 1, 4, 4, dtype=torch.half)
+    table = torch.tensor([[0.0, 0, 0, 3, 3], [0, 0, 0, 200, 200]]).half()
+    with pytest.raises(UserError, match=r'rois\[1\] has 40000 samples.*float32'):
+        mmcv_ops.roi_align(image, table, 1, 1.0, 0, 'max', True)
+    out = mmcv_ops.roi_align(image.float(), table.float(), 1, 1.0, 0, 'max', True)
+    assert out.flatten().tolist() == [1, 1]
