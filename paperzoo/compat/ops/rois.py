@@ -41,8 +41,9 @@ def channel_blocks(shape: torch.Size) -> list[slice]:
 
     Large tables cost more in fresh memory and cache misses than in arithmetic.
     """
-    # Whole vectors: `embedding_bag` is slow at the rest of a row.
-    width = max(16, _BLOCK // max(pixels_of(shape), 1) // 16 * 16)
+    # Whole vectors: `embedding_bag` is slow at the rest of a row. Wider rows make the
+    # way from and to channels first slow.
+    width = min(max(16, _BLOCK // max(pixels_of(shape), 1) // 16 * 16), 64)
     return [slice(n, n + width) for n in range(0, shape[1], width)]
 
 
