@@ -224,7 +224,7 @@ CASES: dict[str, Case] = {
     'roi_align, 1000 RoIs 7 x 7, sampling 2, channels_last': roi_align(
         1000, 7, 2, memory_format=torch.channels_last
     ),
-    # A quarter of 512 RoIs of two images are positive: what a mask head is trained with.
+    # What a mask head is trained with: a quarter of 512 RoIs of two images.
     'roi_align, 256 RoIs 14 x 14, sampling 0, with backward': roi_align(
         256, 14, 0, 'avg', True
     ),
