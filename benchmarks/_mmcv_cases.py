@@ -228,6 +228,8 @@ CASES: dict[str, Case] = {
     'roi_align, 256 RoIs 14 x 14, sampling 0, with backward': roi_align(
         256, 14, 0, 'avg', True
     ),
+    # What it pools in a test: 100 detections each.
+    'roi_align, 200 RoIs 14 x 14, sampling 0': roi_align(200, 14, 0),
     'roi_align, 200 RoIs 14 x 14, sampling 2, with backward': roi_align(
         200, 14, 2, 'avg', True
     ),

@@ -111,7 +111,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Write the gradient of the image."""
+    """Write the gradient of the image, into zeros."""
     if grad_output.numel() == 0:
         grad_input.zero_()
         return

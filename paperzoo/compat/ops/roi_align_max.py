@@ -55,14 +55,7 @@ def max_pool(
     """
     values, places = outputs[0], whole(outputs[1])
     most = torch.iinfo(places.dtype).max
-    for batch in sample_bags(rois, image.shape, geometry):
-        for rows, samples in batch:
-            if len(samples) > most:
-                raise UserError(
-                    f'roi_align: rois[{int(rows[0])}] has {len(samples)} samples in a '
-                    f'bin; of images in {image.dtype} the maximum is found among at '
-                    f'most {most}. Pass a sampling_ratio or images in float32.'
-                )
+    for batch in sample_bags(rois, image.shape, geometry, most):
         for block, table in common.tables(image):
             for rows, samples in batch:
                 found = best_samples(table, samples, (len(rows), *geometry.bins))
@@ -76,17 +69,29 @@ def whole(buffer: Tensor) -> Tensor:
 
 
 def sample_bags(
-    rois: Float[Tensor, 'rois 5'], shape: torch.Size, geometry: Geometry
+    rois: Float[Tensor, 'rois 5'], shape: torch.Size, geometry: Geometry, most: int
 ) -> Iterator[list[tuple[Int[Tensor, ' some'], list[common.Bags]]]]:
     """Yield lists of RoIs and of the samples of their bins, about `_LIMIT` at once.
 
     The first bags are the first sample of each bin, as weighted pixels, and so on.
+
+    Args:
+        rois: Image index, left, top, right and bottom edge.
+        shape: Shape of the batch of images.
+        geometry: How a RoI is laid on the image.
+        most: How many samples of a bin there may be; more are an error.
     """
     first = common.first_pixels(rois, shape)
-    kind = torch.int32 if common.pixels_of(shape) < 1 << 31 else torch.int64
+    kind = common.index_type(shape)
     batch, waiting = [], 0
     for part in parts(rois, geometry):
         high, broad = part.samples
+        if high * broad > most:
+            raise UserError(
+                f'roi_align: rois[{int(part.rows[0])}] has {high * broad} samples in a '
+                f'bin; of images of this precision the maximum is found among at most '
+                f'{most}. Pass a sampling_ratio or images in float32.'
+            )
         samples = pair(high, broad, rois.device)[None]
         size = max(geometry.bins), max(high, broad)
         y, x = sample_positions(part.start, part.step, samples, size).unbind(dim=1)

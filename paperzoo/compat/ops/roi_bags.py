@@ -16,12 +16,13 @@ from torch import Tensor
 from paperzoo.compat.ops.roi_grid import (
     Geometry,
     bins_of,
+    equal_numbers,
     pair,
     sample_positions,
     samples_of,
     two_taps,
 )
-from paperzoo.compat.ops.rois import Bags, equal_rows, first_pixels, pixels_of
+from paperzoo.compat.ops.rois import Bags, first_pixels, index_type
 
 # Samples on one axis that are laid at once, and entries of bags that are made at once:
 # bound the memory.
@@ -146,14 +147,14 @@ def mean_bags(
     samples = samples_of(step, geometry)
     most = geometry.sampling or int(samples.max())
     first = first_pixels(rois, shape)
-    kind = torch.int32 if pixels_of(shape) < 1 << 31 else torch.int64
     waiting: list[tuple[Tensor, Tensor, Tensor]] = []
     every = torch.arange(len(rois), device=rois.device)
     for some in every.split(max(1, _CHUNK // (max(geometry.bins) * max(1, most)))):
         taps = bin_taps(start[some], step[some], samples[some], shape, geometry)
         taps.pixels[:, 0] = taps.pixels[:, 0] * shape[3] + first[some, None, None]
-        taps = taps._replace(pixels=taps.pixels.to(kind))
-        for rows, (high, broad) in equal_taps(taps, geometry):
+        taps = taps._replace(pixels=taps.pixels.to(index_type(shape)))
+        groups = equal_numbers(taps.number, geometry, 2 * geometry.sampling)
+        for rows, (high, broad) in groups:
             each = geometry.bins[0] * geometry.bins[1] * max(1, high * broad)
             for part in rows.split(max(1, _LIMIT // each)):
                 entries = outer_product(taps, part, geometry.bins, (high, broad))
@@ -163,17 +164,6 @@ def mean_bags(
                     waiting = []
     if waiting:
         yield _joined(waiting)
-
-
-def equal_taps(
-    taps: Taps, geometry: Geometry
-) -> Iterator[tuple[Int[Tensor, ' equal'], list[int]]]:
-    """Yield RoIs with equal numbers of taps, and these: on a GPU without a look."""
-    if geometry.sampling > 0 and taps.number.is_cuda:
-        everything = torch.arange(len(taps.number), device=taps.number.device)
-        yield everything, [2 * geometry.sampling] * 2
-    else:
-        yield from equal_rows(taps.number)
 
 
 def outer_product(

@@ -32,6 +32,11 @@ class Part(NamedTuple):
     step: Float[Tensor, 'part yx=2']
 
 
+def pair(first: int, second: int, device: torch.device) -> Int[Tensor, '2']:
+    """Return two numbers, made on the device: a copy to a GPU would stop the host."""
+    return torch.arange(2, device=device) * (second - first) + first
+
+
 def bins_of(
     rois: Float[Tensor, 'rois 5'], geometry: Geometry
 ) -> tuple[Float[Tensor, 'rois yx=2'], Float[Tensor, 'rois yx=2']]:
@@ -47,7 +52,7 @@ def bins_of(
             f'is before its left or top edge. With aligned=True the size must not be '
             f'negative: correct the boxes (image index, left, top, right, bottom).'
         )
-    return corners[:, :2], size / size.new_tensor(geometry.bins)
+    return corners[:, :2], size / pair(*geometry.bins, rois.device)
 
 
 def samples_of(
@@ -60,6 +65,22 @@ def samples_of(
     return step.float().nan_to_num(0, 0, 0).ceil().clamp(min=0).long()
 
 
+def equal_numbers(
+    numbers: Int[Tensor, 'rois yx=2'], geometry: Geometry, fixed: int
+) -> Iterator[tuple[Int[Tensor, ' equal'], list[int]]]:
+    """Yield the RoIs whose numbers are equal on both axes, and these numbers.
+
+    Args:
+        numbers: Of samples or of what follows from them.
+        geometry: With a fixed sampling on a GPU there is no look at the numbers.
+        fixed: All the numbers are this in that case.
+    """
+    if geometry.sampling > 0 and numbers.is_cuda:
+        yield torch.arange(len(numbers), device=numbers.device), [fixed, fixed]
+    else:
+        yield from equal_rows(numbers)
+
+
 def parts(rois: Float[Tensor, 'rois 5'], geometry: Geometry) -> Iterator[Part]:
     """Split the RoIs into parts that are computed at once.
 
@@ -69,21 +90,10 @@ def parts(rois: Float[Tensor, 'rois 5'], geometry: Geometry) -> Iterator[Part]:
     """
     start, step = bins_of(rois, geometry)
     samples = samples_of(step, geometry)
-    groups: Iterator[tuple[Tensor, list[int]]]
-    if geometry.sampling > 0 and rois.is_cuda:
-        everything = torch.arange(len(rois), device=rois.device)
-        groups = iter([(everything, [geometry.sampling] * 2)])
-    else:
-        groups = equal_rows(samples)
-    for members, (high, broad) in groups:
+    for members, (high, broad) in equal_numbers(samples, geometry, geometry.sampling):
         each = geometry.bins[0] * geometry.bins[1] * high * broad
         for rows in members.split(max(1, _CHUNK // max(each, 1))):
             yield Part(rows, (high, broad), start[rows], step[rows])
-
-
-def pair(first: int, second: int, device: torch.device) -> Int[Tensor, '2']:
-    """Return two numbers, made on the device: a copy to a GPU would stop the host."""
-    return torch.arange(2, device=device) * (second - first) + first
 
 
 def sample_positions(

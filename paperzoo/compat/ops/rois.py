@@ -36,6 +36,11 @@ def pixels_of(shape: torch.Size) -> int:
     return shape[0] * shape[2] * shape[3]
 
 
+def index_type(shape: torch.Size) -> torch.dtype:
+    """Return the shorter of the types that can number the pixels of these images."""
+    return torch.int32 if pixels_of(shape) < 1 << 31 else torch.int64
+
+
 def channel_blocks(shape: torch.Size) -> list[slice]:
     """Split the channels so that a table of a block stays small.
 
@@ -50,11 +55,11 @@ def channel_blocks(shape: torch.Size) -> list[slice]:
 def empty(like: Tensor, *shape: int) -> Tensor:
     """Return fresh memory; for the CPU NumPy's, which asks for large pages.
 
-    The first write to each page costs as much as filling it many times.
+    The first write to a page costs more than filling it.
     """
     if like.device.type != 'cpu':
         return like.new_empty(shape)
-    return torch.from_numpy(np.empty(shape, dtype=like.new_empty(0).numpy().dtype))
+    return torch.from_numpy(np.empty(shape, dtype=like.detach().numpy().dtype))
 
 
 def transpose(

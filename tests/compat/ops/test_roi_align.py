@@ -9,7 +9,7 @@ from references import mmcv_roi_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.compat.ops import roi_bags, roi_grid, rois
+from paperzoo.compat.ops import roi_align_max, roi_bags, roi_grid, rois
 from paperzoo.compat.ops.roi_bags import window_taps
 from paperzoo.compat.ops.roi_grid import two_taps
 
@@ -133,6 +133,7 @@ def test_small_parts_give_the_same(mode, sampling, limit):
             patch.object(roi_bags, '_CHUNK', size),
             patch.object(roi_bags, '_LIMIT', size),
             patch.object(roi_bags, '_SUMS', size),
+            patch.object(roi_align_max, '_LIMIT', size),
             patch.object(rois, '_BLOCK', size),
         ):
             out = mmcv_ops.roi_align(leaf, table, (2, 3), 1.0, sampling, mode, True)
