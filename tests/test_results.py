@@ -480,7 +480,9 @@ def test_what_bounds_roi_align_is_measured() -> None:
     assert f"the time is {min(box):.2f} to {max(box):.2f} of compiled mmcv's" in text
     mask = rows['roi_align, 256 RoIs 14 x 14, sampling 0, with backward']
     few = rows['roi_align, 200 RoIs 7 x 7, sampling 2, aligned=False']
-    assert f'is trained with, {mask["ratio"]:.2f}; with 200 of 7 x 7, ' in text
+    test = rows['roi_align, 200 RoIs 14 x 14, sampling 0']
+    assert f'is trained with, {mask["ratio"]:.2f}; with 200 of these ' in text
+    assert f'as in a test, {test["ratio"]:.2f}; with 200 of 7 x 7, ' in text
     assert f'with 200 of 7 x 7, {few["ratio"]:.2f}.' in text
     wrapper = mask['ratio_of_wrapper']
     assert f"takes {wrapper} of compiled mmcv's time" in text
