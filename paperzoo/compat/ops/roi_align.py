@@ -2,7 +2,8 @@
 
 A bin's mean is a weighted sum of pixels: one `embedding_bag` over the image as a table
 of pixels. The gradient is another one, over the pooled gradients, with the entries
-sorted by pixel.
+sorted by pixel. The forward keeps the entries for it in the two buffers in which mmcv
+saves the places of the maxima for its backward; for the mean they come empty.
 
 Differs: mmcv computes the positions of half precision RoIs in half precision, and its
 CPU kernel has no bfloat16; here both are computed in float32.
@@ -11,7 +12,8 @@ CPU kernel has no bfloat16; here both are computed in float32.
 # mmcv's argument names are part of the interface.
 # ruff: noqa: A002
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from paperzoo.compat.ops import rois as common
@@ -22,6 +24,11 @@ from paperzoo.compat.ops.widen import wide
 
 # mmcv's number for the pooling mode; the maximum is 0.
 _MEAN = 1
+# Bytes of a number that is as long as an int64.
+_LONG = 8
+
+# The two that mmcv passes to the forward and, saved, to the backward.
+Buffers = tuple[Tensor, Tensor]
 
 
 def mean_pool(
@@ -29,14 +36,28 @@ def mean_pool(
     rois: Float[Tensor, 'rois 5'],
     geometry: Geometry,
     pooled: Float[Tensor, 'rois channels bins_y bins_x'],
+    buffers: Buffers,
 ) -> None:
-    """Write the mean of the samples in each bin; 0 without samples."""
+    """Write the mean of the samples in each bin; 0 without samples.
+
+    Args:
+        image: The images.
+        rois: Image index, left, top, right and bottom edge.
+        geometry: How a RoI is laid on the image.
+        pooled: What is written.
+        buffers: They get the entries, where the backward will ask for them.
+    """
     flat = pooled.flatten(2)
+    parts = 0
     for some, bags in mean_bags(rois, image.shape, geometry):
         for block, table in common.tables(image):
             sums = common.weighted_sums(table, bags)
             sums = sums.view(len(some), -1, table.size(1)).transpose(1, 2)
             flat[some, block] = sums.to(flat.dtype)
+        parts += 1
+    # More parts than one are too many to be kept: the backward finds them anew.
+    if parts == 1 and image.requires_grad:
+        keep(some, bags, buffers)
 
 
 def mean_pool_gradient(
@@ -44,6 +65,7 @@ def mean_pool_gradient(
     rois: Float[Tensor, 'rois 5'],
     geometry: Geometry,
     grad_image: Float[Tensor, 'batch channels height width'],
+    buffers: Buffers,
 ) -> None:
     """Write the gradient of the image from that of the bins' means.
 
@@ -52,12 +74,15 @@ def mean_pool_gradient(
         rois: Image index, left, top, right and bottom edge.
         geometry: How a RoI is laid on the image.
         grad_image: What is written. It is 0 before, as mmcv makes it.
+        buffers: Those of `mean_pool`, or empty ones.
     """
     planes = grad_image.view(*grad_image.shape[:2], -1)
     size, bins = planes.size(2), geometry.bins[0] * geometry.bins[1]
     blocks = common.channel_blocks(grad_image.shape)
     zero = True
-    for some, bags in mean_bags(rois, grad_image.shape, geometry):
+    found = kept(len(rois), bins, grad_image.shape, buffers)
+    found = found or mean_bags(rois, grad_image.shape, geometry)
+    for some, bags in found:
         of_pixels = transposed(some, bags, bins, len(planes) * size)
         parts = list(runs(of_pixels, size, blocks[0].stop))
         for block in blocks:
@@ -70,6 +95,39 @@ def mean_pool_gradient(
                 sums = common.weighted_sums(table, part)
                 common.add_rows(sums, planes[images, block, pixels], zero)
         zero = False
+
+
+def keep(some: Int[Tensor, ' some'], bags: common.Bags, buffers: Buffers) -> None:
+    """Put RoIs and the bags of their bins into buffers, whose type stays.
+
+    The weights go to the first one and the numbers, bit by bit, to the other.
+    """
+    numbers = torch.cat((some.to(bags.rows.dtype), bags.bounds, bags.rows))
+    if buffers[1].element_size() == _LONG:
+        numbers = numbers.long()
+    for buffer, values in zip(buffers, (bags.weights, numbers), strict=True):
+        buffer.set_(values.view(buffer.dtype))
+
+
+def kept(
+    rois: int, bins: int, shape: torch.Size, buffers: Buffers
+) -> list[tuple[Int[Tensor, ' some'], common.Bags]]:
+    """Return what `keep` put into the buffers; nothing if they are empty.
+
+    Args:
+        rois: How many RoIs there are.
+        bins: How many bins a RoI has.
+        shape: Shape of the batch of images.
+        buffers: See `keep`.
+    """
+    if buffers[1].numel() == 0:
+        return []
+    long = buffers[1].element_size() == _LONG
+    numbers = buffers[1].view(torch.int64 if long else common.index_type(shape))
+    weights = buffers[0].view(torch.float64 if long else torch.float32)
+    sizes = [rois, rois * bins + 1]
+    some, bounds, rows = numbers.split([*sizes, len(numbers) - sum(sizes)])
+    return [(some.long(), common.Bags(rows, weights, bounds))]
 
 
 def roi_align_forward(
@@ -93,7 +151,7 @@ def roi_align_forward(
     geometry = Geometry(bins, spatial_scale, sampling_ratio, aligned)
     rois = rois.to(wide(input).dtype)
     if pool_mode == _MEAN:
-        mean_pool(input, rois, geometry, output)
+        mean_pool(input, rois, geometry, output, (argmax_y, argmax_x))
     else:
         max_pool(input, rois, geometry, (output, argmax_y))
 
@@ -119,6 +177,7 @@ def roi_align_backward(
     geometry = Geometry(bins, spatial_scale, sampling_ratio, aligned)
     rois = rois.to(wide(grad_output).dtype)
     if pool_mode == _MEAN:
-        mean_pool_gradient(grad_output, rois, geometry, grad_input)
+        buffers = (argmax_y, argmax_x)
+        mean_pool_gradient(grad_output, rois, geometry, grad_input, buffers)
     else:
         max_pool_gradient(grad_output, rois, geometry, argmax_y, grad_input)

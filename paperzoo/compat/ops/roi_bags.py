@@ -173,12 +173,14 @@ def outer_product(
     number: tuple[int, int],
 ) -> tuple[Int[Tensor, 'bags entries'], Float[Tensor, 'bags entries']]:
     """Return the pixels and weights of all bins of some RoIs with equal numbers."""
+    high, broad = number
     found = []
     for values, combine in ((taps.pixels, torch.add), (taps.weights, torch.mul)):
         chosen = values.index_select(0, rows)
-        y = chosen[:, 0, : bins[0], None, : number[0], None]
-        x = chosen[:, 1, None, : bins[1], None, : number[1]]
-        found.append(combine(y, x).flatten(0, 2).flatten(1))
+        # Bags of both are laid out before: to broadcast so few taps is slow.
+        y = chosen[:, 0, : bins[0], :high, None].expand(-1, -1, -1, broad).flatten(2)
+        x = chosen[:, 1, : bins[1], None, :broad].expand(-1, -1, high, -1).flatten(2)
+        found.append(combine(y[:, :, None], x[:, None]).flatten(0, 2))
     return found[0], found[1]
 
 
@@ -210,7 +212,8 @@ def transposed(rois: Int[Tensor, ' some'], bags: Bags, bins: int, pixels: int) -
     sizes = bags.bounds.diff()
     numbers = numbers.repeat_interleave(sizes, output_size=len(by_pixel))
     bounds = counts.cumsum(0, dtype=counts.dtype)
-    return Bags(numbers[order], bags.weights[order], bounds)
+    chosen = (x.index_select(0, order) for x in (numbers, bags.weights))
+    return Bags(*chosen, bounds)
 
 
 def runs(bags: Bags, size: int, width: int) -> Iterator[tuple[slice, slice, Bags]]:

@@ -18,6 +18,8 @@ from paperzoo.errors import UserError
 
 # Numbers in a block of channels of an image: 8 MiB, of which a cache keeps most.
 _BLOCK = 1 << 21
+# The least channels in a block, where there are so many: a vector of the CPU.
+_NARROW = 16
 
 
 class Bags(NamedTuple):
@@ -48,7 +50,8 @@ def channel_blocks(shape: torch.Size) -> list[slice]:
     """
     # Whole vectors: `embedding_bag` is slow at the rest of a row. Wider rows make the
     # way from and to channels first slow.
-    width = min(max(16, _BLOCK // max(pixels_of(shape), 1) // 16 * 16), 64)
+    whole = _BLOCK // max(pixels_of(shape), 1) // _NARROW * _NARROW
+    width = min(max(_NARROW, whole), 4 * _NARROW)
     return [slice(n, n + width) for n in range(0, shape[1], width)]
 
 
@@ -72,7 +75,10 @@ def transpose(
         into: Contiguous rows; both of them float32 or float64.
     """
     if into.device.type == 'cpu' and into.numel() > 0:
-        cv2.transpose(matrix.detach().numpy(), into.numpy())
+        # Two times eight rows take two thirds of the time of sixteen.
+        step = 8 if len(matrix) == _NARROW else max(matrix.shape)
+        for rows, columns in zip(matrix.split(step), into.split(step, 1), strict=True):
+            cv2.transpose(rows.detach().numpy(), columns.numpy())
     else:
         into.copy_(matrix.t())
 

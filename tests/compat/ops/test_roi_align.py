@@ -9,7 +9,7 @@ from references import mmcv_roi_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.compat.ops import roi_align_max, roi_bags, roi_grid, rois
+from paperzoo.compat.ops import roi_align, roi_align_max, roi_bags, roi_grid, rois
 from paperzoo.compat.ops.roi_bags import window_taps
 from paperzoo.compat.ops.roi_grid import two_taps
 
@@ -140,6 +140,38 @@ def test_small_parts_give_the_same(mode, sampling, limit):
             out.square().sum().backward()
         results.append((out.detach(), leaf.grad))
     torch.testing.assert_close(results[0], results[1])
+
+
+@SAMPLING
+@pytest.mark.parametrize(
+    'dtype', [torch.half, torch.bfloat16, torch.float32, torch.double]
+)
+def test_the_backward_of_kept_entries_is_that_of_entries_found_anew(sampling, dtype):
+    image, table = image_of(5, 2, 3, 5, 6, dtype=dtype), some_rois(7, dtype)
+    out = image.new_zeros(7, 3, 2, 3)
+    arguments = (2, 3, 1.0, sampling, 1, True)
+    unused = [image.new_zeros(0), image.new_zeros(0)]
+    roi_align.roi_align_forward(image, table, out, *unused, *arguments)
+    assert [buffer.numel() for buffer in unused] == [0, 0]
+    full = [image.new_zeros(0), image.new_zeros(0)]
+    with torch.no_grad():
+        leaf = image.clone().requires_grad_()
+        roi_align.roi_align_forward(leaf, table, out, *full, *arguments)
+    assert [buffer.dtype for buffer in full if buffer.numel() > 0] == [dtype, dtype]
+    gradients = []
+    for buffers in (unused, full):
+        gradient = torch.zeros_like(image)
+        roi_align.roi_align_backward(out, table, *buffers, gradient, *arguments)
+        gradients.append(gradient)
+    assert gradients[0].any()
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
+
+
+def test_a_training_step_finds_the_entries_once():
+    image = image_of(5, 2, 3, 5, 6).requires_grad_()
+    with patch.object(roi_align, 'mean_bags', wraps=roi_align.mean_bags) as found:
+        mmcv_ops.roi_align(image, some_rois(7), 2, 1.0, 0, 'avg', True).sum().backward()
+    assert found.call_count == 1
 
 
 @MODES
