@@ -13,6 +13,7 @@ from paperzoo.common.weighted import (
     check_reduction,
     weighted_reduction,
 )
+from paperzoo.compat.ops.focal_loss import focal_of_absent
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 
@@ -55,26 +56,6 @@ def one_hot(
     return (labels.unsqueeze(-1) == classes).to(like.dtype)
 
 
-def _should_be_low(
-    logits: Tensor, gamma: float, factor: float, slope: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return `factor p^gamma softplus(x)`, p the sigmoid of x, and its derivative.
-
-    It is the focal loss of a logit x that should be low; of one that should be high it
-    is that of -x. The derivative is written into `slope` if given.
-    """
-    prob = logits.sigmoid()
-    # Where this loses digits it is added to something far larger.
-    rest = 1 - prob
-    # softplus(x) = max(x, 0) - log(1 - sigmoid(-|x|)), far cheaper than F.softplus.
-    log = torch.minimum(prob, rest).neg_().log1p_()
-    entropy = torch.sub(logits.relu(), log, out=log)
-    # d p / d x = p (1 - p); the other share is that of the softplus.
-    rise = torch.addcmul(prob, rest, entropy, value=gamma, out=rest)
-    down = (prob.square_() if gamma == 2 else prob.pow_(gamma)).mul_(factor)
-    return entropy.mul_(down), torch.mul(rise, down, out=slope)
-
-
 def _at_label(
     logits: Tensor, labels: Tensor, gamma: float, alpha: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,8 +67,8 @@ def _at_label(
     column = labels.clamp(0, logits.size(1) - 1).unsqueeze(1)
     present = labels.unsqueeze(1) == column
     there = logits.gather(1, column).to(_wide(logits.dtype))
-    low, low_slope = _should_be_low(there, gamma, 1 - alpha)
-    high, high_slope = _should_be_low(-there, gamma, alpha)
+    low, low_slope = focal_of_absent(there, gamma, 1 - alpha)
+    high, high_slope = focal_of_absent(-there, gamma, alpha)
     loss = torch.where(present, high, low)
     return column, loss, torch.where(present, -high_slope, low_slope)
 
@@ -117,7 +98,7 @@ class _FocalSum(torch.autograd.Function):
         for start in range(0, len(logits), rows):
             part = slice(start, start + rows)
             x = logits[part].to(wide)
-            loss, slope = _should_be_low(x, gamma, 1 - alpha, grad[part])
+            loss, slope = focal_of_absent(x, gamma, 1 - alpha, slope=grad[part])
             loss.scatter_(1, column[part], at_label[part])
             slope.scatter_(1, column[part], slope_at_label[part])
             if weight is not None:

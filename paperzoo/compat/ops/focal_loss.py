@@ -14,8 +14,6 @@ exact for any logit. mmcv reads beyond the class weights where the target is no 
 (the background); here such a row has weight 1.
 """
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -24,38 +22,37 @@ from paperzoo.compat.ops.widen import wide
 
 # Logits of one block on a CPU: the passes over them stay in the cache.
 _BLOCK = 2**17
-# No exponential overflows below this, and from 40 on log(1 + exp(x)) is x.
-_HIGHEST = 80.0
 
 
-def softplus_and_sigmoid(
-    x: Float[Tensor, '*n'],
-) -> tuple[Float[Tensor, '*n'], Float[Tensor, '*n'], Float[Tensor, '*n']]:
-    """Return log(1 + exp(x)), sigmoid(x) and 1 + exp(x) from one exponential."""
-    power = x.clamp(max=_HIGHEST).exp_()
-    softplus = power.log1p()
-    torch.maximum(softplus, x, out=softplus)
-    whole = 1 + power
-    return softplus, power.div_(whole), whole
+def focal_of_absent(
+    logits: Float[Tensor, '*n'],
+    gamma: float,
+    factor: float,
+    loss: Float[Tensor, '*n'] | None = None,
+    slope: Float[Tensor, '*n'] | None = None,
+) -> tuple[Float[Tensor, '*n'], Float[Tensor, '*n']]:
+    """Return the focal loss of logits whose class is absent, and its derivative.
 
+    That of a present class is this one at -x.
 
-def wrong_side_loss(x: Float[Tensor, '*n'], gamma: float) -> Float[Tensor, '*n']:
-    """Return the loss, without its factor, of a logit that should be low."""
-    loss, p, _ = softplus_and_sigmoid(x)
-    return loss if gamma == 0 else loss.mul_(_power(p, gamma))
-
-
-def wrong_side_slope(x: Float[Tensor, '*n'], gamma: float) -> Float[Tensor, '*n']:
-    """Return the derivative of `wrong_side_loss`."""
-    loss, p, whole = softplus_and_sigmoid(x)
-    if gamma == 0:
-        return p
-    # 1 - p is 1 / (1 + exp(x)).
-    return torch.addcdiv(p, loss, whole, value=gamma).mul_(_power(p, gamma))
-
-
-def _power(p: Tensor, gamma: float) -> Tensor:
-    return p * p if gamma == 2 else p.pow(gamma)
+    Args:
+        logits: x; the loss is `factor sigmoid(x)^gamma log(1 + exp(x))`.
+        gamma: How strongly logits that are low already are turned down.
+        factor: What everything is multiplied by.
+        loss: The loss is written here if given.
+        slope: The derivative is written here if given.
+    """
+    prob = logits.sigmoid()
+    # Where this loses digits it is added to something far larger.
+    rest = 1 - prob
+    # softplus(x) = max(x, 0) - log(1 - sigmoid(-|x|)), far cheaper than F.softplus.
+    log = torch.minimum(prob, rest).neg_().log1p_()
+    entropy = torch.sub(logits.relu(), log, out=log)
+    # d p / d x = p (1 - p); the other share is that of the softplus.
+    rise = torch.addcmul(prob, rest, entropy, value=gamma, out=rest)
+    down = (prob.square_() if gamma == 2 else prob.pow_(gamma)).mul_(factor)
+    loss = torch.mul(entropy, down, out=entropy if loss is None else loss)
+    return loss, torch.mul(rise, down, out=slope)
 
 
 def focal_loss(
@@ -87,8 +84,17 @@ def sigmoid_focal_loss_forward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Write the focal loss of each logit into `output`."""
-    _write(wrong_side_loss, alpha, input, target, weight, output, gamma, alpha)
+    """Write the focal loss of each logit into `output`.
+
+    Where a backward will follow and the classes have no weights, the derivative costs
+    little more. It is put into the empty `weight`, which mmcv saves for the backward.
+    """
+    slope = None
+    if input.requires_grad and weight.numel() == 0:
+        slope = torch.empty_like(input, dtype=weight.dtype, requires_grad=False)
+    _write((output, slope), input, target, weight, gamma, alpha)
+    if slope is not None:
+        weight.set_(slope)
 
 
 def sigmoid_focal_loss_backward(
@@ -99,21 +105,25 @@ def sigmoid_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Write the derivative of each logit's focal loss into `grad_input`."""
-    _write(wrong_side_slope, -alpha, input, target, weight, grad_input, gamma, alpha)
+    """Write the derivative of each logit's focal loss into `grad_input`.
+
+    If `weight` has the shape of the logits it is that derivative, from the forward.
+    """
+    if weight.dim() == input.dim():
+        grad_input.copy_(weight)
+    else:
+        _write((None, grad_input), input, target, weight, gamma, alpha)
 
 
 def _write(
-    function: Callable[[Tensor, float], Tensor],
-    right_factor: float,
+    outputs: tuple[Tensor | None, Tensor | None],
     logits: Tensor,
     target: Tensor,
     weight: Tensor,
-    output: Tensor,
     gamma: float,
     alpha: float,
 ) -> None:
-    """Write a function of wrong logits, for the right one of a row of its mirror."""
+    """Write the losses and their derivatives, each where it is wanted."""
     rows, classes = logits.shape
     if logits.numel() == 0:
         return
@@ -125,11 +135,21 @@ def _write(
         factor = torch.where(is_class, wide(weight)[column], 1.0)
     for first in range(0, rows, step):
         block = slice(first, first + step)
-        values = function(wide(logits[block]), gamma)
-        if factor is not None:
-            values.mul_(factor[block])
-        torch.mul(values, 1 - alpha, out=output[block])
-    right = function(-wide(logits.gather(1, column)), gamma).mul_(right_factor)
-    right = right if factor is None else right.mul_(factor)
-    kept = output.gather(1, column)
-    output.scatter_(1, column, torch.where(is_class, right.to(output), kept))
+        x = wide(logits[block])
+        into = [
+            y[block] if y is not None and y.dtype == x.dtype else None for y in outputs
+        ]
+        absent = focal_of_absent(x, gamma, 1 - alpha, *into)
+        for values, written, output in zip(absent, into, outputs, strict=True):
+            if factor is not None:
+                values.mul_(factor[block])
+            if written is None and output is not None:
+                output[block] = values
+    loss, slope = focal_of_absent(-wide(logits.gather(1, column)), gamma, alpha)
+    for values, output in zip((loss, -slope), outputs, strict=True):
+        if output is not None:
+            present = values if factor is None else values * factor
+            absent = output.gather(1, column)
+            output.scatter_(
+                1, column, torch.where(is_class, present.to(absent), absent)
+            )

@@ -140,3 +140,49 @@ def test_mmcv_module_against_mmdets_python_path(reduction):
     loss.backward()
     expected.backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize(
+    'dtype', [torch.half, torch.bfloat16, torch.float32, torch.double]
+)
+def test_the_derivative_kept_by_the_forward_is_that_of_the_backward(dtype):
+    generator = torch.Generator().manual_seed(3)
+    logits = (torch.randn(9, 4, generator=generator) * 5).to(dtype)
+    target = torch.arange(9) % 5
+    unused, kept = torch.zeros(0, dtype=dtype), torch.zeros(0, dtype=dtype)
+    sigmoid_focal_loss_forward(
+        logits, target, unused, torch.empty_like(logits), 2.0, 0.25
+    )
+    assert unused.shape == (0,)
+    leaf = logits.clone().requires_grad_()
+    with torch.no_grad():
+        sigmoid_focal_loss_forward(
+            leaf, target, kept, torch.empty_like(logits), 2.0, 0.25
+        )
+    slopes = [torch.empty_like(logits) for _ in range(2)]
+    for weight, slope in zip((unused, kept), slopes, strict=True):
+        sigmoid_focal_loss_backward(logits, target, weight, slope, 2.0, 0.25)
+    assert slopes[0].any()
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_a_training_step_computes_once_and_may_be_repeated(weighted, monkeypatch):
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return write(*arguments)
+
+    write = focal_module._write
+    monkeypatch.setattr(focal_module, '_write', counted)
+    logits = torch.randn(6, 3, dtype=torch.double).requires_grad_()
+    weight = torch.tensor([1.0, 2.0, 0.5], dtype=torch.double) if weighted else None
+    target = torch.tensor([0, 1, 2, 3, 3, 0])
+    loss = mmcv_ops.sigmoid_focal_loss(logits, target, 2.0, 0.25, weight, 'mean')
+    first, second = (
+        torch.autograd.grad(loss, logits, retain_graph=True)[0] for _ in range(2)
+    )
+    # With class weights, which are the caller's, each backward computes for itself.
+    assert len(calls) == (3 if weighted else 1)
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
