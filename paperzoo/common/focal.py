@@ -14,6 +14,7 @@ from paperzoo.common.weighted import (
     weighted_reduction,
 )
 from paperzoo.compat.ops.focal_loss import focal_of_absent
+from paperzoo.compat.ops.memory import empty
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 
@@ -91,7 +92,7 @@ class _FocalSum(torch.autograd.Function):
         alpha: float,
     ) -> Tensor:
         wide = _wide(logits.dtype)
-        grad = logits.new_empty(logits.shape, dtype=wide)
+        grad = empty(logits.new_empty(0, dtype=wide), *logits.shape)
         column, at_label, slope_at_label = _at_label(logits, labels, gamma, alpha)
         rows = _CHUNK if logits.device.type == 'cpu' else max(len(logits), 1)
         totals = [logits.new_zeros((), dtype=wide)]

@@ -15,13 +15,17 @@ exact for any logit. mmcv reads beyond the class weights where the target is no 
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from paperzoo.compat.ops.memory import empty
 from paperzoo.compat.ops.widen import wide
 
 # Logits of one block on a CPU: the passes over them stay in the cache.
 _BLOCK = 2**17
+# From here on log(1 + exp(x)) is x, to the last bit of float64.
+_LINEAR = 40
 
 
 def focal_of_absent(
@@ -43,13 +47,9 @@ def focal_of_absent(
         slope: The derivative is written here if given.
     """
     prob = logits.sigmoid()
-    # Where this loses digits it is added to something far larger.
-    rest = 1 - prob
-    # softplus(x) = max(x, 0) - log(1 - sigmoid(-|x|)), far cheaper than F.softplus.
-    log = torch.minimum(prob, rest).neg_().log1p_()
-    entropy = torch.sub(logits.relu(), log, out=log)
+    entropy = F.softplus(logits, threshold=_LINEAR)
     # d p / d x = p (1 - p); the other share is that of the softplus.
-    rise = torch.addcmul(prob, rest, entropy, value=gamma, out=rest)
+    rise = torch.addcmul(prob, 1 - prob, entropy, value=gamma)
     down = (prob.square_() if gamma == 2 else prob.pow_(gamma)).mul_(factor)
     loss = torch.mul(entropy, down, out=entropy if loss is None else loss)
     return loss, torch.mul(rise, down, out=slope)
@@ -91,7 +91,7 @@ def sigmoid_focal_loss_forward(
     """
     slope = None
     if input.requires_grad and weight.numel() == 0:
-        slope = torch.empty_like(input, dtype=weight.dtype, requires_grad=False)
+        slope = empty(weight, *input.shape)
     _write((output, slope), input, target, weight, gamma, alpha)
     if slope is not None:
         weight.set_(slope)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from paperzoo.compat.ops import rois as common
+from paperzoo.compat.ops.memory import empty
 from paperzoo.compat.ops.roi_align_max import max_pool, max_pool_gradient
 from paperzoo.compat.ops.roi_bags import mean_bags, runs, transposed
 from paperzoo.compat.ops.roi_grid import Geometry
@@ -89,7 +90,7 @@ def mean_pool_gradient(
             # Channels first, whole bins at a time; then a matrix is transposed.
             matrix = grad_output[:, block].flatten(2).transpose(0, 1)
             matrix = wide(matrix.flatten(1))
-            table = common.empty(matrix, *matrix.shape[::-1])
+            table = empty(matrix, *matrix.shape[::-1])
             common.transpose(matrix, table)
             for images, pixels, part in parts:
                 sums = common.weighted_sums(table, part)

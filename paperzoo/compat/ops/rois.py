@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from paperzoo.compat.ops.memory import empty
 from paperzoo.compat.ops.widen import wide
 from paperzoo.errors import UserError
 
@@ -53,16 +53,6 @@ def channel_blocks(shape: torch.Size) -> list[slice]:
     whole = _BLOCK // max(pixels_of(shape), 1) // _NARROW * _NARROW
     width = min(max(_NARROW, whole), 4 * _NARROW)
     return [slice(n, n + width) for n in range(0, shape[1], width)]
-
-
-def empty(like: Tensor, *shape: int) -> Tensor:
-    """Return fresh memory; for the CPU NumPy's, which asks for large pages.
-
-    The first write to a page costs more than filling it.
-    """
-    if like.device.type != 'cpu':
-        return like.new_empty(shape)
-    return torch.from_numpy(np.empty(shape, dtype=like.detach().numpy().dtype))
 
 
 def transpose(

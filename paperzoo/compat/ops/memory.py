@@ -1,0 +1,19 @@
+"""Fresh memory, whose first write costs more than filling it."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def empty(like: Tensor, *shape: int) -> Tensor:
+    """Return uninitialised numbers of the type of `like`, on its device.
+
+    On a CPU the memory is NumPy's, which asks the system for large pages.
+    """
+    if like.device.type != 'cpu':
+        return like.new_empty(shape)
+    numbers = math.prod(shape)
+    memory = np.empty(max(1, numbers) * like.element_size(), dtype=np.uint8)
+    return torch.from_numpy(memory).view(like.dtype)[:numbers].view(shape)
