@@ -488,6 +488,8 @@ def test_what_bounds_roi_align_is_measured() -> None:
     assert f"takes {wrapper} of compiled mmcv's time" in text
     beside = (mask['ratio'] - wrapper) / (1 - wrapper)
     assert f'both have to do beside it, ours takes {beside:.2f}.' in text
+    (low, high), (low_test, high_test) = (x['ratio_range'] for x in (mask, test))
+    assert f'{low} to {high} with 256 RoIs, and {low_test} to {high_test} ' in text
 
 
 def test_the_aims_of_the_ops_are_reached_where_the_document_does_not_say_less() -> None:
@@ -496,6 +498,7 @@ def test_the_aims_of_the_ops_are_reached_where_the_document_does_not_say_less() 
     assert max(ratios_of('roi_align, 1000')) <= 0.1
     assert max(ratios_of('DCN')) <= 0.2
     assert max(ratios_of('paperzoo.FocalLoss')) <= 0.33
+    assert max(ratios_of('sigmoid_focal_loss')) <= 0.33
 
 
 def test_what_amp_and_compile_cost_on_a_cpu_is_measured() -> None:
