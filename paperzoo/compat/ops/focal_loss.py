@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from paperzoo.compat.ops.memory import empty
+from paperzoo.compat.ops.memory import empty, hand_over
 from paperzoo.compat.ops.widen import wide
 
 # Logits of one block on a CPU: the passes over them stay in the cache.
@@ -94,7 +94,7 @@ def sigmoid_focal_loss_forward(
         slope = empty(weight, *input.shape)
     _write((output, slope), input, target, weight, gamma, alpha)
     if slope is not None:
-        weight.set_(slope)
+        hand_over(slope, weight)
 
 
 def sigmoid_focal_loss_backward(
@@ -148,8 +148,6 @@ def _write(
     loss, slope = focal_of_absent(-wide(logits.gather(1, column)), gamma, alpha)
     for values, output in zip((loss, -slope), outputs, strict=True):
         if output is not None:
-            present = values if factor is None else values * factor
-            absent = output.gather(1, column)
-            output.scatter_(
-                1, column, torch.where(is_class, present.to(absent), absent)
-            )
+            right = values if factor is None else values * factor
+            wrong = output.gather(1, column)
+            output.scatter_(1, column, torch.where(is_class, right.to(wrong), wrong))

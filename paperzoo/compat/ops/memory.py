@@ -1,4 +1,4 @@
-"""Fresh memory, whose first write costs more than filling it."""
+"""Fresh memory, whose first write costs more than filling it, and who holds it."""
 
 import math
 
@@ -17,3 +17,10 @@ def empty(like: Tensor, *shape: int) -> Tensor:
     numbers = math.prod(shape)
     memory = np.empty(max(1, numbers) * like.element_size(), dtype=np.uint8)
     return torch.from_numpy(memory).view(like.dtype)[:numbers].view(shape)
+
+
+def hand_over(values: Tensor, buffer: Tensor) -> None:
+    """Let a buffer of the same type hold these values, whatever its size was before."""
+    buffer.set_(
+        values.untyped_storage(), values.storage_offset(), values.shape, values.stride()
+    )

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from paperzoo.compat.ops import rois as common
-from paperzoo.compat.ops.memory import empty
+from paperzoo.compat.ops.memory import empty, hand_over
 from paperzoo.compat.ops.roi_align_max import max_pool, max_pool_gradient
 from paperzoo.compat.ops.roi_bags import mean_bags, runs, transposed
 from paperzoo.compat.ops.roi_grid import Geometry
@@ -82,8 +82,7 @@ def mean_pool_gradient(
     blocks = common.channel_blocks(grad_image.shape)
     zero = True
     found = kept(len(rois), bins, grad_image.shape, buffers)
-    found = found or mean_bags(rois, grad_image.shape, geometry)
-    for some, bags in found:
+    for some, bags in found or mean_bags(rois, grad_image.shape, geometry):
         of_pixels = transposed(some, bags, bins, len(planes) * size)
         parts = list(runs(of_pixels, size, blocks[0].stop))
         for block in blocks:
@@ -107,7 +106,7 @@ def keep(some: Int[Tensor, ' some'], bags: common.Bags, buffers: Buffers) -> Non
     if buffers[1].element_size() == _LONG:
         numbers = numbers.long()
     for buffer, values in zip(buffers, (bags.weights, numbers), strict=True):
-        buffer.set_(values.view(buffer.dtype))
+        hand_over(values.view(buffer.dtype), buffer)
 
 
 def kept(

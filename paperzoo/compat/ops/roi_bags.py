@@ -212,8 +212,8 @@ def transposed(rois: Int[Tensor, ' some'], bags: Bags, bins: int, pixels: int) -
     sizes = bags.bounds.diff()
     numbers = numbers.repeat_interleave(sizes, output_size=len(by_pixel))
     bounds = counts.cumsum(0, dtype=counts.dtype)
-    chosen = (x.index_select(0, order) for x in (numbers, bags.weights))
-    return Bags(*chosen, bounds)
+    numbers, weights = (x.index_select(0, order) for x in (numbers, bags.weights))
+    return Bags(numbers, weights, bounds)
 
 
 def runs(bags: Bags, size: int, width: int) -> Iterator[tuple[slice, slice, Bags]]:
