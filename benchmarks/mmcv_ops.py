@@ -9,6 +9,7 @@ the module that these call is exchanged, so nothing but the op differs.
 import argparse
 import ctypes
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -149,6 +150,7 @@ def headline(record: dict[str, Any]) -> str:
     return f"""# The stand-ins for mmcv's ops beside their peers
 
 {record['device']}; {versions}; {record['date']}, commit {record['commit']}.
+Large pages for all of torch: {'yes' if record['large_pages'] else 'no'}.
 
 Time below 1: ours is faster; the median over the turns, and their range; what takes
 less than 20 ms is run in a loop. The largest difference is relative to the largest
@@ -193,6 +195,8 @@ def main() -> None:
         'what': 'our stand-ins for ops of mmcv and their peers, in turns, one process',
         'data': 'random images; boxes clustered around random objects',
         'ratio': 'time of the stand-in / of the peer, median over the turns',
+        # An option of torch, read before its first allocation.
+        'large_pages': os.environ.get('THP_MEM_ALLOC_ENABLE') == '1',
         'cases': rows,
         'commit': commit(),
         **run_record(),
