@@ -492,6 +492,25 @@ def test_what_bounds_roi_align_is_measured() -> None:
     assert f'{low} to {high} with 256 RoIs, and {low_test} to {high_test} ' in text
 
 
+def test_what_large_pages_change_is_measured() -> None:
+    text = ' '.join((ROOT / 'docs' / 'ops.md').read_text().split())
+    file = RESULTS / 'mmcv_roi_align_cpu_large_pages.json'
+    record = json.loads(file.read_text())
+    assert record['large_pages']
+    large, small = (
+        {row['case']: row['ratio'] for row in rows} for rows in (record['cases'], ops())
+    )
+    mask = 'roi_align, 256 RoIs 14 x 14, sampling 0, with backward'
+    fixed = 'roi_align, 200 RoIs 14 x 14, sampling 2, with backward'
+    assert (
+        f'takes {large[mask]:.2f} (256 RoIs of 14 x 14) and {large[fixed]:.2f} (200, '
+        f"sampling 2) of compiled mmcv's time instead of {small[mask]:.2f} and "
+        f'{small[fixed]:.2f};'
+    ) in text
+    forward = 'roi_align, 200 RoIs 14 x 14, sampling 0'
+    assert round(large[forward], 2) == round(small[forward], 2)
+
+
 def test_the_aims_of_the_ops_are_reached_where_the_document_does_not_say_less() -> None:
     assert max(ratios_of('nms, 1000 ')) <= 1
     assert max(ratios_of('nms, 5000 ') + ratios_of('nms, 20000 ')) <= 0.5
