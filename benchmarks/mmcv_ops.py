@@ -24,7 +24,7 @@ from _mmcv_cases import CASES
 from _shared import commit, take_turns
 
 from paperzoo.compat.mmcv_ext import NAME, StandIn
-from paperzoo.compat.ops import OPS
+from paperzoo.compat.ops.table import OPS
 from paperzoo.engine.record import run_record, write_json
 
 PEER = 'compiled'

@@ -14,7 +14,6 @@ from paperzoo.common.weighted import (
     weighted_reduction,
 )
 from paperzoo.compat.ops.focal_loss import focal_of_absent
-from paperzoo.compat.ops.memory import empty
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 
@@ -92,7 +91,7 @@ class _FocalSum(torch.autograd.Function):
         alpha: float,
     ) -> Tensor:
         wide = _wide(logits.dtype)
-        grad = empty(logits.new_empty(0, dtype=wide), *logits.shape)
+        grad = logits.new_empty(logits.shape, dtype=wide)
         column, at_label, slope_at_label = _at_label(logits, labels, gamma, alpha)
         rows = _CHUNK if logits.device.type == 'cpu' else max(len(logits), 1)
         totals = [logits.new_zeros((), dtype=wide)]

@@ -96,7 +96,7 @@ class StandInFinder(MetaPathFinder, Loader):
         if not isinstance(module, StandIn):
             prefer_stand_in(module)
             return
-        from paperzoo.compat.ops import OPS
+        from paperzoo.compat.ops.table import OPS
 
         vars(module).update(OPS)
 
@@ -139,7 +139,7 @@ def prefer_stand_in(module: ModuleType) -> None:
     """Let the ops of a compiled module take only what is not on the CPU."""
     if isinstance(module, StandIn):
         return
-    from paperzoo.compat.ops import OPS
+    from paperzoo.compat.ops.table import OPS
 
     for name, op in OPS.items():
         compiled = getattr(module, name, None)

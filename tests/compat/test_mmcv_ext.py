@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.compat.ops import OPS
+from paperzoo.compat.ops.table import OPS
 from paperzoo.errors import UserError
 
 mmcv_ext.apply()

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.compat.ops import OPS
+from paperzoo.compat.ops.table import OPS
 from paperzoo.tools import doctor
 from paperzoo.tools._examine import Report
 

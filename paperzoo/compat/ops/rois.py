@@ -65,7 +65,7 @@ def transpose(
         into: Contiguous rows; both of them float32 or float64.
     """
     if into.device.type == 'cpu' and into.numel() > 0:
-        # Two times eight rows take two thirds of the time of sixteen.
+        # OpenCV moves eight rows at a time faster than sixteen.
         step = 8 if len(matrix) == _NARROW else max(matrix.shape)
         for rows, columns in zip(matrix.split(step), into.split(step, 1), strict=True):
             cv2.transpose(rows.detach().numpy(), columns.numpy())

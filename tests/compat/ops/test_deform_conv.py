@@ -9,8 +9,9 @@ from references import mmcv_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.compat.ops import OPS, deform_columns
+from paperzoo.compat.ops import deform_columns
 from paperzoo.compat.ops.deform_columns import Geometry
+from paperzoo.compat.ops.table import OPS
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
