@@ -43,7 +43,7 @@ def settings_of(cfg: Config, changed: Iterable[str]) -> dict[str, Any]:
 
 
 def code_sha256(folder: Path, data: str, all_data: Iterable[str]) -> str:
-    """Return the hash of a project's code without comments and docstrings.
+    """Return the hash of a project's code without comments, docstrings and imports.
 
     Args:
         folder: Of the project.
@@ -57,9 +57,13 @@ def code_sha256(folder: Path, data: str, all_data: Iterable[str]) -> str:
 
 
 def _bare(text: str) -> str:
-    """Return source text without docstrings, empty lines and lines of comment."""
+    """Return source text without docstrings, imports, empty lines, lines of comment."""
     lines = text.splitlines()
     for node in ast.walk(ast.parse(text)):
+        # Where a name lives is no part of what was measured.
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for number in range(node.lineno - 1, node.end_lineno or 0):
+                lines[number] = ''
         body = getattr(node, 'body', None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             first = body[0]

@@ -21,7 +21,8 @@ from torch.testing import assert_close
 
 from paperzoo.attention import LocalSelfAttention2d, relative_scores
 from paperzoo.attention.windows import taps_inside
-from paperzoo.engine.record import run_record, write_json
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 # Images, channels, side of the map, side of the neighbourhood.
 CASES = ((1, 64, 64, 3), (1, 64, 64, 7), (2, 64, 64, 3), (2, 64, 64, 7))

@@ -26,8 +26,9 @@ from _shared import commit
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from paperzoo.engine.record import run_record, write_json
-from paperzoo.tools._shared import find_config
+from paperzoo.apis.config import find_config
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 
 def as_it_is(cfg: Config) -> None:

@@ -25,8 +25,9 @@ from mmdet.evaluation import CocoMetric
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from paperzoo.engine.record import run_record, write_json
 from paperzoo.evaluation.coco import FastCocoMetric
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 WIDTH, HEIGHT, CLASSES, OBJECTS = 640, 480, 80, 36781 / 5000
 NAMES = tuple(f'class {label}' for label in range(CLASSES))

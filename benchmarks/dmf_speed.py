@@ -23,7 +23,8 @@ from torch.testing import assert_close
 from torchdiffeq import odeint
 
 from paperzoo.dmf import AdaptiveAlignment, DMFClassifier, DynamicMetaFilter, ResNet12
-from paperzoo.engine.record import run_record, write_json
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 WAYS, SHOTS, PER_CLASS = 5, 1, 15
 Episode = tuple[Tensor, Tensor, Tensor]

@@ -33,9 +33,10 @@ from _shared import (
 )
 from mmengine.config import Config
 
-from paperzoo.engine.record import run_record, write_json
+from paperzoo.apis.config import find_config
 from paperzoo.evaluation.few_shot import mean_interval
-from paperzoo.tools._shared import find_config
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 GLYPHS = 'Glyphs: 200 training and 60 test characters of 20 drawings, synthetic'
 OMNIGLOT = 'part of Omniglot: 136 characters of 5 alphabets, tested on 106 of 3 others'

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.autograd.profiler import profile
 from torch.testing import assert_close
 
-from paperzoo.engine.record import run_record, write_json
 from paperzoo.fcos import level_points
 from paperzoo.registry import MODELS
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 STRIDES = (8, 16, 32, 64, 128)
 SIZES = ((100, 152), (50, 76), (25, 38), (13, 19), (7, 10))

@@ -20,8 +20,9 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from paperzoo.engine.record import run_record, write_json
 from paperzoo.registry import MODELS
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 CONFIG = Path(__file__).parents[1] / 'configs' / 'fcos_r50_fpn.py'
 MMDET = {

@@ -24,8 +24,9 @@ from _shared import (
 )
 from mmengine.config import Config
 
-from paperzoo.engine.record import run_record, write_json
-from paperzoo.tools._shared import find_config
+from paperzoo.apis.config import find_config
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 MMDET = {
     'model.bbox_head.type': 'mmdet.FCOSHead',

@@ -27,11 +27,12 @@ from mmengine.runner import Runner
 from pycocotools.coco import COCO
 from torch import Tensor, nn
 
+from paperzoo.apis.build import build_model, load_weights
 from paperzoo.data.paths import resolve
 from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES, generate_shapes
-from paperzoo.engine.record import run_record, write_json
 from paperzoo.knet.panoptic import Sizes, enlarged_blocks
-from paperzoo.tools._model import build_model, load_weights
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 IMAGES = 100
 SMALL = 32**2

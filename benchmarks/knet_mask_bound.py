@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from paperzoo.data.paths import resolve
 from paperzoo.data.shapes import generate_shapes
-from paperzoo.engine.record import run_record, write_json
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 
 def coarse(

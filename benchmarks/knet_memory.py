@@ -18,8 +18,9 @@ from _shared import commit
 from knet_speed import peak_mib
 from torch.nn import functional as F
 
-from paperzoo.engine.record import run_record, write_json
 from paperzoo.knet.panoptic import MAX_MASK_MIB, Sizes, instance_results
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 PHOTO = (4000, 6000)
 SIZES = Sizes((800, 1216), (800, 1200), PHOTO)

@@ -25,10 +25,11 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from paperzoo.engine.record import run_record, write_json
+from paperzoo.apis.config import find_config
 from paperzoo.knet import MaskHungarianAssigner
 from paperzoo.registry import MODELS
-from paperzoo.tools._shared import find_config
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 OURS = 'knet_r50_fcn_semantic'
 MMSEG = 'knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512'

@@ -34,9 +34,10 @@ from _shared import (
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
+from paperzoo.apis.config import find_config
 from paperzoo.data.shapes import ShapesSpec, generate_shapes
-from paperzoo.engine.record import run_record, write_json
-from paperzoo.tools._shared import find_config
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 SHAPES = 'Shapes: 400 training and 100 test images, synthetic'
 EIGHT = (

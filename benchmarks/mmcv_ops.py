@@ -24,8 +24,9 @@ from _mmcv_cases import CASES
 from _shared import commit, take_turns
 
 from paperzoo.compat.mmcv_ext import NAME, StandIn
-from paperzoo.compat.ops.table import OPS
-from paperzoo.engine.record import run_record, write_json
+from paperzoo.ops.table import OPS
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import run_record
 
 PEER = 'compiled'
 OURS = 'stand-in'

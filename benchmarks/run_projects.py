@@ -41,7 +41,7 @@ from _shared import (
 )
 from mmengine.config import Config
 
-from paperzoo.engine.record import run_record
+from paperzoo.utils.run_info import run_record
 
 ROOT = Path(__file__).parents[1]
 DATA = {

@@ -12,7 +12,7 @@ import mmengine.registry as root
 from mmengine.registry import Registry
 
 import paperzoo.compat  # noqa: F401  (the remedies must be in place before mmdet is imported)
-from paperzoo.errors import UserError
+from paperzoo.utils.errors import UserError
 
 _OPTIONAL_STACK = {'mmcv', 'mmdet', 'mmseg', 'pycocotools', 'faster_coco_eval'}
 
@@ -61,9 +61,17 @@ class RoomRegistry(Registry):
 
 _PAPERS = [
     'paperzoo.common',
-    'paperzoo.fcos',
-    'paperzoo.dmf',
-    'paperzoo.attention',
+    'paperzoo.fcos.head',
+    'paperzoo.dmf.protonet',
+    'paperzoo.dmf.classifier',
+    'paperzoo.dmf.preprocessor',
+    'paperzoo.dmf.resnet12',
+    'paperzoo.attention.local',
+    'paperzoo.attention.modules',
+    'paperzoo.attention.positions',
+    'paperzoo.attention.transformer',
+    'paperzoo.attention.sequence_models',
+    'paperzoo.attention.translator',
     'paperzoo.knet.init_head',
     'paperzoo.knet.update_head',
     'paperzoo.knet.detector',
@@ -94,7 +102,7 @@ TRANSFORMS = RoomRegistry(
     'transform', ['paperzoo.data.few_shot_transforms'], parent=root.TRANSFORMS
 )
 PARAM_SCHEDULERS = RoomRegistry(
-    'parameter scheduler', ['paperzoo.attention'], parent=root.PARAM_SCHEDULERS
+    'parameter scheduler', ['paperzoo.attention.schedule'], parent=root.PARAM_SCHEDULERS
 )
 LOOPS = RoomRegistry('loop', ['paperzoo.engine'], parent=root.LOOPS)
 METRICS = RoomRegistry('metric', _METRICS, parent=root.METRICS)

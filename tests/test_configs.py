@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from small_models import images, samples, side, small_model
 
+from paperzoo.apis.config import config_folders
 from paperzoo.registry import (
     DATASETS,
     HOOKS,
@@ -18,7 +19,6 @@ from paperzoo.registry import (
     PARAM_SCHEDULERS,
     TASK_UTILS,
 )
-from paperzoo.tools._shared import config_folders
 
 FOLDER = config_folders()[0]
 CONFIGS = sorted(path for path in FOLDER.rglob('*.py') if '_base_' not in path.parts)

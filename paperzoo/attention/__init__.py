@@ -25,52 +25,7 @@ stride is between windows, where the paper pools; without `groups`, heads of a
 neighbourhood see all channels of the input, in the paper only their own share.
 """
 
-from paperzoo.attention.explain import GlobalView, LocalView, attention_views
-from paperzoo.attention.functional import (
-    attention,
-    attention_weights,
-    causal_mask,
-    padding_mask,
-)
-from paperzoo.attention.local import LocalSelfAttention2d
-from paperzoo.attention.modules import MultiHeadSelfAttention
-from paperzoo.attention.positions import (
-    SinePositionalEncoding,
-    relative_scores,
-    sine_positions,
-)
-from paperzoo.attention.schedule import InverseSqrtLR
-from paperzoo.attention.sequence_models import SequenceTagger, SetClassifier
-from paperzoo.attention.transformer import TransformerEncoder, TransformerEncoderLayer
-from paperzoo.attention.translator import SequenceTranslator
-from paperzoo.attention.windows import (
-    Window,
-    neighbour_scores,
-    neighbour_spread,
-    neighbour_sums,
-)
+import lazy_loader
 
-__all__ = [
-    'GlobalView',
-    'InverseSqrtLR',
-    'LocalSelfAttention2d',
-    'LocalView',
-    'MultiHeadSelfAttention',
-    'SequenceTagger',
-    'SequenceTranslator',
-    'SetClassifier',
-    'SinePositionalEncoding',
-    'TransformerEncoder',
-    'TransformerEncoderLayer',
-    'Window',
-    'attention',
-    'attention_views',
-    'attention_weights',
-    'causal_mask',
-    'neighbour_scores',
-    'neighbour_spread',
-    'neighbour_sums',
-    'padding_mask',
-    'relative_scores',
-    'sine_positions',
-]
+# Names and their files are in __init__.pyi: each is imported when it is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

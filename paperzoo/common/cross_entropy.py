@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from paperzoo.common.weighted import WeightedLoss
-from paperzoo.errors import UserError
+from paperzoo.utils.errors import UserError
 
 
 class SigmoidCrossEntropyLoss(WeightedLoss):

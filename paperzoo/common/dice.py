@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paperzoo.common.weighted import WeightedLoss
-from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
+from paperzoo.utils.errors import UserError
 
 
 def dice_loss(

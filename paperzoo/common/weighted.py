@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from paperzoo.errors import UserError
+from paperzoo.utils.errors import UserError
 
 
 def weighted_reduction(

@@ -32,7 +32,7 @@ import torch
 
 from paperzoo.compat.download import cached_file
 from paperzoo.compat.torchvision_urls import look_up, torchvision_url
-from paperzoo.errors import UserError
+from paperzoo.utils.errors import UserError
 
 # What torch's checking unpickler says when it refuses, as opposed to when it stumbles.
 _NAMED = re.compile(r'GLOBAL (.+?) (?:was not an allowed|whose module|is refused)')

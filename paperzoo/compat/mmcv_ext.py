@@ -41,7 +41,7 @@ COMPILE = (
 
 
 class StandIn(ModuleType):
-    """`mmcv._ext` in pure PyTorch: the ops of `paperzoo.compat.ops`.
+    """`mmcv._ext` in pure PyTorch: the ops of `paperzoo.ops`.
 
     Any other public name is there too, because mmcv checks at import time that each of
     its 112 ops exists; calling one raises `MissingOpError`.
@@ -73,7 +73,7 @@ class StandInFinder(MetaPathFinder, Loader):
         """Return the stand-in's spec for `mmcv._ext` and nothing for any other name."""
         if fullname != NAME:
             return None
-        spec = ModuleSpec(NAME, self, origin='paperzoo.compat.ops')
+        spec = ModuleSpec(NAME, self, origin='paperzoo.ops')
         if self.wanted:
             spec.loader_state = PathFinder.find_spec(fullname, path)
         return spec
@@ -96,7 +96,7 @@ class StandInFinder(MetaPathFinder, Loader):
         if not isinstance(module, StandIn):
             prefer_stand_in(module)
             return
-        from paperzoo.compat.ops.table import OPS
+        from paperzoo.ops.table import OPS
 
         vars(module).update(OPS)
 
@@ -125,7 +125,7 @@ def stand_in_wanted() -> bool:
     """Return whether PAPERZOO_OPS asks for the stand-in beside compiled mmcv."""
     value = os.environ.get(VARIABLE, '')
     if value not in ('', 'standin'):
-        from paperzoo.errors import UserError
+        from paperzoo.utils.errors import UserError
 
         raise UserError(
             f"the environment variable {VARIABLE} is '{value}'. It may be 'standin' "
@@ -139,7 +139,7 @@ def prefer_stand_in(module: ModuleType) -> None:
     """Let the ops of a compiled module take only what is not on the CPU."""
     if isinstance(module, StandIn):
         return
-    from paperzoo.compat.ops.table import OPS
+    from paperzoo.ops.table import OPS
 
     for name, op in OPS.items():
         compiled = getattr(module, name, None)
@@ -167,7 +167,7 @@ def _missing(name: str) -> Callable[..., NoReturn]:
     """Return what stands for an op that has no pure PyTorch version."""
 
     def op(*_: Any, **__: Any) -> NoReturn:
-        from paperzoo.errors import MissingOpError
+        from paperzoo.utils.errors import MissingOpError
 
         raise MissingOpError(
             f"mmcv's compiled op '{name}' was called, but compiled mmcv is not "

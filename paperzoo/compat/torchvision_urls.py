@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from paperzoo.errors import UserError
+from paperzoo.utils.errors import UserError
 
 _HOST = 'https://download.pytorch.org/models/'
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import paperzoo.compat  # noqa: F401  (before mmdet is imported)
-
 # isort: split
 from mmdet.datasets import CocoDataset as MMDetCocoDataset
 

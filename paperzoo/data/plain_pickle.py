@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from paperzoo.errors import UserError
+from paperzoo.utils.errors import UserError
 
 _PLAIN_DTYPE = re.compile(r'[|<>=]?(b1|[iu][1248]|f[248]|S\d+|U\d+|O8?|bool)')
 

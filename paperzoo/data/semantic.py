@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import paperzoo.compat  # noqa: F401  (before mmseg is imported)
-
 # isort: split
 from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets import BaseSegDataset

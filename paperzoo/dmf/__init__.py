@@ -31,44 +31,7 @@ solves for the factors of the groups.
 torchdiffeq is needed for `solver='dopri5'` and for filters of more than one tap only.
 """
 
-from paperzoo.dmf.alignment import AdaptiveAlignment, flow_factors, grow_positive
-from paperzoo.dmf.classifier import (
-    DMFClassifier,
-    class_weights,
-    factored_scores,
-    meta_scores,
-)
-from paperzoo.dmf.episodes import EpisodeClassifier, dense_cross_entropy, prototypes
-from paperzoo.dmf.meta_filter import (
-    DynamicMetaFilter,
-    apply_filters,
-    plain_filters,
-    sampled_filters,
-    sampling_offsets,
-)
-from paperzoo.dmf.preprocessor import EpisodeDataPreprocessor
-from paperzoo.dmf.protonet import NearestPrototype, ProtoNet, prototype_scores
-from paperzoo.dmf.resnet12 import ResNet12
+import lazy_loader
 
-__all__ = [
-    'AdaptiveAlignment',
-    'DMFClassifier',
-    'DynamicMetaFilter',
-    'EpisodeClassifier',
-    'EpisodeDataPreprocessor',
-    'NearestPrototype',
-    'ProtoNet',
-    'ResNet12',
-    'apply_filters',
-    'class_weights',
-    'dense_cross_entropy',
-    'factored_scores',
-    'flow_factors',
-    'grow_positive',
-    'meta_scores',
-    'plain_filters',
-    'prototype_scores',
-    'prototypes',
-    'sampled_filters',
-    'sampling_offsets',
-]
+# Names and their files are in __init__.pyi: each is imported when it is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,7 +5,7 @@ from paperzoo.engine.compile import CompileHook
 from paperzoo.engine.episode_loop import EpisodeTestLoop, EpisodeValLoop
 from paperzoo.engine.finite_loss import FiniteLossHook
 from paperzoo.engine.memory_format import ChannelsLastHook
-from paperzoo.engine.pictures import PicturePageHook
+from paperzoo.engine.picture_page import PicturePageHook
 from paperzoo.engine.progress import ProgressBarHook
 from paperzoo.engine.random_state import ResumableRandomnessHook
 

@@ -23,8 +23,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from paperzoo.errors import UserError
 from paperzoo.registry import HOOKS
+from paperzoo.utils.errors import UserError
 
 
 @HOOKS.register_module()

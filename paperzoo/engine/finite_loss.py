@@ -17,11 +17,11 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
-from paperzoo.compat.checkpoint_writing import write_safely
+from paperzoo.engine.batch_serialization import from_plain, to_plain
 from paperzoo.engine.first_nonfinite import bad_weights, diagnose, watch
-from paperzoo.engine.plain import from_plain, to_plain
-from paperzoo.errors import UserError
 from paperzoo.registry import HOOKS
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.files import write_safely
 
 _WRAPPED = ('update_params', 'step')
 

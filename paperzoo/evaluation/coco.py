@@ -3,15 +3,13 @@
 from typing import Any
 from unittest import mock
 
-import paperzoo.compat  # noqa: F401  (before mmdet is imported)
-
 # isort: split
 from faster_coco_eval.core import COCOeval_faster
 from mmdet.evaluation.metrics import CocoMetric, coco_metric
 
 from paperzoo.data.paths import resolve
-from paperzoo.errors import UserError
 from paperzoo.registry import METRICS
+from paperzoo.utils.errors import UserError
 
 
 @METRICS.register_module()

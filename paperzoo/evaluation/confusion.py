@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from paperzoo.evaluation.results import Record, decode
+from paperzoo.utils.masks import Record, decode
 
 
 def match(

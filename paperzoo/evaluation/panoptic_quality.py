@@ -12,8 +12,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from paperzoo.data.paths import resolve
-from paperzoo.errors import UserError
 from paperzoo.registry import METRICS
+from paperzoo.utils.errors import UserError
 
 IdMap = Int[np.ndarray, 'height width']
 VOID = 0  # the id of unlabelled pixels in a ground-truth PNG

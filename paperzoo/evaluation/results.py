@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-Record = dict[str, Any]
-# What mmdet multiplies the instance's number by in a panoptic map.
-INSTANCE_OFFSET = 1000
+from paperzoo.utils.files import free_path
+from paperzoo.utils.masks import INSTANCE_OFFSET, Record, encode
 
 
 def found_records(sample: dict, classes: Sequence[str]) -> list[Record]:
@@ -74,17 +73,6 @@ def kind_of(sample: dict) -> str:
     return 'unknown'
 
 
-def encode(mask: NDArray[np.bool_]) -> Record:
-    """Return the run lengths of a mask (H, W), with a text that JSON can hold."""
-    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return {'size': list(rle['size']), 'counts': rle['counts'].decode('ascii')}
-
-
-def decode(record: Record) -> NDArray[np.bool_]:
-    """Return the mask (H, W) of a record with a segmentation."""
-    return coco_mask.decode(record['segmentation']).astype(bool)
-
-
 def categories(classes: Sequence[str]) -> list[Record]:
     """Return the classes as COCO's `categories`."""
     return [{'id': label, 'name': name} for label, name in enumerate(classes)]
@@ -112,15 +100,6 @@ def write_results(file: Path, results: Record) -> Path:
             parts.append(f'{json.dumps(key)}: {json.dumps(value)}')
     partial.write_text('{\n' + ',\n'.join(parts) + '\n}\n', encoding='utf-8')
     partial.replace(target)
-    return target
-
-
-def free_path(path: Path) -> Path:
-    """Return a path at which nothing lies: `path`, or `path` with _2, _3, ..."""
-    target, count = path, 1
-    while target.exists():
-        count += 1
-        target = path.with_stem(f'{path.stem}_{count}')
     return target
 
 

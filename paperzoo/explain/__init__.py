@@ -1,39 +1,37 @@
 """Pages that answer what a paper's reader asks about a model and an image of his.
 
-A room gives the arrays (`paperzoo/fcos/explain.py`: from a model and a sample to named
-arrays), the page here says what they mean (`paperzoo/explain/fcos.py`: `sections`), and
-one renderer draws all pages. The next paper's page is a module with `sections` and a
-line in `PAGES`.
+A paper's folder has two parts: `trace.py` records arrays while the model's own
+functions run, and `page.py` says what they mean (`sections`). One renderer, in `html/`,
+draws all pages: the next paper's page is a folder and a line in `PAGES`.
 
-Files: report.py, what a page consists of; sample.py, an image as the model gets it;
-render.py, views.py and templates, the HTML; hook.py, raster.py: the pictures during a
-training; one module per paper, the others beside it begin with its name; sequences.py:
-models of sequences.
+Files: sample.py, an image as the model gets it; hook.py, pictures during a training;
+marks.py, points and boxes of several pages; html/, figures, pixels, the HTML file.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.errors import UserError
+from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from paperzoo.explain.report import Section
+    from paperzoo.explain.html.report import Section
 
+SEQUENCES = 'paperzoo.explain.attention.page_sequences'
 # Texts, so that a room without its stack does not hinder the others.
 PAGES = {
-    'paperzoo.fcos.head.FCOSHead': 'paperzoo.explain.fcos',
-    'paperzoo.knet.detector.KNet': 'paperzoo.explain.knet',
-    'paperzoo.knet.semantic.KNetSemanticHead': 'paperzoo.explain.knet',
-    'paperzoo.dmf.classifier.DMFClassifier': 'paperzoo.explain.dmf',
-    'paperzoo.dmf.protonet.ProtoNet': 'paperzoo.explain.dmf',
-    'paperzoo.attention.sequence_models.SequenceModel': 'paperzoo.explain.sequences',
+    'paperzoo.fcos.head.FCOSHead': 'paperzoo.explain.fcos.page',
+    'paperzoo.knet.detector.KNet': 'paperzoo.explain.knet.page',
+    'paperzoo.knet.semantic.KNetSemanticHead': 'paperzoo.explain.knet.page',
+    'paperzoo.dmf.classifier.DMFClassifier': 'paperzoo.explain.dmf.page',
+    'paperzoo.dmf.protonet.ProtoNet': 'paperzoo.explain.dmf.page',
+    'paperzoo.attention.sequence_models.SequenceModel': SEQUENCES,
 }
 # Pages of items of the config's test set, not of images; they have `item`.
-ITEM_PAGES = ('paperzoo.explain.dmf', 'paperzoo.explain.sequences')
+ITEM_PAGES = ('paperzoo.explain.dmf.page', SEQUENCES)
 # Layers within any model: explained after its own page, or alone.
-ATTENTION = 'paperzoo.explain.attention'
+ATTENTION = 'paperzoo.explain.attention.page'
 LAYERS = {
     'paperzoo.attention.local.LocalSelfAttention2d': ATTENTION,
     'paperzoo.attention.modules.MultiHeadSelfAttention': ATTENTION,

@@ -10,8 +10,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from paperzoo.errors import UserError
 from paperzoo.registry import HOOKS
+from paperzoo.utils.errors import UserError
 
 
 @HOOKS.register_module()
@@ -85,9 +85,9 @@ class ExplainHook(Hook):
             item = import_module(page).item
             self._samples = [item(runner.cfg, number) for number in self.items]
             return
+        from paperzoo.apis.config import class_names
         from paperzoo.data.paths import resolve
         from paperzoo.explain.sample import SampleLoader
-        from paperzoo.tools._model import class_names
 
         names = class_names(runner.cfg, {})
         load = SampleLoader(runner.cfg, _bare(runner.model), names, self.score_thr)
@@ -96,7 +96,7 @@ class ExplainHook(Hook):
     @master_only
     def _draw(self, runner: Runner, step: int) -> None:
         from paperzoo.explain import sections
-        from paperzoo.explain.raster import pixels_of
+        from paperzoo.explain.html.raster import pixels_of
 
         model = _bare(runner.model)
         training = {part: part.training for part in model.modules()}

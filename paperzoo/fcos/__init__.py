@@ -46,27 +46,7 @@ modified, strides may differ between the axes, shapes are static, and images wit
 objects take the same path as all others.
 """
 
-from paperzoo.fcos.assigner import FCOSRangeAssigner
-from paperzoo.fcos.geometry import centerness, decode_ltrb, encode_ltrb, level_points
-from paperzoo.fcos.head import FCOSHead
-from paperzoo.fcos.losses import (
-    CenternessLoss,
-    GIoULoss,
-    IoULoss,
-    aligned_giou,
-    aligned_iou_union,
-)
+import lazy_loader
 
-__all__ = [
-    'CenternessLoss',
-    'FCOSHead',
-    'FCOSRangeAssigner',
-    'GIoULoss',
-    'IoULoss',
-    'aligned_giou',
-    'aligned_iou_union',
-    'centerness',
-    'decode_ltrb',
-    'encode_ltrb',
-    'level_points',
-]
+# Names and their files are in __init__.pyi: each is imported when it is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

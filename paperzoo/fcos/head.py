@@ -15,13 +15,12 @@ from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from paperzoo.common import FocalLoss
-from paperzoo.errors import UserError, check_choice
 from paperzoo.fcos.assigner import INF, REGRESS_RANGES, FCOSRangeAssigner
 from paperzoo.fcos.losses import CenternessLoss, IoULoss
-from paperzoo.fcos.normalizer import ClsNormalizer
 from paperzoo.fcos.post_processing import FCOSPostProcessing, score_options
-from paperzoo.fcos.training import FCOSTraining
+from paperzoo.fcos.training import ClsNormalizer, FCOSTraining
 from paperzoo.registry import MODELS, TASK_UTILS
+from paperzoo.utils.errors import UserError, check_choice
 
 # No box reaches farther, and areas of such boxes are still far from overflow.
 MAX_EXPONENT = log(INF)

@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paperzoo.common import SigmoidCrossEntropyLoss, WeightedLoss
-from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
+from paperzoo.utils.errors import UserError
 
 
 def _areas(boxes: Float[Tensor, '*boxes 4']) -> Float[Tensor, '*boxes']:

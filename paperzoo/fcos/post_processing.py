@@ -10,7 +10,7 @@ from mmdet.structures.bbox import get_box_tensor, get_box_wh, scale_boxes
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from paperzoo.errors import check_choice
+from paperzoo.utils.errors import check_choice
 
 CHOICES = {
     'score_mode': ('product', 'sqrt'),

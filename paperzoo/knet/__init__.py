@@ -35,46 +35,7 @@ This module imports its parts when they are asked for: the kernel updates need m
 detector needs mmdet, the semantic head mmseg.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-import paperzoo.compat  # noqa: F401  (before any part imports mmdet or mmseg)
-
-_HOMES = {
-    'KNet': 'detector',
-    'KNetKernelInitHead': 'init_head',
-    'KNetKernelIterHead': 'iter_head',
-    'KNetKernelUpdateHead': 'update_head',
-    'KNetSemanticHead': 'semantic',
-    'KernelUpdater': 'kernels',
-    'SemanticFPNWrapper': 'semantic_fpn',
-    'MaskHungarianAssigner': 'assigner',
-    'DiceCost': 'match_costs',
-    'FocalLossCost': 'match_costs',
-    'MaskCost': 'match_costs',
-    'MaskBCELoss': 'losses',
-    'RankLoss': 'losses',
-}
-
-__all__ = [
-    'DiceCost',
-    'FocalLossCost',
-    'KNet',
-    'KNetKernelInitHead',
-    'KNetKernelIterHead',
-    'KNetKernelUpdateHead',
-    'KNetSemanticHead',
-    'KernelUpdater',
-    'MaskBCELoss',
-    'MaskCost',
-    'MaskHungarianAssigner',
-    'RankLoss',
-    'SemanticFPNWrapper',
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Import the part that defines a name."""
-    if name not in _HOMES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+# Names and their files are in __init__.pyi: each is imported when it is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,7 +11,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from paperzoo.errors import UserError
 from paperzoo.knet.match_costs import (
     DiceCost,
     FocalLossCost,
@@ -21,6 +20,7 @@ from paperzoo.knet.match_costs import (
     mask_overlap,
 )
 from paperzoo.registry import TASK_UTILS
+from paperzoo.utils.errors import UserError
 
 Config = dict[str, Any]
 

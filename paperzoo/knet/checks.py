@@ -5,45 +5,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from paperzoo.errors import UserError, check_choice
-from paperzoo.knet.kernels import GROUPINGS
 from paperzoo.knet.targets import GroundTruth
+from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from paperzoo.knet.detector import KNet
     from paperzoo.knet.iter_head import KNetKernelIterHead
     from paperzoo.knet.update_head import KNetKernelUpdateHead
-
-
-def check_update_head(head: 'KNetKernelUpdateHead') -> None:
-    """Refuse a stage whose arguments contradict each other.
-
-    Args:
-        head: The stage, its arguments set.
-
-    Raises:
-        UserError: If they do.
-    """
-    owner = 'KNetKernelUpdateHead'
-    if head.num_thing_classes + head.num_stuff_classes != head.num_classes:
-        raise UserError(
-            f'{owner}: num_thing_classes={head.num_thing_classes} and '
-            f'num_stuff_classes={head.num_stuff_classes} do not add up to '
-            f'num_classes={head.num_classes}: mend them in mask_head'
-        )
-    check_choice(owner, 'grouping', head.grouping, GROUPINGS)
-    check_choice(owner, 'mask_transform_stride', head.mask_transform_stride, (1, 2))
-    if head.conv_kernel_size % 2 == 0:
-        raise UserError(
-            f'conv_kernel_size={head.conv_kernel_size}: an even kernel has no '
-            'centre and would change the size of the masks; use an odd one'
-        )
-    if head.out_channels != head.in_channels:
-        raise UserError(
-            f'{owner}(in_channels={head.in_channels}, out_channels='
-            f'{head.out_channels}): its kernels are convolved with its features, so '
-            'set both to the same number'
-        )
 
 
 def check_iter_head(head: 'KNetKernelIterHead') -> None:

@@ -12,10 +12,8 @@ from torch import Tensor
 from paperzoo.common import rename_on_load
 from paperzoo.knet.assigner import MaskHungarianAssigner, Matching, match_all
 from paperzoo.knet.checks import check_detector, check_sizes
-from paperzoo.knet.ground_truth import ground_truth, hardened
 from paperzoo.knet.init_head import InitialKernels, KNetKernelInitHead
 from paperzoo.knet.iter_head import KNetKernelIterHead, Prediction
-from paperzoo.knet.kernels import full
 from paperzoo.knet.panoptic import (
     MAX_MASK_MIB,
     Sizes,
@@ -24,8 +22,9 @@ from paperzoo.knet.panoptic import (
     merge_panoptic,
     segment_scores,
 )
-from paperzoo.knet.targets import GroundTruth
+from paperzoo.knet.targets import GroundTruth, ground_truth, hardened
 from paperzoo.registry import MODELS, TASK_UTILS
+from paperzoo.utils.precision import at_least_float32
 
 Config = dict[str, Any]
 SampleList = list[DetDataSample]
@@ -134,7 +133,10 @@ class KNet(BaseDetector):
         if seg_preds is not None:
             seg_preds = init_head.upsample(seg_preds)
 
-        truths = [self.ground_truth(s, full(mask_preds)) for s in batch_data_samples]
+        truths = [
+            self.ground_truth(s, at_least_float32(mask_preds))
+            for s in batch_data_samples
+        ]
         self._check_sizes(mask_preds, predictions, truths)
         first = hardened(truths) if init_head.hard_target else truths
         later = hardened(truths) if iter_head.hard_target else truths
@@ -248,7 +250,9 @@ class KNet(BaseDetector):
         merge = test_cfg.get('merge_stuff_thing') or {}
         things = self.num_thing_classes
         segments = segment_scores(
-            full(cls_logits).sigmoid(), self.kernel_iter_head.num_proposals, things
+            at_least_float32(cls_logits).sigmoid(),
+            self.kernel_iter_head.num_proposals,
+            things,
         )
         ids = merge_panoptic(
             *segments,

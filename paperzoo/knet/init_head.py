@@ -9,13 +9,13 @@ from mmengine.model import BaseModule, bias_init_with_prob, normal_init
 from torch import Tensor, nn
 
 from paperzoo.common import FocalLoss
-from paperzoo.errors import UserError
 from paperzoo.knet.kernels import assemble_group_features, group_pixels
 from paperzoo.knet.layers import upsample
 from paperzoo.knet.losses import LOSS_DICE, LOSS_MASK, build_losses, mask_losses
 from paperzoo.knet.semantic_fpn import NORM_CFG, SemanticFPNWrapper
 from paperzoo.knet.targets import GroundTruth, kernel_targets, paint_classes
 from paperzoo.registry import MODELS
+from paperzoo.utils.errors import UserError
 
 Config = dict[str, Any]
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperzoo.common import rename_on_load
-from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.precision import at_least_float32
 
 NORM_CFG: dict[str, Any] = {'type': 'LN'}
 ACT_CFG: dict[str, Any] = {'type': 'ReLU', 'inplace': True}
@@ -58,7 +59,9 @@ def assemble_group_features(
     """
     # A sum over thousands of pixels overflows half precision.
     with torch.autocast(features.device.type, enabled=False):
-        return torch.einsum('bnhw,bchw->bnc', full(groups), full(features))
+        return torch.einsum(
+            'bnhw,bchw->bnc', at_least_float32(groups), at_least_float32(features)
+        )
 
 
 def update_kernels(
@@ -104,16 +107,6 @@ def predict_masks(
         groups=images,
     )
     return masks.view(images, number, height, width)
-
-
-def full(tensor: Tensor) -> Tensor:
-    """Return the tensor in at least single precision.
-
-    Args:
-        tensor: Of any shape and type; one that is no half comes back as it is.
-    """
-    half = tensor.dtype in (torch.float16, torch.bfloat16)
-    return tensor.float() if half else tensor
 
 
 @MODELS.register_module()

@@ -17,10 +17,10 @@ from paperzoo.common import (
     WeightedLoss,
     weighted_reduction,
 )
-from paperzoo.errors import UserError
-from paperzoo.knet.kernels import full
 from paperzoo.knet.targets import NOBODY, KernelTargets, topmost
 from paperzoo.registry import MODELS
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.precision import at_least_float32
 
 
 @MODELS.register_module()
@@ -59,7 +59,10 @@ def rank_loss(
         it.
     """
     return F.cross_entropy(
-        full(mask_logits), target, reduction='none', ignore_index=ignore_index
+        at_least_float32(mask_logits),
+        target,
+        reduction='none',
+        ignore_index=ignore_index,
     )
 
 
@@ -155,7 +158,7 @@ def class_losses(
     """
     positive = targets.positive.flatten()
     scores, labels = cls_score.flatten(0, 1), targets.labels.flatten()
-    num_pos = positive.sum().to(full(scores))
+    num_pos = positive.sum().to(at_least_float32(scores))
     correct = (scores.argmax(dim=1) == labels) & positive
     accuracy = 100 * correct.sum() / num_pos.clamp(min=1.0)
     # Over all devices, so that each object counts alike.
@@ -195,7 +198,7 @@ def mask_losses(
     pred = mask_preds.flatten(2).flatten(0, 1)
     target = targets.masks.flatten(2).flatten(0, 1)
     # Half precision ends at 65504, far below the pixels of all masks.
-    weight = full(targets.positive.flatten().to(pred.dtype))
+    weight = at_least_float32(targets.positive.flatten().to(pred.dtype))
     # A mean over the masks there are: one path for none and for a thousand.
     positives = weight.sum().clamp(min=1.0)
     found = {

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from paperzoo.errors import UserError
-from paperzoo.knet.kernels import full
 from paperzoo.registry import TASK_UTILS
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.precision import at_least_float32
 
 # Measured best on CPU, where the probabilities of a chunk stay in the cache; on a GPU
 # the number of launches counts, and the chunk only bounds the memory.
@@ -136,7 +136,7 @@ def focal_cost(
 
     Paper: knet "Training Instance Kernels"
     """
-    prob = full(logits).sigmoid()
+    prob = at_least_float32(logits).sigmoid()
     present = -(prob + eps).log() * alpha * (1 - prob).pow(gamma)
     absent = -(1 - prob + eps).log() * (1 - alpha) * prob.pow(gamma)
     return (present - absent)[:, labels]

@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional as F
 
-from paperzoo.knet.kernels import full
+from paperzoo.utils.precision import at_least_float32
 
 INSTANCE_OFFSET = 1000  # a panoptic map holds label + 1000 * number, as mmdet's do
 # Pixels of all masks that are enlarged at once: 256 MiB in single precision.
@@ -53,7 +53,7 @@ def enlarged_blocks(
     largest = max(height * width for height, width in sizes)
     step = max(1, block_pixels // largest)
     for start in range(0, len(mask_logits), step):
-        prob = full(mask_logits[None, start : start + step]).sigmoid()
+        prob = at_least_float32(mask_logits[None, start : start + step]).sigmoid()
         prob = F.interpolate(prob, sizes.padded, mode='bilinear')
         prob = prob[..., : sizes.image[0], : sizes.image[1]]
         if sizes.result != sizes.image:
@@ -71,7 +71,7 @@ def top_instances(
         max_per_img: How many pairs.
     """
     classes = cls_logits.size(1)
-    scores = full(cls_logits).sigmoid().flatten()
+    scores = at_least_float32(cls_logits).sigmoid().flatten()
     scores, pairs = scores.topk(min(max_per_img, len(scores)))
     return scores, pairs % classes, pairs // classes
 

@@ -8,10 +8,10 @@ from mmseg.registry import MODELS as MMSEG_MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from paperzoo.errors import UserError
 from paperzoo.knet.layers import is_mmsegs
 from paperzoo.knet.update_head import KNetKernelUpdateHead
 from paperzoo.registry import MODELS
+from paperzoo.utils.errors import UserError
 
 Config = dict[str, Any]
 

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperzoo.common import FocalLoss, rename_on_load
-from paperzoo.errors import UserError
-from paperzoo.knet.checks import check_update_head
 from paperzoo.knet.kernels import (
     ACT_CFG,
+    GROUPINGS,
     NORM_CFG,
     assemble_group_features,
     group_pixels,
@@ -34,6 +33,7 @@ from paperzoo.knet.losses import (
 )
 from paperzoo.knet.targets import KernelTargets
 from paperzoo.registry import MODELS
+from paperzoo.utils.errors import UserError, check_choice
 
 Config = dict[str, Any]
 
@@ -293,3 +293,34 @@ class KNetKernelUpdateHead(BaseModule):
         # the size; where both work they agree.
         options['padding'] = max(stride // 2, size // 2)
         return ConvModule(self.in_channels, self.in_channels, stride=stride, **options)
+
+
+def check_update_head(head: 'KNetKernelUpdateHead') -> None:
+    """Refuse a stage whose arguments contradict each other.
+
+    Args:
+        head: The stage, its arguments set.
+
+    Raises:
+        UserError: If they do.
+    """
+    owner = 'KNetKernelUpdateHead'
+    if head.num_thing_classes + head.num_stuff_classes != head.num_classes:
+        raise UserError(
+            f'{owner}: num_thing_classes={head.num_thing_classes} and '
+            f'num_stuff_classes={head.num_stuff_classes} do not add up to '
+            f'num_classes={head.num_classes}: mend them in mask_head'
+        )
+    check_choice(owner, 'grouping', head.grouping, GROUPINGS)
+    check_choice(owner, 'mask_transform_stride', head.mask_transform_stride, (1, 2))
+    if head.conv_kernel_size % 2 == 0:
+        raise UserError(
+            f'conv_kernel_size={head.conv_kernel_size}: an even kernel has no '
+            'centre and would change the size of the masks; use an odd one'
+        )
+    if head.out_channels != head.in_channels:
+        raise UserError(
+            f'{owner}(in_channels={head.in_channels}, out_channels='
+            f'{head.out_channels}): its kernels are convolved with its features, so '
+            'set both to the same number'
+        )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.errors import UserError
-from paperzoo.tools._model import test_scale
+from paperzoo.apis.config import test_scale
+from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -6,9 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.errors import UserError
-from paperzoo.tools._model import track
-from paperzoo.tools._shared import one_message
+from paperzoo.tools._shared import one_message, track
+from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,7 +151,7 @@ def draw_images(
     """
     import cv2
 
-    from paperzoo.engine.overlays import beside, draw, write_page
+    from paperzoo.visualization.overlays import beside, draw, write_page
 
     found, truth = by_image(results['annotations']), by_image(results['truth'])
     images = {image['id']: image for image in results['images']}
@@ -203,8 +202,8 @@ def main() -> None:
     results = read_results(args.results)
     counts, quality = analyze(results, score=args.score, iou=args.iou)
 
-    from paperzoo.engine.record import run_record, write_json
-    from paperzoo.evaluation.results import free_path
+    from paperzoo.utils.files import free_path, write_json
+    from paperzoo.utils.run_info import run_record
 
     folder = free_path(Path(args.out))
     order = sorted(quality.items(), key=lambda pair: pair[1])

@@ -7,14 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.errors import UserError
-from paperzoo.tools._model import (
-    build_model,
-    default_device,
-    load_weights,
-    test_scale,
-)
-from paperzoo.tools._shared import add_config_arguments, load_config, one_message
+from paperzoo.apis.build import build_model, default_device, load_weights
+from paperzoo.apis.config import test_scale
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.run_info import peak_mib
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -170,23 +167,6 @@ def flops(step: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-def peak_mib(device: str) -> dict[str, float]:
-    """Return the peak memory: torch's on a GPU, the whole process's on a CPU."""
-    import torch
-
-    if device.startswith('cuda'):
-        return {'peak_gpu_mib': round(torch.cuda.max_memory_allocated(device) / 2**20)}
-    try:
-        import resource
-    except ImportError:  # Windows
-        return {}
-    import sys
-
-    unit = 1 if sys.platform == 'darwin' else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {'peak_process_mib': round(peak / 2**20)}
-
-
 def prepare(model: Any, args: argparse.Namespace) -> None:
     """Compile the model and lay out its memory as the command line asks."""
     import torch
@@ -267,10 +247,11 @@ def main() -> None:
     args = parse_args()
     if min(args.batch_size, args.repeats) < 1 or args.warm_up < 0:
         raise UserError('--batch-size and --repeats are at least 1, --warm-up 0')
-    cfg = load_config(args)
+    cfg = config_of(args)
     figures = measure(cfg, args)
 
-    from paperzoo.engine.record import checkpoint_record, run_record, write_json
+    from paperzoo.utils.files import write_json
+    from paperzoo.utils.run_info import checkpoint_record, run_record
 
     for name, value in figures.items():
         print(f'{name:22}{value}')

@@ -5,9 +5,8 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.errors import UserError
-from paperzoo.tools._model import track
-from paperzoo.tools._shared import add_config_arguments, load_config, one_message
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message, track
+from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -34,7 +33,7 @@ def build_dataset(cfg: 'Config', split: str) -> Any:
     """
     from mmengine.registry import DATASETS, init_default_scope
 
-    from paperzoo.engine.build_errors import spelling_explained
+    from paperzoo.preflight.build_errors import spelling_explained
 
     spec = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
     if not spec:
@@ -62,8 +61,8 @@ def picture_of(item: dict, classes: tuple[str, ...]) -> 'NDArray':
     """
     import numpy as np
 
-    from paperzoo.engine.overlays import draw
     from paperzoo.evaluation.results import has_truth, truth_records
+    from paperzoo.visualization.overlays import draw
 
     inputs: Any = item.get('inputs')
     sample: Any = item.get('data_samples')
@@ -84,8 +83,8 @@ def browse(cfg: 'Config', args: argparse.Namespace) -> Path:
     """Write the pictures and the page; return the page."""
     from mmengine.runner import set_random_seed
 
-    from paperzoo.engine.overlays import write_page, write_picture
-    from paperzoo.evaluation.results import free_path
+    from paperzoo.utils.files import free_path
+    from paperzoo.visualization.overlays import write_page, write_picture
 
     set_random_seed(args.seed)
     dataset = build_dataset(cfg, args.split)
@@ -114,7 +113,7 @@ def browse(cfg: 'Config', args: argparse.Namespace) -> Path:
 def main() -> None:
     """Draw."""
     args = parse_args()
-    page = browse(load_config(args), args)
+    page = browse(config_of(args), args)
     print(f'{args.split} images as the model gets them: {page.absolute()}')
 
 

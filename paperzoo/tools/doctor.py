@@ -6,7 +6,7 @@ import sys
 import textwrap
 import warnings
 
-from paperzoo.tools._examine import Report, examine
+from paperzoo.apis.diagnostics import Report, examine
 
 
 def text_of(report: Report) -> str:

@@ -7,22 +7,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.errors import UserError
-from paperzoo.tools._model import (
-    build_model,
-    class_names,
-    default_device,
-    load_weights,
-    track,
-)
-from paperzoo.tools._shared import add_config_arguments, load_config, one_message
-from paperzoo.tools.predict import find_images
+from paperzoo.apis.build import build_model, default_device, load_weights
+from paperzoo.apis.config import class_names
+from paperzoo.apis.inference import find_images
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message, track
+from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import nn
 
-    from paperzoo.explain.report import Section
+    from paperzoo.explain.html.report import Section
 
 
 def parse_args() -> argparse.Namespace:
@@ -107,13 +102,13 @@ def main() -> None:
     args = parse_args()
     if Path(args.out).suffix not in ('.html', '.htm'):
         raise UserError(f"--out '{args.out}' must end in .html")
-    cfg = load_config(args)
+    cfg = config_of(args)
     model = build_model(cfg, args.device or default_device())
     meta = load_weights(model, args.checkpoint)
     names, sections = explain_all(cfg, model, meta, args)
 
-    from paperzoo.evaluation.results import free_path
-    from paperzoo.explain.render import write_report
+    from paperzoo.explain.html.render import write_report
+    from paperzoo.utils.files import free_path
 
     listed = ', '.join(names[:3]) + (f' and {len(names) - 3} more' * (len(names) > 3))
     title = f'{Path(args.config).stem} on {listed}'

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from paperzoo import __version__
-from paperzoo.errors import UserError
 from paperzoo.tools._shared import one_message
+from paperzoo.utils.errors import UserError
 
 HOW_TO_BUILD = """The model that these weights fit:
   bbox_head: conv_bias=True{dcn}
@@ -53,7 +53,6 @@ def convert(source: str, target: Path) -> list[str]:
     import torch
     from mmengine.runner import CheckpointLoader
 
-    import paperzoo.compat  # noqa: F401  (the loader that checks)
     from paperzoo.fcos.checkpoints import convert_state_dict, find_weights, left_out
 
     checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
@@ -79,7 +78,7 @@ def convert(source: str, target: Path) -> list[str]:
 
 def _origin(source: str, skipped: list[str]) -> dict:
     """Return what the file says about where it comes from."""
-    from paperzoo.engine.record import checkpoint_record, run_record
+    from paperzoo.utils.run_info import checkpoint_record, run_record
 
     record = checkpoint_record(source)
     return {

@@ -23,9 +23,9 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.errors import UserError
 from paperzoo.tools._annotations import Annotations, Image
-from paperzoo.tools._shared import add_config_arguments, load_config, one_message
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -249,7 +249,7 @@ def main() -> None:
         raise UserError(f'--max-images {args.max_images}: give at least 1')
     if args.picture and Path(args.picture).suffix not in ('.png', '.jpg', '.svg'):
         raise UserError(f"--picture '{args.picture}' must end in .png, .jpg or .svg")
-    cfg = load_config(args)
+    cfg = config_of(args)
     pyramid = pyramid_of(cfg)
     images = Annotations(cfg, args.split, args.max_images)
     from rich.console import Console
@@ -267,7 +267,8 @@ def main() -> None:
         draw(counts, Path(args.picture))
         print(f'Written: {args.picture}')
     if args.out:
-        from paperzoo.engine.record import run_record, write_json
+        from paperzoo.utils.files import write_json
+        from paperzoo.utils.run_info import run_record
 
         record = {
             'config': args.config,

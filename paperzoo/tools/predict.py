@@ -1,27 +1,17 @@
 """Find objects or segments in images of yours: overlays and one JSON file."""
 
 import argparse
-import glob
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.errors import UserError
-from paperzoo.tools._model import (
-    build_model,
-    class_names,
-    default_device,
-    image_pipeline,
-    load_weights,
-    track,
-)
-from paperzoo.tools._shared import add_config_arguments, load_config, one_message
+from paperzoo.apis.build import default_device
+from paperzoo.apis.inference import Predictor, find_images
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message, track
 
 if TYPE_CHECKING:
-    from mmengine.config import Config
-
-ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+    pass
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,76 +29,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', help="'cpu', 'cuda'; the GPU if there is one")
     parser.add_argument('--no-overlays', action='store_true', help='only the JSON')
     return parser.parse_args()
-
-
-def find_images(given: list[str]) -> list[Path]:
-    """Return the image files that files, folders and globs name, each once.
-
-    Raises:
-        UserError: If one of them names no image.
-    """
-    found: dict[Path, None] = {}
-    for name in given:
-        path = Path(name).expanduser()
-        if path.is_dir():
-            files = sorted(p for p in path.rglob('*') if p.suffix.lower() in ENDINGS)
-        elif path.is_file():
-            files = [path]
-        else:
-            files = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
-            files = [p for p in files if p.is_file()]
-        if not files:
-            raise UserError(
-                f"'{name}' is no image, no folder with images ({', '.join(ENDINGS)}) "
-                'and no glob that matches one'
-            )
-        found.update(dict.fromkeys(files))
-    return list(found)
-
-
-class Predictor:
-    """A model with the pipeline that its images go through.
-
-    Args:
-        cfg: The config.
-        checkpoint: File or URL.
-        device: Where the model runs.
-        score: Records below it are left out.
-    """
-
-    def __init__(
-        self, cfg: 'Config', checkpoint: str, *, device: str, score: float
-    ) -> None:
-        from mmengine.dataset import Compose
-
-        self.model: Any = build_model(cfg, device)
-        meta = load_weights(self.model, checkpoint)
-        self.classes = class_names(cfg, meta)
-        self.score = score
-        self.pipeline = Compose(image_pipeline(cfg))
-
-    def __call__(self, file: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
-        """Return the height and width of an image, and what is found in it.
-
-        Raises:
-            OSError: If the file is damaged.
-        """
-        import torch
-
-        from paperzoo.engine.check_images import is_broken
-        from paperzoo.evaluation.results import found_records
-
-        # OpenCV would draw the missing part grey.
-        if is_broken(file):
-            raise OSError('empty, cut off or no image')
-        data = self.pipeline({'img_path': str(file), 'img_id': 0})
-        batch = {key: [data[key]] for key in ('inputs', 'data_samples')}
-        with torch.inference_mode():
-            (sample,) = self.model.test_step(batch)
-        records = found_records(sample.to_dict(), self.classes)
-        kept = [one for one in records if one.get('score', 1.0) >= self.score]
-        height, width = sample.ori_shape[:2]
-        return (height, width), kept
 
 
 def predict(predictor: Predictor, files: list[Path], folder: Path | None) -> dict:
@@ -150,8 +70,8 @@ def predict(predictor: Predictor, files: list[Path], folder: Path | None) -> dic
 def _overlay(file: Path, records: list[dict], folder: Path) -> Path:
     import mmcv
 
-    from paperzoo.engine.overlays import draw, write_picture
-    from paperzoo.evaluation.results import free_path
+    from paperzoo.utils.files import free_path
+    from paperzoo.visualization.overlays import draw, write_picture
 
     # Images of two folders may have one name.
     target = free_path(folder / f'{file.stem}.jpg')
@@ -162,12 +82,13 @@ def main() -> None:
     """Predict."""
     args = parse_args()
     files = find_images(args.images)
-    cfg = load_config(args)
+    cfg = config_of(args)
     device = args.device or default_device()
     predictor = Predictor(cfg, args.checkpoint, device=device, score=args.score)
 
-    from paperzoo.engine.record import checkpoint_record, run_record
-    from paperzoo.evaluation.results import free_path, write_results
+    from paperzoo.evaluation.results import write_results
+    from paperzoo.utils.files import free_path
+    from paperzoo.utils.run_info import checkpoint_record, run_record
 
     folder = free_path(Path(args.out))
     start = time.time()

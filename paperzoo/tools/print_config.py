@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from paperzoo.errors import UserError
-from paperzoo.tools._shared import add_config_arguments, load_config, one_message
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.utils.errors import UserError
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +24,7 @@ def main() -> None:
     """Print or write."""
     args = parse_args()
     named_work_dir = args.work_dir
-    cfg = load_config(args)
+    cfg = config_of(args)
     if not named_work_dir:
         cfg.pop('work_dir')
     cfg.pop('launcher')

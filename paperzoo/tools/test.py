@@ -5,13 +5,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paperzoo.errors import UserError
-from paperzoo.tools._shared import (
-    add_config_arguments,
-    build_runner,
-    load_config,
-    one_message,
-)
+from paperzoo.apis.build import build_runner
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -80,9 +76,9 @@ def as_list(evaluator: object) -> list:
 def main() -> None:
     """Test."""
     args = parse_args()
-    cfg = load_config(args)
+    cfg = config_of(args)
     if not args.no_preflight:
-        from paperzoo.engine.suggestions import check_config
+        from paperzoo.preflight.spelling import check_config
 
         check_config(cfg, '(Without this check: --no-preflight)')
     apply_options(cfg, args)
@@ -90,7 +86,8 @@ def main() -> None:
     start = time.time()
     metrics = runner.test()
 
-    from paperzoo.engine.record import checkpoint_record, run_record, write_json
+    from paperzoo.utils.files import write_json
+    from paperzoo.utils.run_info import checkpoint_record, run_record
 
     record = {
         'metrics': metrics,

@@ -3,14 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from paperzoo.errors import UserError
-from paperzoo.tools._shared import (
-    add_config_arguments,
-    build_runner,
-    load_config,
-    one_message,
-)
-from paperzoo.tools._vis import BACKENDS, add_backend
+from paperzoo.apis.build import build_runner
+from paperzoo.apis.vis_backends import BACKENDS, add_backend
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -113,8 +109,8 @@ def look_first(cfg: 'Config') -> None:
     Raises:
         UserError: If there is something.
     """
-    from paperzoo.engine.preflight import check_before_training
-    from paperzoo.engine.suggestions import check_config
+    from paperzoo.preflight.run import check_before_training
+    from paperzoo.preflight.spelling import check_config
 
     check_config(cfg, '(Without these checks: --no-preflight)')
     check_before_training(cfg)
@@ -127,7 +123,7 @@ def watch(runner: 'Runner', args: argparse.Namespace) -> None:
         UserError: If there is no room for checkpoints.
     """
     from paperzoo.engine.finite_loss import FiniteLossHook
-    from paperzoo.engine.preflight import check_space
+    from paperzoo.preflight.run import check_space
 
     named = any(isinstance(hook, FiniteLossHook) for hook in runner.hooks)
     if not (named or args.no_finite_check):
@@ -140,7 +136,7 @@ def watch(runner: 'Runner', args: argparse.Namespace) -> None:
 def main() -> None:
     """Train."""
     args = parse_args()
-    cfg = load_config(args)
+    cfg = config_of(args)
     apply_options(cfg, args)
     # Weights to start from (load_from without resume) may come from another model.
     strict = bool(cfg.get('resume'))

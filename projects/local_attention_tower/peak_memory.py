@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from paperzoo.tools.benchmark import peak_mib
+from paperzoo.utils.run_info import peak_mib
 
 
 @HOOKS.register_module()

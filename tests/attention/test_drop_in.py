@@ -13,7 +13,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from paperzoo.attention import LocalSelfAttention2d, attention_views
+from paperzoo.attention import LocalSelfAttention2d
+from paperzoo.explain.attention.trace import attention_views
 
 LOCAL = {'type': 'paperzoo.LocalSelfAttention2d', 'num_heads': 2}
 SIZE = (64, 64)

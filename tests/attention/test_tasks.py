@@ -15,13 +15,13 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 from torch.testing import assert_close
 
+from paperzoo.apis.config import config_folders
 from paperzoo.attention.schedule import InverseSqrtLR, warmup_rate
 from paperzoo.attention.sequence_models import SequenceModel, masked_mean
 from paperzoo.attention.translator import END, SequenceTranslator, shift_right
 from paperzoo.data.sequences import IGNORED, pad_collate
-from paperzoo.errors import UserError
 from paperzoo.registry import DATASETS, METRICS, MODELS
-from paperzoo.tools._shared import config_folders
+from paperzoo.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((config_folders()[0] / 'attention').rglob('*.py'))

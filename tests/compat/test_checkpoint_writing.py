@@ -15,8 +15,9 @@ import torch
 from toy_training import settings, train
 
 from paperzoo.compat import checkpoint_writing
-from paperzoo.compat.checkpoint_writing import write_safely
-from paperzoo.errors import UserError
+from paperzoo.utils import files
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.files import write_safely
 
 _HANGS_IN_THE_THIRD = """
 import io, sys, time
@@ -47,18 +48,18 @@ def saved(work_dir: Path) -> set[str]:
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let the disk be full while the file of this number is written."""
-    files = []
+    opened = []
 
     class Full:
         def write(self, data: bytes) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    class Watched(checkpoint_writing._Watched):
+    class Watched(files._Watched):
         def __init__(self, file: Any) -> None:
-            files.append(file)
-            super().__init__(Full() if len(files) == number else file)
+            opened.append(file)
+            super().__init__(Full() if len(opened) == number else file)
 
-    monkeypatch.setattr(checkpoint_writing, '_Watched', Watched)
+    monkeypatch.setattr(files, '_Watched', Watched)
 
 
 def test_killed_while_saving_and_resumed(tmp_path: Path) -> None:
@@ -196,12 +197,12 @@ def test_the_message_names_one_to_go_on_from(tmp_path: Path) -> None:
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (second, second))
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    message = checkpoint_writing._message(tmp_path / 'epoch_3.pth', error)
+    message = files._message(tmp_path / 'epoch_3.pth', error)
     assert "'epoch_2.pth' is the newest" in message
     assert 'MB free' in message
     (tmp_path / 'epoch_1.pth').unlink()
     (tmp_path / 'epoch_2.pth').unlink()
-    message = checkpoint_writing._message(tmp_path / 'epoch_3.pth', error)
+    message = files._message(tmp_path / 'epoch_3.pth', error)
     assert 'newest' not in message
     assert '--work-dir' in message
 

@@ -5,7 +5,7 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from paperzoo.compat import checkpoints
-from paperzoo.errors import UserError
+from paperzoo.utils.errors import UserError
 
 _load = CheckpointLoader.load_checkpoint
 

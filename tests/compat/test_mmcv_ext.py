@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.compat.ops.table import OPS
-from paperzoo.errors import UserError
+from paperzoo.ops.table import OPS
+from paperzoo.utils.errors import UserError
 
 mmcv_ext.apply()
 ext = importlib.import_module('mmcv._ext')
@@ -126,7 +126,7 @@ def test_a_package_without_the_compiled_module_gets_the_stand_in(tmp_path):
     path = fake_mmcv(tmp_path, compiled=False)
     code = 'import importlib.util as u; print(u.find_spec("mmcv._ext").origin)'
     run = python(f'{APPLY}; {code}', path)
-    assert run.stdout.strip() == 'paperzoo.compat.ops', run.stderr
+    assert run.stdout.strip() == 'paperzoo.ops', run.stderr
 
 
 def fake_compiled() -> ModuleType:

@@ -9,7 +9,7 @@ import pytest
 
 from paperzoo.compat import torchvision_urls
 from paperzoo.compat.torchvision_urls import get_torchvision_models, torchvision_url
-from paperzoo.errors import UserError
+from paperzoo.utils.errors import UserError
 
 _HOST = 'https://download.pytorch.org/models/'
 

@@ -6,7 +6,7 @@ import pytest
 
 from paperzoo.data.coco import CocoDataset
 from paperzoo.data.paths import resolve
-from paperzoo.errors import UserError
+from paperzoo.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
+from paperzoo.apis.config import config_folders
 from paperzoo.dmf import ResNet12
 from paperzoo.registry import DATASETS, METRICS, MODELS
-from paperzoo.tools._shared import config_folders
 
 FOLDER = config_folders()[0]
 ROOT = Path(__file__).parents[2]

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import paperzoo
+from paperzoo.apis.config import config_folders
 from paperzoo.engine import CompileHook
 from paperzoo.engine.compile import compile_parts, parts, use_compile
-from paperzoo.errors import UserError
-from paperzoo.tools._shared import config_folders
+from paperzoo.utils.errors import UserError
 
 RESNET = dict(
     depth=18,

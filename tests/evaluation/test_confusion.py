@@ -12,7 +12,7 @@ from paperzoo.evaluation.confusion import (
     pixel_confusion,
     pixel_quality,
 )
-from paperzoo.evaluation.results import Record, encode
+from paperzoo.utils.masks import Record, encode
 
 EDGE, SIDE = st.integers(0, 40), st.integers(1, 40)
 BOX = st.tuples(EDGE, EDGE, SIDE, SIDE).map(list)

@@ -14,6 +14,7 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData, PixelData
 
 from paperzoo.evaluation import results
+from paperzoo.utils.masks import decode, encode
 
 CLASSES = ('cat', 'dog', 'grass')
 MASK = np.zeros((4, 6), bool)
@@ -43,11 +44,11 @@ def test_masks_of_every_kind(kind: str) -> None:
         'tensor': torch.tensor(MASK[None]),
         'bitmap': BitmapMasks(MASK[None].astype(np.uint8), 4, 6),
         'polygon': PolygonMasks([[np.array([2.0, 1, 5, 1, 5, 3, 2, 3])]], 4, 6),
-        'run lengths': [results.encode(MASK)],
+        'run lengths': [encode(MASK)],
     }[kind]
     sample = instances(labels=torch.tensor([0]), masks=masks)
     (record,) = results.found_records(sample, CLASSES)
-    np.testing.assert_array_equal(results.decode(record), MASK)
+    np.testing.assert_array_equal(decode(record), MASK)
     assert record['bbox'] == [2, 1, 3, 2]
 
 
@@ -60,7 +61,7 @@ def test_panoptic_map_is_one_record_per_segment() -> None:
     records = results.found_records(sample, CLASSES)
     assert [one['category'] for one in records] == ['grass', 'cat', 'cat']
     for record, value in zip(records, (2, 1000, 2000), strict=True):
-        np.testing.assert_array_equal(results.decode(record), plane == value)
+        np.testing.assert_array_equal(decode(record), plane == value)
     assert results.kind_of(sample) == 'panoptic'
 
 
@@ -70,7 +71,7 @@ def test_semantic_map_is_one_record_per_class(key: str) -> None:
     sample = {'pred_sem_seg': {key: torch.tensor(plane)[None]}}
     records = results.found_records(sample, CLASSES)
     assert [one['category_id'] for one in records] == [0, 2]
-    np.testing.assert_array_equal(results.decode(records[1]), plane == 2)
+    np.testing.assert_array_equal(decode(records[1]), plane == 2)
 
 
 def test_truth_has_objects_ignored_ones_and_the_ground() -> None:
@@ -86,15 +87,15 @@ def test_truth_has_objects_ignored_ones_and_the_ground() -> None:
     assert crowd['ignored']
     assert crowd['category'] == 'dog'
     # The cat's pixels are the object's already.
-    np.testing.assert_array_equal(results.decode(grass), ground == 2)
+    np.testing.assert_array_equal(decode(grass), ground == 2)
     assert results.has_truth(sample)
 
 
 @given(st.lists(st.booleans(), min_size=20, max_size=20))
 def test_run_lengths_are_the_mask(bits: list[bool]) -> None:
     mask = np.array(bits).reshape(4, 5)
-    record = json.loads(json.dumps({'segmentation': results.encode(mask)}))
-    np.testing.assert_array_equal(results.decode(record), mask)
+    record = json.loads(json.dumps({'segmentation': encode(mask)}))
+    np.testing.assert_array_equal(decode(record), mask)
 
 
 def test_written_results_are_json_and_nothing_is_replaced(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from paperzoo.errors import UserError
 from paperzoo.knet import KNetKernelInitHead, RankLoss, SemanticFPNWrapper
 from paperzoo.knet.targets import GroundTruth
+from paperzoo.utils.errors import UserError
 
 NORM = {'type': 'GN', 'num_groups': 4}
 SMALL: dict[str, Any] = {

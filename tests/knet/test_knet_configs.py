@@ -13,8 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import TRANSFORMS, DefaultScope, init_default_scope
 from small_models import classes, images, samples, small_model
 
+from paperzoo.apis.config import config_folders
 from paperzoo.registry import DATASETS, METRICS, MODELS
-from paperzoo.tools._shared import config_folders
 
 FOLDER = config_folders()[0]
 KNET = sorted(FOLDER.rglob('knet_*.py'))

@@ -10,9 +10,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from paperzoo.errors import UserError
 from paperzoo.evaluation.dump import DumpRecords
 from paperzoo.tools import analyze, test
+from paperzoo.utils.errors import UserError
 
 CLASSES = ('cat', 'dog')
 BOX, OTHER = [2.0, 2, 30, 30], [40.0, 2, 60, 30]

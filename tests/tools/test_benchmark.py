@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from paperzoo.errors import UserError
 from paperzoo.tools import benchmark
+from paperzoo.utils.errors import UserError
 
 
 def test_flops_are_two_per_multiply_add() -> None:

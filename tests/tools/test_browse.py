@@ -10,8 +10,8 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from paperzoo.errors import UserError
 from paperzoo.tools import browse
+from paperzoo.utils.errors import UserError
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Path:

@@ -7,10 +7,10 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from paperzoo.apis.diagnostics import Report
 from paperzoo.compat import mmcv_ext
-from paperzoo.compat.ops.table import OPS
+from paperzoo.ops.table import OPS
 from paperzoo.tools import doctor
-from paperzoo.tools._examine import Report
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'paperzoo' / 'tools' / 'doctor.py'  # as mim runs it

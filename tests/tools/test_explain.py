@@ -8,11 +8,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from paperzoo.apis.build import build_model
+from paperzoo.apis.config import find_config
 from paperzoo.data.paths import resolve
-from paperzoo.errors import UserError
 from paperzoo.tools import explain
-from paperzoo.tools._model import build_model
-from paperzoo.tools._shared import find_config
+from paperzoo.utils.errors import UserError
 
 NARROW = ['model.backbone.base_channels=8', 'model.neck.in_channels=[8,16,32,64]']
 

@@ -15,10 +15,10 @@ from mmengine.registry import DefaultScope
 from references import fcos as reference
 from torch.testing import assert_close
 
-from paperzoo.errors import UserError
 from paperzoo.fcos import level_points
 from paperzoo.tools import fcos_targets
 from paperzoo.tools._annotations import Annotations, Image
+from paperzoo.utils.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SHAPES = CONFIGS / 'fcos' / 'fcos_tiny_shapes.py'

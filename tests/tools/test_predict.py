@@ -10,12 +10,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from paperzoo.apis.build import build_model
+from paperzoo.apis.config import find_config
 from paperzoo.data.paths import resolve
-from paperzoo.errors import UserError
-from paperzoo.evaluation.results import decode
 from paperzoo.tools import predict
-from paperzoo.tools._model import build_model
-from paperzoo.tools._shared import find_config
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.masks import decode
 
 NARROW = [
     'model.backbone.base_channels=8',

@@ -1,0 +1,1 @@
+"""What scripts and Python users call: configs, models, inference, training."""

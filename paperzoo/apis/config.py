@@ -1,0 +1,174 @@
+"""Configs: found by name, loaded with overrides, and what they say."""
+
+import difflib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paperzoo.apis.stack import check_stack
+from paperzoo.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def config_folders() -> list[Path]:
+    """Return the folders that hold configs: paperzoo's, mmdet's and mmseg's."""
+    here = Path(__file__).parents[1]
+    folders = [here / 'configs', here.parent / 'configs']
+    for package in ('mmdet', 'mmseg'):
+        spec = importlib.util.find_spec(package)
+        if spec and spec.origin:
+            folders.append(Path(spec.origin).parent / '.mim' / 'configs')
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def find_config(name: str) -> Path:
+    """Return the file of a config given as a path or as a bare name.
+
+    Args:
+        name: A path, or a base name of a config of paperzoo, mmdet or mmseg, with or
+            without `.py`.
+
+    Raises:
+        UserError: If there is none; it names the nearest ones.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    base = Path(name).name.removesuffix('.py') + '.py'
+    known: dict[str, Path] = {}
+    for folder in config_folders():
+        for file in sorted(folder.rglob('*.py')):
+            known.setdefault(file.name, file)
+        if base in known:
+            return known[base]
+    near = difflib.get_close_matches(base, known, n=3)
+    hint = f' Did you mean {" or ".join(near)}?' if near else ''
+    raise UserError(
+        f"config '{name}' is neither a file nor the name of a config of paperzoo, "
+        f"mmdet or mmseg.{hint} All of paperzoo's: mim search paperzoo"
+    )
+
+
+def load_config(
+    config: str | Path,
+    cfg_options: Mapping[str, Any] | None = None,
+    *,
+    work_dir: str | Path | None = None,
+) -> 'Config':
+    """Return a config with everything it inherits, and with overrides.
+
+    Args:
+        config: A path, or a base name of a config of paperzoo, mmdet or mmseg, with or
+            without `.py`.
+        cfg_options: Overrides by dotted key, such as `{'train_cfg.max_epochs': 2}`.
+        work_dir: Where logs, checkpoints and results go; by default what the config
+            says, else `work_dirs/` and the config's name.
+
+    Raises:
+        UserError: If there is no such config, or the OpenMMLab stack does not fit.
+
+    Example:
+        >>> from paperzoo.apis.config import load_config
+        >>> cfg = load_config('fcos_r50_fpn', {'train_cfg.max_epochs': 2})
+        >>> cfg.model.bbox_head.num_classes, cfg.train_cfg.max_epochs
+        (80, 2)
+    """
+    check_stack()
+    path = find_config(str(config))
+    # A config may name modules of the project that it lies in, as under `python -m`.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(str(path))
+    if cfg_options:
+        cfg.merge_from_dict(dict(cfg_options))
+    check_stack(cfg.get('default_scope'))
+    if work_dir:
+        cfg.work_dir = str(work_dir)
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / path.stem)
+    return cfg
+
+
+def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
+    """Return the class names: the checkpoint's, else those of the config's data set.
+
+    Args:
+        cfg: The config.
+        meta: Of the checkpoint.
+
+    Raises:
+        UserError: If neither says them.
+    """
+    from paperzoo.preflight.issues import data_sets
+
+    known = {key.lower(): value for key, value in meta.items()}
+    found = (known.get('dataset_meta') or {}).get('classes') or known.get('classes')
+    for split in ('test', 'val', 'train'):
+        for one in data_sets(cfg, split):
+            found = found or one.classes
+    if not found:
+        raise UserError(
+            'neither the checkpoint nor the config says the names of the classes: add '
+            "metainfo=dict(classes=('a', 'b')) to test_dataloader.dataset"
+        )
+    return tuple(found)
+
+
+def dataset_config(cfg: 'Config', split: str) -> dict:
+    """Return the config of a split's data set without wrappers around it, or {}."""
+    spec = (cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}
+    while isinstance(spec.get('dataset'), dict):
+        spec = spec['dataset']
+    if 'datasets' in spec:
+        spec = spec['datasets'][0]
+    return spec
+
+
+def image_pipeline(cfg: 'Config') -> list[dict]:
+    """Return the test pipeline without the steps that load annotations.
+
+    Raises:
+        UserError: If the config has none.
+    """
+    steps = dataset_config(cfg, 'test').get('pipeline') or cfg.get('test_pipeline')
+    if not steps:
+        raise UserError(f'{cfg.filename}: no test_dataloader.dataset.pipeline')
+    return [step for step in steps if 'Annotations' not in type_name(step['type'])]
+
+
+def test_scale(cfg: 'Config') -> tuple[tuple[int, int] | None, bool]:
+    """Return the scale of the test pipeline's `Resize`, and whether it keeps ratios.
+
+    Without a `Resize`, images keep their size: None.
+
+    Args:
+        cfg: The config.
+
+    Raises:
+        UserError: If the pipeline resizes in a way that is not understood.
+    """
+    split = 'test' if cfg.get('test_dataloader') else 'val'
+    for step in dataset_config(cfg, split).get('pipeline') or []:
+        name = type_name(step['type'])
+        if 'Resize' not in name:
+            continue
+        scale = step.get('scale')
+        if name != 'Resize' or scale is None:
+            raise UserError(
+                f'{cfg.filename}: the test pipeline resizes by {dict(step)}; only '
+                'Resize with a scale is understood here. Give one by --cfg-options'
+            )
+        sides = (scale, scale) if isinstance(scale, int) else tuple(scale)
+        return sides, step.get('keep_ratio', False)
+    return None, False
+
+
+def type_name(kind: Any) -> str:
+    """Return the name of a type that a config gives as a text or as a class."""
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__

@@ -1,0 +1,335 @@
+"""What `paperzoo doctor` looks at: versions, imports, ops, folders."""
+
+import ast
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+import os
+import platform
+import sys
+import textwrap
+from importlib import metadata
+from importlib.util import find_spec
+from typing import NamedTuple
+
+from paperzoo import __version__
+
+# Ops that compiled mmcv has for other devices only.
+NOT_FOR_CPU = ('ms_deform_attn', 'roi_pool', 'sigmoid_focal_loss', 'softmax_focal_loss')
+
+
+# Only the standard library is imported above: torch or mmcv may be what is broken.
+
+REPAIR = "pip install 'paperzoo[lite]'"
+TORCH = '>=2.6'  # setup.cfg says why
+# Import name, dists that provide it (upstream first), versions that fit upstream's.
+STACK = {
+    'mmengine': (('mmengine', 'mmengine-lite', 'onedl-mmengine'), '>=0.10.7,<0.11'),
+    'mmcv': (('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv'), '>=2.1,<2.2'),
+    'mmdet': (('mmdet', 'onedl-mmdetection'), '>=3.3,<3.4'),
+    'mmseg': (('mmsegmentation', 'onedl-mmsegmentation'), '>=1.2.2,<1.3'),
+}
+FORKS = 'onedl-'
+EVALUATORS = {'pycocotools': 'pycocotools', 'faster_coco_eval': 'faster-coco-eval'}
+
+
+class Trouble(NamedTuple):
+    """Something that is wrong, and the command that mends it."""
+
+    what: str
+    command: str
+    stops_work: bool = True
+
+
+class Report:
+    """The table's rows, the source of each op, and what is wrong."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, str] = {}
+        self.ops: dict[str, str] = {}
+        self.troubles: list[Trouble] = []
+        self.loaded: dict[str, ModuleType] = {}
+
+    @property
+    def stops_work(self) -> bool:
+        """Whether something is wrong that stops work."""
+        return any(trouble.stops_work for trouble in self.troubles)
+
+    def wrong(self, what: str, command: str, *, stops_work: bool = True) -> None:
+        """Note something that is wrong."""
+        self.troubles.append(Trouble(what, command, stops_work))
+
+    def load(self, module: str, package: str, command: str) -> bool:
+        """Import a module; note what went wrong, with the command that mends it."""
+        try:
+            self.loaded[module] = import_module(module)
+        except (Exception, SystemExit) as error:  # A broken package can raise anything.
+            text = ' '.join(str(error).split())
+            said = f'{type(error).__name__}: {textwrap.shorten(text, 300)}'
+            self.rows[package] = f'{self.rows.get(package, "")} BROKEN'.strip()
+            mend = special_command(error, package) or command
+            self.wrong(f'`import {module}` fails: {said}', mend)
+            return False
+        return True
+
+
+def examine() -> Report:
+    """Return what this machine has, whatever of it is broken."""
+    report = Report()
+    report.rows['paperzoo'] = f'{__version__} in {Path(__file__).parents[1]}'
+    _python(report)
+    _stack_versions(report)
+    usable = _torch(report) and _remedies(report)
+    if usable and _stack_imports(report):
+        note_ops(report)
+    for module, dist in EVALUATORS.items():
+        _evaluator(report, module, dist)
+    _mim(report)
+    _folders(report)
+    return report
+
+
+def fits(version: str, wanted: str) -> bool:
+    """Return whether a version lies in a range such as `>=2.1,<2.2`."""
+
+    def numbers(text: str) -> list[int]:
+        found: list[int] = []
+        for part in text.split('+')[0].split('.'):
+            digits = part[: len(part) - len(part.lstrip('0123456789'))]
+            if not digits:
+                break
+            found.append(int(digits))
+        return found + [0] * (4 - len(found))
+
+    for bound in wanted.split(','):
+        if bound.startswith('>=') and numbers(version) < numbers(bound[2:]):
+            return False
+        if bound.startswith('<') and numbers(version) >= numbers(bound[1:]):
+            return False
+    return True
+
+
+def version_of(dist: str) -> str | None:
+    """Return the version of an installed dist, or None."""
+    try:
+        return metadata.version(dist)
+    except (metadata.PackageNotFoundError, KeyError):
+        return None
+
+
+def special_command(error: BaseException, package: str) -> str | None:
+    """Return the command for a few frequent errors."""
+    if 'libGL' in str(error) or 'libgthread' in str(error):
+        return 'pip uninstall -y opencv-python && pip install opencv-python-headless'
+    if isinstance(error, AssertionError):
+        return REPAIR  # mmdet and mmseg assert the versions of the others.
+    if isinstance(error, ModuleNotFoundError):
+        missing = (error.name or '').partition('.')[0]
+        if missing and missing not in (package, *STACK):
+            return f'pip install {missing}'
+    return None
+
+
+def _python(report: Report) -> None:
+    version = platform.python_version()
+    report.rows['Python'] = f'{version} on {platform.system()} {platform.machine()}'
+    if sys.version_info >= (3, 14):
+        report.wrong(
+            f'Python {version} is untested; 3.11 to 3.13 are supported',
+            'python3.13 -m venv NEW_FOLDER',
+            stops_work=False,
+        )
+
+
+def _torch(report: Report) -> bool:
+    """Note torch and its devices; return whether it can be imported."""
+    version = version_of('torch')
+    report.rows['torch'] = version or 'missing'
+    if find_spec('torch') is None:
+        report.wrong('torch is not installed', 'pip install torch')
+        return False
+    again = 'pip install --force-reinstall torch'
+    if not report.load('torch', 'torch', again):
+        return False
+    torch = report.loaded['torch']
+    try:
+        version = str(torch.__version__)
+        capability = torch.backends.cpu.get_cpu_capability()
+        cuda = torch.version.cuda or 'not built in'
+        numbers = range(torch.cuda.device_count())
+        devices = ', '.join(map(torch.cuda.get_device_name, numbers)) or 'none'
+    except Exception as error:
+        report.rows['torch'] += ' BROKEN'
+        report.wrong(f'torch is incomplete: {error!r}', again)
+        return False
+    report.rows['torch'] = version
+    report.rows['CUDA'] = f'{cuda}; devices: {devices}'
+    report.rows['CPU'] = f'{capability}, {os.cpu_count()} cores'
+    if not fits(version, TORCH):
+        report.wrong(f'torch {version} is not {TORCH}', f"pip install 'torch{TORCH}'")
+    return True
+
+
+def _stack_versions(report: Report) -> None:
+    """Note which dists provide each package of the OpenMMLab stack."""
+    for module, (dists, wanted) in STACK.items():
+        found = {dist: version for dist in dists if (version := version_of(dist))}
+        listed = ', '.join(f'{dist} {version}' for dist, version in found.items())
+        there = find_spec(module) is not None
+        report.rows[module] = listed or ('of unknown origin' if there else 'missing')
+        if len(found) > 1:
+            names = ' '.join(found)
+            report.wrong(
+                f'{" and ".join(found)} are both installed, one over the other',
+                f'pip uninstall -y {names} && {REPAIR}',
+            )
+        elif not there:
+            users = {'mmdet': 'detection configs', 'mmseg': 'semantic configs'}
+            lost = f': no {users[module]}' if module in users else ''
+            report.wrong(
+                f'{module} is not installed{lost}', REPAIR, stops_work=not lost
+            )
+        for dist, version in found.items():
+            if not dist.startswith(FORKS) and not fits(version, wanted):
+                report.wrong(
+                    f'{dist} {version} is not {wanted}', f"pip install '{dist}{wanted}'"
+                )
+
+
+def _remedies(report: Report) -> bool:
+    """Apply paperzoo's remedies; return whether that went well."""
+    wrong_option = os.environ.get('PAPERZOO_OPS', '') not in ('', 'standin')
+    command = 'unset PAPERZOO_OPS' if wrong_option else REPAIR
+    return report.load('paperzoo.compat', 'paperzoo', command)
+
+
+def _stack_imports(report: Report) -> bool:
+    """Import the stack in order; return whether mmcv can be imported."""
+    for module, (dists, wanted) in STACK.items():
+        if find_spec(module) is None:
+            if module in ('mmengine', 'mmcv'):
+                break  # The others need it; it has been noted.
+            continue
+        dist = next((name for name in dists if version_of(name)), dists[0])
+        wanted = '' if dist.startswith(FORKS) else wanted
+        command = f"pip install --force-reinstall --no-deps '{dist}{wanted}'"
+        if not report.load(module, module, command) and module in ('mmengine', 'mmcv'):
+            break
+    return 'mmcv' in report.loaded
+
+
+def _evaluator(report: Report, module: str, dist: str) -> None:
+    report.rows[dist] = version_of(dist) or 'missing'
+    if find_spec(module) is None:
+        report.wrong(f'{dist} is not installed: no COCO', f'pip install {dist}')
+        return
+    report.load(module, dist, f'pip install --force-reinstall --no-deps {dist}')
+
+
+def _mim(report: Report) -> None:
+    fork = version_of('onedl-mim')
+    version = version_of('openmim')
+    other = f'onedl-mim {fork}' if fork else 'missing'
+    report.rows['mim'] = f'openmim {version}' if version else other
+    if version and find_spec('pkg_resources') is None:
+        setuptools = version_of('setuptools')
+        said = f'setuptools {setuptools} has no' if setuptools else 'there is no'
+        mend = "pip install 'setuptools<81'"
+        report.wrong(f'mim does not start: {said} pkg_resources', mend)
+
+
+def _folders(report: Report) -> None:
+    from paperzoo.data.paths import cache_root
+
+    given = os.environ.get('PAPERZOO_DATA')
+    data = Path(given or 'data').expanduser()
+    report.rows['PAPERZOO_DATA'] = f'{given or "not set: data/"} ({_state(data)})'
+    if given and not data.is_dir():
+        report.wrong(
+            f"PAPERZOO_DATA is '{given}', which is no folder",
+            'export PAPERZOO_DATA=FOLDER_THAT_HOLDS_coco',
+            stops_work=False,
+        )
+    cache = cache_root()
+    report.rows['PAPERZOO_CACHE'] = f'{cache} ({_state(cache)})'
+    if 'not writable' in _state(cache):
+        said = f"PAPERZOO_CACHE '{cache}' is not writable: no generated data sets"
+        report.wrong(said, 'export PAPERZOO_CACHE=WRITABLE_FOLDER')
+
+
+def _state(folder: Path) -> str:
+    """Return whether a folder exists and can be written, or else be made."""
+    if folder.exists() and not folder.is_dir():
+        return 'not a folder, not writable'
+    above = (folder.absolute(), *folder.absolute().parents)
+    nearest = next(path for path in above if path.exists())
+    writable = 'writable' if os.access(nearest, os.W_OK | os.X_OK) else 'not writable'
+    return f'{"exists" if folder.is_dir() else "does not exist"}, {writable}'
+
+
+def ops_of_mmcv(folder: Path) -> Iterator[str]:
+    """Yield the names of the compiled ops that mmcv's Python files ask for."""
+    for file in sorted(folder.glob('*.py')):
+        for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Call) and len(node.args) == 2:
+                function, names = node.func, node.args[1]
+                called = isinstance(function, ast.Attribute) and function.attr
+                if called == 'load_ext' and isinstance(names, ast.List):
+                    yield from map(ast.literal_eval, names.elts)
+
+
+def note_ops(report: 'Report') -> None:
+    """Note which `mmcv._ext` is in use and where each op comes from."""
+    from paperzoo.compat import mmcv_ext
+
+    rebuild = f'export PAPERZOO_OPS=standin   # or compile again: {mmcv_ext.COMPILE}'
+    if not report.load(mmcv_ext.NAME, mmcv_ext.NAME, rebuild):
+        return
+    ext = report.loaded[mmcv_ext.NAME]
+    names = set(ops_of_mmcv(Path(str(report.loaded['mmcv'].__file__)).parent / 'ops'))
+    for name in sorted(names - {'get_compiler_version', 'get_compiling_cuda_version'}):
+        if isinstance(ext, mmcv_ext.StandIn):
+            report.ops[name] = 'stand-in' if name in vars(ext) else 'missing'
+        elif not hasattr(ext, name):
+            report.ops[name] = 'missing'
+        else:
+            ours = hasattr(getattr(ext, name), '__wrapped__')
+            theirs = 'compiled'
+            if name.startswith(NOT_FOR_CPU):
+                theirs = 'compiled, but not for CPU tensors'
+            report.ops[name] = 'stand-in on CPU tensors' if ours else theirs
+    if isinstance(ext, mmcv_ext.StandIn):
+        report.rows[mmcv_ext.NAME] = 'stand-in of paperzoo'
+    else:
+        option = mmcv_ext.stand_in_wanted()
+        note = '; stand-in on CPU tensors (PAPERZOO_OPS)' if option else ''
+        report.rows[mmcv_ext.NAME] = f'compiled{note}'
+        _compiled_devices(report, ext, option)
+
+
+def _compiled_devices(report: 'Report', ext: ModuleType, option: bool) -> None:
+    """Note for which devices the ops were not compiled; `option` is PAPERZOO_OPS."""
+    from paperzoo.compat.mmcv_ext import COMPILE
+
+    cuda = getattr(ext, 'get_compiling_cuda_version', lambda: 'unknown')()
+    gpu = import_module('torch').cuda.is_available()
+    report.rows['mmcv._ext'] += f'; CUDA: {cuda}'
+    if cuda == 'not available' and gpu:
+        report.wrong(
+            'mmcv was compiled without CUDA: its ops take no tensors of a GPU',
+            "pip uninstall -y mmcv && pip install 'paperzoo[lite]'   # or compile: "
+            f'export FORCE_CUDA=1 && {COMPILE}',
+        )
+    lost = [op for op in NOT_FOR_CPU if any(name.startswith(op) for name in vars(ext))]
+    if lost and not option:
+        report.wrong(
+            f'compiled mmcv has no {", ".join(lost)} for CPU tensors',
+            'export PAPERZOO_OPS=standin',
+            stops_work=False,
+        )

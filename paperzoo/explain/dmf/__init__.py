@@ -1,0 +1,1 @@
+"""DMF, explained."""

@@ -1,0 +1,1 @@
+"""The page: figures, their pixels and numbers, one HTML file."""

@@ -1,0 +1,1 @@
+"""K-Net, explained."""

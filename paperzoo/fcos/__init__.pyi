@@ -1,0 +1,11 @@
+from .assigner import FCOSRangeAssigner as FCOSRangeAssigner
+from .geometry import centerness as centerness
+from .geometry import decode_ltrb as decode_ltrb
+from .geometry import encode_ltrb as encode_ltrb
+from .geometry import level_points as level_points
+from .head import FCOSHead as FCOSHead
+from .losses import CenternessLoss as CenternessLoss
+from .losses import GIoULoss as GIoULoss
+from .losses import IoULoss as IoULoss
+from .losses import aligned_giou as aligned_giou
+from .losses import aligned_iou_union as aligned_iou_union

@@ -1,0 +1,13 @@
+from .assigner import MaskHungarianAssigner as MaskHungarianAssigner
+from .detector import KNet as KNet
+from .init_head import KNetKernelInitHead as KNetKernelInitHead
+from .iter_head import KNetKernelIterHead as KNetKernelIterHead
+from .kernels import KernelUpdater as KernelUpdater
+from .losses import MaskBCELoss as MaskBCELoss
+from .losses import RankLoss as RankLoss
+from .match_costs import DiceCost as DiceCost
+from .match_costs import FocalLossCost as FocalLossCost
+from .match_costs import MaskCost as MaskCost
+from .semantic import KNetSemanticHead as KNetSemanticHead
+from .semantic_fpn import SemanticFPNWrapper as SemanticFPNWrapper
+from .update_head import KNetKernelUpdateHead as KNetKernelUpdateHead

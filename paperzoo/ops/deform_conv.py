@@ -1,0 +1,389 @@
+"""The entry points of deformable convolution, v1 (offsets) and v2 (and mask, bias)."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from paperzoo.ops.sampling import bilinear_corners, gather_rows, spread_rows
+
+# mmcv's argument names are part of the interface.
+# ruff: noqa: A002
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.precision import at_least_float32
+
+# Numbers in the columns of one block. The backward adds a whole map per block: larger.
+_FORWARD_BLOCK = {'cpu': 2**21, 'cuda': 2**26}
+_BACKWARD_BLOCK = {'cpu': 2**23, 'cuda': 2**26}
+
+
+# mmcv's names for kernel, stride, padding and dilation.
+_V1 = [(f'{name}H', f'{name}W') for name in ('k', 'd', 'pad', 'dilation')]
+_V2 = [(f'{name}_h', f'{name}_w') for name in ('kernel', 'stride', 'pad', 'dilation')]
+_PER_IMAGE = ('image', 'offset', 'mask')
+
+
+class Geometry(NamedTuple):
+    """What a convolution's weight does not tell; pairs are (vertical, horizontal)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    deform_groups: int
+
+    @property
+    def taps(self) -> int:
+        """The number of taps of the kernel."""
+        return self.kernel[0] * self.kernel[1]
+
+
+class Inputs(NamedTuple):
+    """The tensors of a deformable convolution; v1 has no mask."""
+
+    image: Tensor
+    offset: Tensor
+    mask: Tensor | None
+    weight: Tensor
+    bias: Tensor | None
+
+
+def sample_positions(
+    offset: Float[Tensor, 'deform_taps_yx out_h out_w'], geometry: Geometry
+) -> Float[Tensor, 'places taps deform 2']:
+    """Return where each tap samples the image: (y, x) in pixels.
+
+    Args:
+        offset: The channels are, from slow to fast: deform group, tap, (dy, dx).
+        geometry: Gives the regular places.
+    """
+    _, out_h, out_w = offset.shape
+
+    def regular(axis: int, size: int) -> Int[Tensor, 'size kernel']:
+        start = torch.arange(size, device=offset.device) * geometry.stride[axis]
+        tap = torch.arange(geometry.kernel[axis], device=offset.device)
+        return start[:, None] - geometry.padding[axis] + tap * geometry.dilation[axis]
+
+    full = (out_h, out_w, *geometry.kernel)
+    y = regular(0, out_h)[:, None, :, None].expand(full)
+    x = regular(1, out_w)[None, :, None, :].expand(full)
+    places = torch.stack((y, x), dim=-1).reshape(out_h * out_w, geometry.taps, 1, 2)
+    moves = offset.reshape(geometry.deform_groups, geometry.taps, 2, out_h * out_w)
+    return places + moves.permute(3, 1, 0, 2)
+
+
+class Table(NamedTuple):
+    """What one image gives to the columns."""
+
+    pixels: Float[Tensor, 'pixels*deform deform_channels']
+    rows: Int[Tensor, 'places taps*deform 4']
+    weights: Float[Tensor, 'places taps*deform 4']
+
+
+def image_table(
+    image: Float[Tensor, 'channels height width'],
+    offset: Float[Tensor, 'deform_taps_yx out_h out_w'],
+    mask: Float[Tensor, 'deform_taps out_h out_w'] | None,
+    geometry: Geometry,
+) -> Table:
+    """Return the image as a table and which of its rows each sample adds.
+
+    The table has one row for each pixel and deform group.
+    """
+    deform = geometry.deform_groups
+    # Filled, not copied from the host: a copy waits for the GPU.
+    size = torch.stack(
+        [torch.full((), n, device=image.device) for n in image.shape[1:]]
+    )
+    pixels, weights = bilinear_corners(sample_positions(offset, geometry), size)
+    if mask is not None:
+        scale = mask.reshape(deform, geometry.taps, -1).permute(2, 1, 0)
+        weights = weights * scale[..., None]
+    rows = pixels * deform + torch.arange(deform, device=image.device)[:, None]
+    table = image.permute(1, 2, 0).reshape(-1, image.size(0) // deform).contiguous()
+    return Table(table, rows.flatten(1, 2), weights.flatten(1, 2))
+
+
+def deform_conv(
+    image: Float[Tensor, 'batch channels height width'],
+    offset: Float[Tensor, 'batch deform_taps_yx out_h out_w'],
+    mask: Float[Tensor, 'batch deform_taps out_h out_w'] | None,
+    weight: Float[Tensor, 'out_channels group_channels kernel_h kernel_w'],
+    bias: Float[Tensor, ' out_channels'] | None,
+    geometry: Geometry,
+) -> Float[Tensor, 'batch out_channels out_h out_w']:
+    """Return the deformable convolution of the image; v1 if `mask` is None, else v2."""
+    kernel = matrix(weight, geometry)
+    output = image.new_empty(len(image), weight.size(0), *offset.shape[2:])
+    by_group = output.flatten(2).unflatten(1, (geometry.groups, -1))
+    for n, out in enumerate(by_group):
+        moves = offset[n], None if mask is None else mask[n]
+        table, rows, weights = image_table(image[n], *moves, geometry)
+        for block in _blocks(len(rows), kernel, _FORWARD_BLOCK):
+            part = rows[block].flatten(0, 1), weights[block].flatten(0, 1)
+            columns = gather_rows(table, *part)
+            out[..., block] = kernel @ _by_group(columns, geometry).mT
+    return output if bias is None else output.add_(bias.view(-1, 1, 1))
+
+
+def image_gradients(
+    inputs: Inputs,
+    geometry: Geometry,
+    grad_output: Float[Tensor, 'groups group_out places'],
+    buffers: Mapping[str, Tensor],
+    kernel: Float[Tensor, 'groups group_out taps_group_channels'],
+    grad_kernel: Float[Tensor, 'groups group_out taps_group_channels'] | None,
+) -> None:
+    """Write one image's gradients into `buffers`; add the kernel's to `grad_kernel`.
+
+    How the weights depend on offset and mask is left to autograd.
+    """
+    leaves = {
+        name: getattr(inputs, name).detach().requires_grad_()
+        for name in ('offset', 'mask')
+        if name in buffers
+    }
+    with torch.enable_grad():
+        table, rows, weights = image_table(*inputs._replace(**leaves)[:3], geometry)
+    grad_table, grad_weights = torch.zeros_like(table), torch.zeros_like(weights)
+    for block in _blocks(len(rows), kernel, _BACKWARD_BLOCK):
+        row = rows[block].flatten(0, 1)
+        weight = weights.detach()[block].flatten(0, 1).requires_grad_(bool(leaves))
+        with torch.enable_grad():
+            columns = gather_rows(table, row, weight)
+        grad = grad_output[..., block]
+        if grad_kernel is not None:
+            grad_kernel += grad @ _by_group(columns.detach(), geometry)
+        if leaves:
+            grad_columns = _by_sample(grad.mT @ kernel, geometry)
+            (part,) = torch.autograd.grad(columns, weight, grad_columns)
+            grad_weights[block] = part.view_as(grad_weights[block])
+            weight = weight.detach()
+            grad_table += spread_rows(grad_columns, row, weight, len(table))
+    if leaves:
+        moves = torch.autograd.grad(weights, list(leaves.values()), grad_weights)
+        for name, move in zip(leaves, moves, strict=True):
+            buffers[name].copy_(move)
+        channels, height, width = inputs.image.shape
+        pixels = grad_table.view(height * width, channels).T
+        buffers['image'].copy_(pixels.view(channels, height, width))
+
+
+def matrix(
+    weight: Float[Tensor, 'out_channels group_channels kernel_h kernel_w'],
+    geometry: Geometry,
+) -> Float[Tensor, 'groups group_out taps_group_channels']:
+    """Return the kernel as the matrix by which columns are multiplied."""
+    split = weight.reshape(geometry.groups, -1, weight.size(1), geometry.taps)
+    return split.mT.flatten(2)
+
+
+def unmatrix(
+    kernel: Float[Tensor, 'groups group_out taps_group_channels'],
+    shape: torch.Size,
+    geometry: Geometry,
+) -> Float[Tensor, 'out_channels group_channels kernel_h kernel_w']:
+    """Return a matrix of `matrix` as a kernel."""
+    return kernel.unflatten(2, (geometry.taps, shape[1])).mT.reshape(shape)
+
+
+def _by_group(
+    columns: Float[Tensor, 'samples deform_channels'], geometry: Geometry
+) -> Float[Tensor, 'groups places taps_group_channels']:
+    """Return the samples as the columns of each group of the convolution."""
+    deform, taps, groups = geometry.deform_groups, geometry.taps, geometry.groups
+    channels = columns.size(1) * deform // groups
+    split = columns.reshape(-1, taps, groups, channels)
+    return split.permute(2, 0, 1, 3).flatten(2)
+
+
+def _by_sample(
+    columns: Float[Tensor, 'groups places taps_group_channels'], geometry: Geometry
+) -> Float[Tensor, 'samples deform_channels']:
+    """Return the columns of `_by_group` as samples."""
+    split = columns.unflatten(2, (geometry.taps, -1)).permute(1, 2, 0, 3)
+    return split.reshape(columns.size(1) * geometry.taps * geometry.deform_groups, -1)
+
+
+def _blocks(places: int, kernel: Tensor, most: Mapping[str, int]) -> Iterator[slice]:
+    """Yield blocks of places whose columns hold at most so many numbers."""
+    limit = most.get(kernel.device.type, most['cuda'])
+    step = max(1, limit // (kernel.size(0) * kernel.size(2)))
+    for first in range(0, places, step):
+        yield slice(first, first + step)
+
+
+def deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    **sizes: int,
+) -> None:
+    """Write v1's output; the buffers `columns` and `ones` stay unused."""
+    inputs = Inputs(input, offset, None, weight, None)
+    output.copy_(_forward(inputs, _geometry(sizes, _V1)))
+
+
+def deform_conv_backward_input(
+    input: Tensor,
+    offset: Tensor,
+    grad_output: Tensor,
+    grad_input: Tensor,
+    grad_offset: Tensor,
+    weight: Tensor,
+    columns: Tensor,
+    **sizes: int,
+) -> None:
+    """Write v1's gradients of the image and of the offsets."""
+    inputs = Inputs(input, offset, None, weight, None)
+    buffers = {'image': grad_input, 'offset': grad_offset}
+    _backward(inputs, _geometry(sizes, _V1), grad_output, buffers)
+
+
+def deform_conv_backward_parameters(
+    input: Tensor,
+    offset: Tensor,
+    grad_output: Tensor,
+    grad_weight: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    scale: float | int,
+    **sizes: int,
+) -> None:
+    """Write v1's gradient of the weight, times `scale`."""
+    # mmcv does not pass the weight; its gradient needs only the shape.
+    inputs = Inputs(input, offset, None, grad_weight, None)
+    _backward(inputs, _geometry(sizes, _V1), grad_output, {'weight': grad_weight})
+    grad_weight.mul_(scale)
+
+
+def modulated_deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    with_bias: bool,
+    **sizes: int,
+) -> None:
+    """Write v2's output; the buffers `ones` and `columns` stay unused."""
+    inputs = Inputs(input, offset, mask, weight, bias if with_bias else None)
+    output.copy_(_forward(inputs, _geometry(sizes, _V2)))
+
+
+def modulated_deform_conv_backward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    with_bias: bool,
+    **sizes: int,
+) -> None:
+    """Write v2's gradients of the image, offsets, mask, weight and bias (if any)."""
+    inputs = Inputs(input, offset, mask, weight, bias if with_bias else None)
+    buffers = {'image': grad_input, 'offset': grad_offset, 'mask': grad_mask}
+    buffers['weight'] = grad_weight
+    if with_bias:
+        buffers['bias'] = grad_bias
+    _backward(inputs, _geometry(sizes, _V2), grad_output, buffers)
+
+
+def _forward(inputs: Inputs, geometry: Geometry) -> Tensor:
+    """Return the convolution, half precision computed as float32."""
+    _check_shapes(inputs, geometry)
+    # Under autocast the matrix product would round what was widened.
+    with torch.autocast(inputs.image.device.type, enabled=False):
+        return deform_conv(*_widened(inputs), geometry)
+
+
+def _backward(
+    inputs: Inputs,
+    geometry: Geometry,
+    grad_output: Tensor,
+    buffers: Mapping[str, Tensor],
+) -> None:
+    """Write the gradients of the inputs that `buffers` names into the buffers."""
+    _check_shapes(inputs, geometry)
+    inputs = _widened(inputs)
+    kernel = matrix(inputs.weight, geometry)
+    grad_kernel = torch.zeros_like(kernel) if 'weight' in buffers else None
+    grad_output = grad_output.to(kernel)
+    grads = grad_output.flatten(2).unflatten(1, (geometry.groups, -1))
+    with torch.autocast(inputs.image.device.type, enabled=False):
+        for n, grad in enumerate(grads):
+            one = inputs._replace(
+                image=inputs.image[n],
+                offset=inputs.offset[n],
+                mask=None if inputs.mask is None else inputs.mask[n],
+            )
+            mine = {k: v[n] for k, v in buffers.items() if k in _PER_IMAGE}
+            image_gradients(one, geometry, grad, mine, kernel, grad_kernel)
+    if grad_kernel is not None:
+        weight = buffers['weight']
+        weight.copy_(unmatrix(grad_kernel, weight.shape, geometry))
+    if 'bias' in buffers:
+        buffers['bias'].copy_(grad_output.sum((0, 2, 3)))
+
+
+def _widened(inputs: Inputs) -> Inputs:
+    """Return the inputs detached, half precision as float32."""
+    return Inputs._make(
+        x if x is None else at_least_float32(x.detach()) for x in inputs
+    )
+
+
+def _geometry(sizes: Mapping[str, int], names: list[tuple[str, str]]) -> Geometry:
+    """Read what mmcv passes by name."""
+    kernel, stride, padding, dilation = ((sizes[y], sizes[x]) for y, x in names)
+    groups, deform_groups = sizes['group'], sizes['deformable_group']
+    return Geometry(kernel, stride, padding, dilation, groups, deform_groups)
+
+
+def _check_shapes(inputs: Inputs, geometry: Geometry) -> None:
+    """Raise if the tensors do not fit each other, the kernel and the groups."""
+    shape, weight = inputs.image.shape, tuple(inputs.weight.shape)
+    axes = zip(shape[2:], *geometry[:4], strict=True)
+    out = [(n + 2 * pad - dil * (k - 1) - 1) // s + 1 for n, k, s, pad, dil in axes]
+    samples = geometry.deform_groups * geometry.taps
+    given = {'offset': (inputs.offset, 2 * samples), 'mask': (inputs.mask, samples)}
+    for name, (tensor, channels) in given.items():
+        need = (shape[0], channels, *out)
+        if tensor is not None and tensor.shape != need:
+            raise UserError(
+                f'deformable convolution: {name} has the shape {tuple(tensor.shape)}; '
+                f'an image of shape {tuple(shape)} and {geometry} need {need}.'
+            )
+    if shape[1] % geometry.deform_groups or shape[1] % geometry.groups:
+        raise UserError(
+            f'deformable convolution: {shape[1]} channels cannot be divided into '
+            f'groups={geometry.groups} and deform_groups={geometry.deform_groups}.'
+        )
+    if weight[1] * geometry.groups != shape[1]:
+        raise UserError(
+            f'deformable convolution: weight has the shape {weight}; an image of '
+            f'{shape[1]} channels and groups={geometry.groups} need '
+            f'{shape[1] // geometry.groups} in place of {weight[1]}.'
+        )
+    if weight[0] % geometry.groups:
+        raise UserError(
+            f'deformable convolution: the {weight[0]} outputs of weight, of shape '
+            f'{weight}, cannot be divided into groups={geometry.groups}.'
+        )

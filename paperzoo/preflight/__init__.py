@@ -1,0 +1,1 @@
+"""What is wrong before a run, found in seconds."""

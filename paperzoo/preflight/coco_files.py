@@ -1,0 +1,261 @@
+"""A look into COCO annotation files before mmdet drops silently what does not fit."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+
+from paperzoo.data.paths import resolve
+from paperzoo.preflight.image_files import check_images
+from paperzoo.preflight.issues import DataSpec, Finding
+
+# Most of a file, and of the time to parse it; nothing here looks at them.
+_POLYGONS = re.compile(rb'"segmentation":\s*\[[][\d.,eE+\-\s]*\]')
+
+
+@dataclass
+class BoxCounts:
+    """What mmdet would make of the boxes of a file.
+
+    Args:
+        kept: Boxes of the data set's classes that a training sees.
+        images: The ids of images with such boxes.
+        flat: Ids of boxes without area.
+        outside: Ids of boxes that do not touch their image.
+        beyond: Ids of boxes that reach out of their image by more than a pixel.
+        foreign: Annotations of an image that is not in the file.
+    """
+
+    kept: int = 0
+    images: set[Any] = field(default_factory=set)
+    flat: list[Any] = field(default_factory=list)
+    outside: list[Any] = field(default_factory=list)
+    beyond: list[Any] = field(default_factory=list)
+    foreign: list[Any] = field(default_factory=list)
+
+
+def reads_coco(data: DataSpec) -> bool:
+    """Return whether a data set is read as mmdet reads COCO's boxes.
+
+    Args:
+        data: The data set.
+    """
+    built: Any = data.built
+    return (
+        isinstance(built, type)
+        and issubclass(built, CocoDataset)
+        and all(
+            getattr(built, name) is getattr(CocoDataset, name)
+            for name in ('load_data_list', 'parse_data_info', 'filter_data')
+        )
+    )
+
+
+def check_coco(data: DataSpec, where: str) -> tuple[list[Finding], list[str] | None]:
+    """Check classes, boxes and images of one data set.
+
+    Args:
+        data: The data set.
+        where: The config's file.
+
+    Returns:
+        The findings, and the names of the classes by label, for a comparison.
+    """
+    root, name = data.spec.get('data_root') or '', data.spec.get('ann_file') or ''
+    own = data.built.__module__.startswith('paperzoo.')
+    if own:
+        root = resolve(root)
+    if '://' in f'{root} {name}' or not name:
+        return [], None  # not on this machine
+    file = Path(root, name)
+    if not file.is_file():
+        if own:
+            return [], None  # the data set itself says what it looked for
+        text = (
+            f"{data.key}.ann_file: there is no file '{file}'\n  in {where}\n"
+            f'  Put it there, or --cfg-options {data.key}.data_root=PATH'
+        )
+        return [Finding(text)], None
+    content = read_annotations(file)
+    if isinstance(content, str):
+        return [Finding(f'{data.key}.ann_file: {file} {content}')], None
+    folder = Path(root, (data.spec.get('data_prefix') or {}).get('img', ''))
+    try:
+        return _check_content(data, content, file, folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        missing = isinstance(error, KeyError)
+        what = f'has no {error}' if missing else f'cannot be read ({error})'
+        text = (
+            f'{data.key}.ann_file: {file} is not in COCO format: an image, annotation '
+            f'or category {what}\n  Export it in COCO format.'
+        )
+        return [Finding(text)], None
+
+
+def _check_content(
+    data: DataSpec, content: dict, file: Path, folder: Path
+) -> tuple[list[Finding], list[str] | None]:
+    findings, names = _check_classes(data, content['categories'], file)
+    if names is None:
+        return findings, None
+    counts = count_boxes(content, set(names))
+    findings += _box_findings(data, counts, file)
+    findings += _check_empty(data, content['images'], counts, file)
+    files = [folder / image['file_name'] for image in content['images']]
+    return findings + check_images(files, f'{data.key}.data_prefix.img'), names
+
+
+def read_annotations(file: Path) -> dict | str:
+    """Return the content of an annotation file, or what is wrong with it.
+
+    Args:
+        file: In COCO format; its polygons are left out.
+    """
+    try:
+        content = json.loads(_POLYGONS.sub(b'"segmentation":0', file.read_bytes()))
+    except ValueError as error:
+        return f'is no JSON ({error}). Copy or export it again.'
+    wanted = ('images', 'annotations', 'categories')
+    if not isinstance(content, dict):
+        return f'is no object with {", ".join(wanted)}. Export it in COCO format.'
+    missing = [name for name in wanted if name not in content]
+    if missing:
+        return (
+            f'has no {" and no ".join(map(repr, missing))}. A training needs all of '
+            f'{", ".join(wanted)}: is it a file without ground truth?'
+        )
+    return content
+
+
+def _check_classes(
+    data: DataSpec, categories: list[dict], file: Path
+) -> tuple[list[Finding], list[str] | None]:
+    """Return the findings and, if they do not stop, the class names by label."""
+    classes = data.classes
+    if classes is None:
+        return [], None
+    names = [one['name'] for one in categories]
+    missing = [name for name in classes if name not in names]
+    if not missing:
+        labels = [name for name in names if name in set(classes)]
+        return _check_order(data, labels, classes, file), labels
+    listed = ', '.join(map(repr, names[:12])) + (', ...' if len(names) > 12 else '')
+    if len(missing) == len(classes):
+        what = 'none of its classes is a category of'
+    else:
+        shown = ', '.join(map(repr, missing[:5]))
+        what = (
+            f'{len(missing)} of its {len(classes)} classes ({shown}) are no category of'
+        )
+    own = ', '.join(map(repr, names))
+    text = (
+        f'{data.key}.metainfo.classes: {what} {file}\n'
+        f'  The file has {len(names)}: {listed}. Without a match mmdet drops the boxes '
+        'and moves the labels of the classes behind.\n'
+        f'  Set metainfo=dict(classes=({own if len(names) <= 12 else "..."},)) in all '
+        'data sets, and num_classes of the heads to their number.'
+    )
+    return [Finding(text)], None
+
+
+def _check_order(
+    data: DataSpec, labels: list[str], classes: list[str], file: Path
+) -> list[Finding]:
+    if labels == classes:
+        return []
+    pairs = zip(labels, classes, strict=False)
+    first = next((pair for pair in pairs if pair[0] != pair[1]), None)
+    if first is None:
+        return []
+    text = (
+        f'{data.key}.metainfo.classes: label {labels.index(first[0])} is {first[0]!r} '
+        f"in {file}, but {first[1]!r} in the class list: mmdet counts in the file's "
+        'order, so pictures will show wrong names.\n'
+        "  Write the classes in the file's order."
+    )
+    return [Finding(text, stops=False)]
+
+
+def count_boxes(content: dict, names: set[str]) -> BoxCounts:
+    """Return what mmdet would make of the boxes.
+
+    Args:
+        content: Of the annotation file.
+        names: Of the data set's classes.
+    """
+    counts = BoxCounts()
+    known = {one['id'] for one in content['categories'] if one['name'] in names}
+    sizes = {one['id']: (one['width'], one['height']) for one in content['images']}
+    for one in content['annotations']:
+        if one['image_id'] not in sizes:
+            counts.foreign.append(one.get('id'))
+            continue
+        if one['category_id'] not in known or one.get('ignore'):
+            continue
+        if _sort_box(one, sizes[one['image_id']], counts):
+            counts.kept += 1
+            counts.images.add(one['image_id'])
+    return counts
+
+
+def _sort_box(one: dict, size: tuple, counts: BoxCounts) -> bool:
+    """Note what is wrong with a box; return whether mmdet keeps it."""
+    left, top, width, height = one['bbox']
+    if width < 1 or height < 1 or one['area'] <= 0:
+        counts.flat.append(one.get('id'))
+        return False
+    right, bottom = left + width, top + height
+    if min(right, size[0]) <= max(left, 0) or min(bottom, size[1]) <= max(top, 0):
+        counts.outside.append(one.get('id'))
+        return False
+    if left < -1 or top < -1 or right > size[0] + 1 or bottom > size[1] + 1:
+        counts.beyond.append(one.get('id'))
+    return True
+
+
+def _box_findings(data: DataSpec, counts: BoxCounts, file: Path) -> list[Finding]:
+    said = (
+        (counts.flat, 'boxes have no area or a side below 1 pixel; mmdet drops them'),
+        (counts.outside, 'boxes lie outside of their image; mmdet drops them'),
+        (counts.beyond, 'boxes reach out of their image by more than 1 pixel'),
+        (counts.foreign, 'annotations belong to no image of the file'),
+    )
+    return [
+        Finding(
+            f'{data.key}.ann_file: {len(ids)} {what} (annotation ids '
+            f'{", ".join(map(str, ids[:5]))}{", ..." if len(ids) > 5 else ""})\n'
+            f'  in {file}',
+            stops=False,
+        )
+        for ids, what in said
+        if ids
+    ]
+
+
+def _check_empty(
+    data: DataSpec, images: list[dict], counts: BoxCounts, file: Path
+) -> list[Finding]:
+    """Return a finding if no image is left, or none with a box."""
+    limits = data.spec.get('filter_cfg') or {}
+    testing = data.spec.get('test_mode', False)
+    small = 0 if testing else limits.get('min_size', 0)
+    left = [one for one in images if min(one['width'], one['height']) >= small]
+    if not testing and limits.get('filter_empty_gt'):
+        left = [one for one in left if one['id'] in counts.images]
+    if left and (counts.kept or testing):
+        return []
+    why = (
+        f'{len(images)} images, {counts.kept} boxes of the classes of this data set, '
+        f'filter_cfg={dict(limits)}'
+    )
+    text = (
+        f'{data.key}: no image{" with a box" if left else ""} is left to train on '
+        f'({why})\n  in {file}\n'
+        f'  Is it the right file? Or loosen --cfg-options {data.key}.filter_cfg.'
+        'min_size=0'
+    )
+    # One of several may be there for its background only.
+    return [Finding(text, stops='.datasets.' not in data.key)]

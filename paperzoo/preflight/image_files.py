@@ -1,0 +1,93 @@
+"""Are the images there, and whole? A look at some of them, mostly without decoding."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from paperzoo.preflight.issues import Finding
+
+_LOOK_AT = 200
+_TAIL = 4096
+# How the formats begin that OpenCV reads without a word where they are cut off.
+_JPEG, _PNG = b'\xff\xd8', b'\x89PNG'
+T = TypeVar('T')
+
+
+def spread(items: Sequence[T], number: int) -> list[T]:
+    """Return some items, at even distances.
+
+    Args:
+        items: All of them.
+        number: How many to return, at most.
+    """
+    return list(items[:: max(1, len(items) // number)][:number])
+
+
+def check_images(files: list[Path], key: str, look_at: int = _LOOK_AT) -> list[Finding]:
+    """Return what is wrong with some images, spread over the data set.
+
+    Args:
+        files: All images.
+        key: What in the config says where they are.
+        look_at: How many to look at.
+    """
+    sample = spread(files, look_at)
+    missing = [file for file in sample if not file.is_file()]
+    broken = [file for file in sample if file.is_file() and is_broken(file)]
+    findings = []
+    if missing:
+        findings.append(
+            Finding(
+                f'{key}: {len(missing)} of {len(sample)} images that were looked at '
+                f'are not there, such as {missing[0]}\n'
+                f'  Put them there, or --cfg-options {key}=FOLDER (relative to '
+                'data_root).'
+            )
+        )
+    if broken:
+        listed = '\n'.join(f'    {file}' for file in broken[:5])
+        findings.append(
+            Finding(
+                f'{key}: {len(broken)} of {len(sample)} images that were looked at are '
+                f'empty, cut off or no images:\n{listed}\n'
+                '  Copy them again, or take them out of the annotations.'
+            )
+        )
+    return findings
+
+
+def is_broken(file: Path) -> bool:
+    """Return whether an image is empty, cut off, or no image at all.
+
+    Whole JPEG and PNG files are told by their ends; what is left is decoded.
+
+    Args:
+        file: The image.
+    """
+    try:
+        with file.open('rb') as stream:
+            start = stream.read(8)
+            stream.seek(max(0, file.stat().st_size - _TAIL))
+            end = stream.read()
+    except OSError:
+        return True
+    if start.startswith(_JPEG) and b'\xff\xd9' in end:
+        return False
+    if start.startswith(_PNG) and b'IEND' in end:
+        return False
+    return not start or not _decodes(file.read_bytes())
+
+
+def _decodes(data: bytes) -> bool:
+    import cv2
+    import mmcv
+    import numpy as np
+
+    try:
+        mmcv.imfrombytes(data, flag='unchanged', backend='pillow')
+    except (OSError, SyntaxError):
+        if data.startswith((_JPEG, _PNG)):
+            return False
+        # Perhaps a format that only OpenCV reads.
+        return cv2.imdecode(np.frombuffer(data, np.uint8), -1) is not None
+    return True

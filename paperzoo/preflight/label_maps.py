@@ -1,0 +1,139 @@
+"""Do label maps hold labels that the model knows? A look at some of them."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import LoadAnnotations
+
+from paperzoo.preflight.image_files import check_images, spread
+from paperzoo.preflight.issues import DataSpec, Finding
+from paperzoo.utils.errors import UserError
+
+_LOOK_AT = 20
+
+
+def reads_maps(data: DataSpec) -> bool:
+    """Return whether a data set is one of images and label maps on this machine.
+
+    Args:
+        data: The data set.
+    """
+    built: Any = data.built
+    places = [
+        data.spec.get('data_root'),
+        *(data.spec.get('data_prefix') or {}).values(),
+    ]
+    return (
+        isinstance(built, type)
+        and issubclass(built, BaseSegDataset)
+        and not any('://' in str(place) for place in places)
+    )
+
+
+def check_maps(data: DataSpec, model: Any) -> list[Finding]:
+    """Check images and label maps of one data set.
+
+    Args:
+        data: The data set.
+        model: Of the config; its heads may name labels that do not count.
+    """
+    # mmengine cannot serialize an empty list.
+    spec = {**_arguments(data.spec), 'pipeline': [], 'serialize_data': False}
+    try:
+        dataset: Any = data.built(**spec)
+        total = len(dataset)
+    except (UserError, FileNotFoundError) as error:
+        return [Finding(f'{data.key}: {error}')]
+    except TypeError:  # a class of its own kind
+        return []
+    prefix = f'{data.key}.data_prefix'
+    if total == 0:
+        text = (
+            f"{data.key}: no image is found in '{dataset.data_prefix['img_path']}' "
+            f"whose name ends in '{dataset.img_suffix}'\n"
+            f'  --cfg-options {prefix}.img_path=FOLDER (relative to data_root), or '
+            f'{data.key}.img_suffix=.png'
+        )
+        return [Finding(text)]
+    infos = [dataset.get_data_info(index) for index in spread(range(total), 200)]
+    images = [Path(info['img_path']) for info in infos]
+    findings = check_images(images, f'{prefix}.img_path')
+    load = _loader(data.spec)
+    if load is None or dataset.metainfo.get('classes') is None:
+        return findings
+    ignored = ignored_labels(model) | {dataset.ignore_index}
+    return findings + _check_labels(dataset, infos, load, ignored, prefix)
+
+
+def _check_labels(
+    dataset: Any,
+    infos: list[dict],
+    load: LoadAnnotations,
+    ignored: set[int],
+    prefix: str,
+) -> list[Finding]:
+    """Return a finding for labels behind the last class, and one for unread maps."""
+    count = len(dataset.metainfo['classes'])
+    sample = spread(infos, _LOOK_AT)
+    seen: Counter[int] = Counter()
+    example, unread = '', ''
+    for info in sample:
+        try:
+            labels = set(np.unique(load(info)['gt_seg_map']).tolist())
+        except OSError as error:
+            unread = unread or f'{info["seg_map_path"]}: {error}'
+            continue
+        if foreign := {one for one in labels - ignored if one >= count}:
+            seen.update(foreign)
+            example = example or info['seg_map_path']
+    key = f'{prefix}.seg_map_path'
+    findings = []
+    if unread:
+        text = f'{key}: a label map cannot be read: {unread}\n  Put it there again.'
+        findings.append(Finding(text))
+    if seen:
+        listed = ', '.join(map(str, sorted(seen)[:5]))
+        more = ', ...' if len(seen) > 5 else ''
+        text = (
+            f'{key}: label maps hold {listed}{more}, but there are {count} classes '
+            f'(labels 0 to {count - 1}; {", ".join(map(str, sorted(ignored)))} do not '
+            f'count), such as {example}\n'
+            '  If 0 is no class in them, set reduce_zero_label=True in all data sets; '
+            'else correct the maps, or metainfo.classes and num_classes.'
+        )
+        findings.append(Finding(text))
+    return findings
+
+
+def _loader(spec: dict) -> LoadAnnotations | None:
+    """Return mmseg's loader of label maps, if the pipeline has it."""
+    for step in spec.get('pipeline') or ():
+        if step['type'] in (
+            'LoadAnnotations',
+            'mmseg.LoadAnnotations',
+            LoadAnnotations,
+        ):
+            return LoadAnnotations(**_arguments(step))
+    return None
+
+
+def _arguments(spec: dict) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key != 'type'}
+
+
+def ignored_labels(node: Any) -> set[int]:
+    """Return all values of `ignore_index` in nested dicts and lists.
+
+    Args:
+        node: A config, or a part of one.
+    """
+    if isinstance(node, list | tuple):
+        return set().union(*map(ignored_labels, node))
+    if not isinstance(node, dict):
+        return set()
+    own = node.get('ignore_index')
+    inner = set().union(*map(ignored_labels, node.values()))
+    return inner | {own} if isinstance(own, int) else inner

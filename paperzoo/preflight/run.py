@@ -1,0 +1,132 @@
+"""What can be found wrong before a training starts, in seconds.
+
+What is not understood is passed over: a check that may be wrong is worse than none.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from paperzoo.preflight.issues import DataSpec, Finding, data_sets
+from paperzoo.preflight.num_classes import check_heads
+from paperzoo.utils.errors import UserError
+
+# Weights, and an optimizer with two numbers for each.
+_STATES = 3
+
+
+def check_before_training(cfg: Config, warn: Callable[[str], object] = print) -> None:
+    """Refuse a training that would fail later, or silently learn the wrong thing.
+
+    Args:
+        cfg: The config, complete.
+        warn: What takes the messages of warnings.
+
+    Raises:
+        UserError: With one paragraph for each thing that is wrong.
+    """
+    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) != '0':
+        return  # the first process looks for all of them
+    findings = preflight(cfg)
+    for one in findings:
+        if not one.stops:
+            warn(f'warning: {one.text}')
+    if wrong := [one.text for one in findings if one.stops]:
+        wrong.append('(Without these checks: --no-preflight)')
+        raise UserError('\n\n'.join(wrong))
+
+
+def preflight(cfg: Config) -> list[Finding]:
+    """Return all that is found wrong.
+
+    Args:
+        cfg: The config, complete.
+    """
+    findings = check_work_dir(cfg.work_dir)
+    training = data_sets(cfg, 'train')
+    findings += check_heads(cfg, training)
+    validation = data_sets(cfg, 'val') if cfg.get('val_cfg') is not None else []
+    return findings + _check_files(cfg, [*training, *validation])
+
+
+def _check_files(cfg: Config, sets: list[DataSpec]) -> list[Finding]:
+    findings: list[Finding] = []
+    labels: list[tuple[DataSpec, list[str]]] = []
+    with suppress(ModuleNotFoundError):  # no mmdet
+        from paperzoo.preflight.coco_files import check_coco, reads_coco
+
+        for one in filter(reads_coco, sets):
+            found, names = check_coco(one, str(cfg.filename))
+            findings += found
+            if names:
+                labels.append((one, names))
+    with suppress(ModuleNotFoundError):  # no mmseg
+        from paperzoo.preflight.label_maps import check_maps, reads_maps
+
+        for one in filter(reads_maps, sets):
+            findings += check_maps(one, cfg.get('model'))
+    return findings + _check_same_labels(labels)
+
+
+def _check_same_labels(labels: list[tuple[DataSpec, list[str]]]) -> list[Finding]:
+    """Return a finding if a label is another class in another annotation file."""
+    for one, names in labels[1:]:
+        first, expected = labels[0]
+        if set(names) == set(expected) and names != expected:
+            label = next(i for i, name in enumerate(names) if name != expected[i])
+            return [
+                Finding(
+                    f'{one.key}.ann_file: label {label} is {names[label]!r}, but '
+                    f'{expected[label]!r} in {first.key}.ann_file: mmdet counts '
+                    "classes in the file's order.\n"
+                    "  Write 'categories' of both files in the same order."
+                )
+            ]
+    return []
+
+
+def check_work_dir(work_dir: str) -> list[Finding]:
+    """Return a finding if nothing can be written to the work dir.
+
+    Args:
+        work_dir: As in the config; created.
+    """
+    try:
+        Path(work_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work_dir) as file:
+            file.write(b'0' * 4096)
+    except OSError as error:
+        text = (
+            f"work_dir = '{work_dir}' cannot be written: {error.strerror or error}\n"
+            '  Name another place with --work-dir.'
+        )
+        return [Finding(text)]
+    return []
+
+
+def check_space(runner: Runner) -> None:
+    """Refuse a work dir without room for two checkpoints: the old and the new one.
+
+    Args:
+        runner: With its model built.
+
+    Raises:
+        UserError: If there is too little room.
+    """
+    model = runner.model.state_dict().values()
+    size = sum(one.numel() * one.element_size() for one in model)
+    needed = 2 * _STATES * size
+    free = shutil.disk_usage(runner.work_dir).free
+    if free < needed:
+        raise UserError(
+            f"work_dir = '{runner.work_dir}' has {free / 1e6:.0f} MB left; two "
+            f'checkpoints of this model need up to {needed / 1e6:.0f} MB.\n'
+            '  Make room, or name another place with --work-dir. '
+            '(Without this check: --no-preflight)'
+        )

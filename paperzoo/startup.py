@@ -1,0 +1,74 @@
+"""Attaches the remedies of `paperzoo.compat` at the first import of the stack.
+
+`import paperzoo` only puts a finder in place. The remedies cost an import of mmengine
+and torch, and change what mmengine does: who asks for a paper's mathematics alone gets
+neither. A program that has imported mmengine before gets them with the first registry,
+or at the first import of mmcv's ops, mmdet or mmseg.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_AFTER = 'mmengine'  # the remedies import it themselves
+_BEFORE = ('mmcv', 'mmcv.ops', 'mmdet', 'mmseg')
+
+
+class RemedyFinder(MetaPathFinder):
+    """Finds nothing itself; notices the first import of a package of the stack."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Apply the remedies, after mmengine's import and before that of the others."""
+        if fullname != _AFTER and fullname not in _BEFORE:
+            return None
+        sys.meta_path.remove(self)
+        if fullname in _BEFORE:
+            _apply()
+            return None
+        spec = _found(fullname, path, target)
+        if spec is None or spec.loader is None:
+            sys.meta_path.insert(0, self)
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            _apply()
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def attach() -> None:
+    """Put the finder in place, once, if the remedies are not there yet."""
+    if 'paperzoo.compat' in sys.modules:
+        return
+    if not any(isinstance(finder, RemedyFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, RemedyFinder())
+
+
+def _apply() -> None:
+    try:
+        import_module('paperzoo.compat')
+    except ModuleNotFoundError as error:
+        # Without torch or mmengine there is nothing to repair: their import says so.
+        if (error.name or '').partition('.')[0] not in ('torch', 'mmengine'):
+            raise
+
+
+def _found(
+    fullname: str, path: Sequence[str] | None, target: ModuleType | None
+) -> ModuleSpec | None:
+    for finder in list(sys.meta_path):
+        spec = finder.find_spec(fullname, path, target)
+        if spec is not None:
+            return spec
+    return None

@@ -1,0 +1,1 @@
+"""What three rooms or more use; knows no other room."""

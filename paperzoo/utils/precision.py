@@ -1,0 +1,14 @@
+"""Half precision up to single, where sums need it."""
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return the tensor in at least single precision.
+
+    Args:
+        tensor: Of any shape and type; one that is no half comes back as it is.
+    """
+    half = tensor.dtype in (torch.float16, torch.bfloat16)
+    return tensor.float() if half else tensor

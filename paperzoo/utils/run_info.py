@@ -1,0 +1,87 @@
+"""What a measured number is worth nothing without: versions, device, hash, date."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+
+import hashlib
+import platform
+import sys
+from importlib import metadata
+
+_DISTS = (
+    'paperzoo',
+    'torch',
+    'mmengine',
+    'mmcv',
+    'mmcv-lite',
+    'mmdet',
+    'mmsegmentation',
+    'numpy',
+    'pycocotools',
+    'faster-coco-eval',
+)
+
+
+def run_record() -> dict[str, Any]:
+    """Return versions, device, command and date of this run, for a JSON file."""
+    import torch
+
+    versions = {'python': platform.python_version()}
+    for dist in _DISTS:
+        try:
+            versions[dist] = metadata.version(dist)
+        except metadata.PackageNotFoundError:
+            continue
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f'CPU: {_processor()}, {torch.get_num_threads()} threads'
+    return {
+        'versions': versions,
+        'device': device,
+        'command': ' '.join(sys.argv),
+        'date': time.strftime('%Y-%m-%d %H:%M:%S'),
+    }
+
+
+def checkpoint_record(checkpoint: str) -> dict[str, str]:
+    """Return the path of a checkpoint and, if it is a file, its SHA-256."""
+    record = {'checkpoint': checkpoint}
+    if Path(checkpoint).is_file():
+        with Path(checkpoint).open('rb') as file:
+            record['checkpoint_sha256'] = hashlib.file_digest(
+                file, 'sha256'
+            ).hexdigest()
+    return record
+
+
+def _processor() -> str:
+    try:
+        for line in Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines():
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def peak_mib(device: str) -> dict[str, float]:
+    """Return the peak memory: torch's on a GPU, the whole process's on a CPU."""
+    import torch
+
+    if device.startswith('cuda'):
+        return {'peak_gpu_mib': round(torch.cuda.max_memory_allocated(device) / 2**20)}
+    try:
+        import resource
+    except ImportError:  # Windows
+        return {}
+    import sys
+
+    unit = 1 if sys.platform == 'darwin' else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {'peak_process_mib': round(peak / 2**20)}

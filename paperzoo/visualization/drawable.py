@@ -1,0 +1,48 @@
+"""Data samples as a picture can be drawn of them."""
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement, InstanceData
+
+
+def drawable(
+    sample: BaseDataElement, score_thr: float, num_classes: int
+) -> BaseDataElement:
+    """Return a sample without what mmdet cannot draw: empty predictions, run lengths.
+
+    Early in a training masks are empty and panoptic maps all void. Masks that are
+    COCO's run-length codes are decoded.
+
+    Args:
+        sample: With its predictions.
+        score_thr: Instances of a lower score are not drawn.
+        num_classes: Number of classes, which is the id of void in a panoptic map.
+    """
+    shown = sample.new()
+    instances = shown.get('pred_instances')
+    if instances is not None and isinstance(instances.get('masks'), list):
+        instances = decoded(instances[instances.scores > score_thr])
+    if instances is not None and isinstance(instances.get('masks'), torch.Tensor):
+        there = instances.masks.flatten(1).any(dim=1) & (instances.scores > score_thr)
+        shown.pred_instances = instances[there]
+        if not there.any():
+            del shown.pred_instances
+    panoptic = shown.get('pred_panoptic_seg')
+    if panoptic is not None and (panoptic.sem_seg == num_classes).all():
+        del shown.pred_panoptic_seg
+    return shown
+
+
+def decoded(instances: InstanceData) -> InstanceData:
+    """Return instances whose masks are COCO's run-length codes, with a tensor of them.
+
+    Args:
+        instances: At least their `masks`, a list of codes.
+    """
+    from pycocotools import mask as coco_mask  # heavy, and not needed by most runs
+
+    made = instances.new()
+    planes = [coco_mask.decode(code) for code in instances.masks]
+    masks = np.stack(planes) if planes else np.zeros((0, 1, 1))
+    made.masks = torch.from_numpy(masks).bool()
+    return made

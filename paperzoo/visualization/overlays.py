@@ -1,0 +1,194 @@
+"""Pictures of records (see `paperzoo.evaluation.results`), and pages of pictures."""
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from paperzoo.utils.masks import Record, decode
+
+# (H, W, 3), BGR, 0 to 255; OpenCV's types say less.
+Picture = NDArray[Any]
+GOLDEN = 0.618034
+
+
+def color_of(label: int) -> tuple[int, int, int]:
+    """Return the colour of a class, BGR: neighbours differ, every run gives the same.
+
+    Args:
+        label: Index of the class.
+    """
+    # Steps of the golden ratio spread any number of hues.
+    red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN % 1, 0.85, 1.0)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def draw(image: Picture, records: Sequence[Record], alpha: float = 0.45) -> Picture:
+    """Return the image with records drawn over it.
+
+    Args:
+        image: BGR, (H, W, 3); stays as it is.
+        records: What to draw; those with a segmentation of another size than the image
+            are refused.
+        alpha: Opacity of the masks.
+    """
+    picture = image.copy()
+    # Large ones first, or they would hide the small ones.
+    by_size = sorted(records, key=_size, reverse=True)
+    for record in by_size:
+        if 'segmentation' in record:
+            _draw_mask(picture, record, alpha)
+    for record in by_size:
+        _draw_box(picture, record)
+    for record in by_size:
+        _draw_label(picture, record)
+    return picture
+
+
+def _draw_mask(picture: Picture, record: Record, alpha: float) -> None:
+    mask = decode(record)
+    if mask.shape != picture.shape[:2]:
+        raise ValueError(f'a mask of {mask.shape} on a picture of {picture.shape[:2]}')
+    color = np.array(color_of(record['category_id']))
+    picture[mask] = ((1 - alpha) * picture[mask] + alpha * color).astype(np.uint8)
+    outline, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    cv2.drawContours(picture, outline, -1, color.tolist(), 1)
+
+
+def _draw_box(picture: Picture, record: Record) -> None:
+    if 'segmentation' in record or 'bbox' not in record:
+        return
+    x, y, width, height = record['bbox']
+    start, end = (round(x), round(y)), (round(x + width), round(y + height))
+    thickness = 1 if record.get('ignored') else 2
+    cv2.rectangle(picture, start, end, color_of(record['category_id']), thickness)
+
+
+def _draw_label(picture: Picture, record: Record) -> None:
+    if 'bbox' not in record:
+        return
+    text = record['category']
+    if record.get('ignored'):
+        text += ' (ignored)'
+    if 'score' in record:
+        text += f' {record["score"]:.2f}'
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+    x, y = round(record['bbox'][0]), round(record['bbox'][1])
+    if 'segmentation' in record:
+        x, y = deepest(decode(record))
+        x, y = x - width // 2, y + height // 2
+    x = min(max(x, 0), max(picture.shape[1] - width, 0))
+    y = min(max(y, height), picture.shape[0] - below)
+    cv2.rectangle(picture, (x, y - height), (x + width, y + below), (0, 0, 0), -1)
+    cv2.putText(
+        picture,
+        text,
+        (x, y),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.4,
+        (255, 255, 255),
+        1,
+        cv2.LINE_AA,
+    )
+
+
+def deepest(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return x and y of the pixel of a mask that is farthest from its edge.
+
+    Args:
+        mask: (H, W), not empty.
+    """
+    # The image's border is an edge too.
+    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    return int(x) - 1, int(y) - 1
+
+
+def _size(record: Record) -> float:
+    width, height = record.get('bbox', [0, 0, 0, 0])[2:]
+    return width * height
+
+
+def beside(*pictures: Picture) -> Picture:
+    """Return pictures of one height beside each other."""
+    return np.concatenate(pictures, axis=1)
+
+
+def titled(picture: Picture, title: str, width: int) -> Picture:
+    """Return a picture scaled to a width, with a title above it.
+
+    Args:
+        picture: BGR, (H, W, 3).
+        title: One line.
+        width: In pixels.
+    """
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    smaller = width < picture.shape[1]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    small = cv2.resize(picture, (width, height), interpolation=how)
+    head = np.full((22, width, 3), 255, np.uint8)
+    place: Any = (6, 16)
+    cv2.putText(
+        head,
+        title,
+        place,
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.45,
+        (0, 0, 0),
+        1,
+        cv2.LINE_AA,
+    )
+    return np.concatenate([head, small])
+
+
+def write_picture(file: Path, picture: Picture) -> Path:
+    """Write a picture; a full disk or an unwritable folder is an `OSError`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _, data = cv2.imencode(file.suffix, picture)
+    # Unlike cv2.imwrite, this does not pass over a failure in silence.
+    file.write_bytes(data.tobytes())
+    return file
+
+
+def write_page(
+    file: Path, pictures: Sequence[tuple[str, Picture]], *, columns: int, width: int
+) -> Path:
+    """Write titled pictures as one page.
+
+    Args:
+        file: Where to write.
+        pictures: Titles and pictures.
+        columns: Pictures per row.
+        width: Of each picture, in pixels.
+    """
+    small = [titled(picture, title, width) for title, picture in pictures]
+    return write_picture(file, make_grid(small, min(columns, len(small))))
+
+
+def make_grid(pictures: list[np.ndarray], columns: int, gap: int = 8) -> np.ndarray:
+    """Return one picture with the given ones in rows, on white.
+
+    Args:
+        pictures: BGR images of one width, each (H_i, W, 3), uint8.
+        columns: Pictures per row.
+        gap: White pixels around each.
+    """
+    width = pictures[0].shape[1]
+    rows = []
+    for start in range(0, len(pictures), columns):
+        row = pictures[start : start + columns]
+        height = max(picture.shape[0] for picture in row)
+        canvas = np.full(
+            (height + gap, columns * (width + gap) + gap, 3), 255, np.uint8
+        )
+        for column, picture in enumerate(row):
+            left = gap + column * (width + gap)
+            canvas[gap : gap + picture.shape[0], left : left + width] = picture
+        rows.append(canvas)
+    return np.concatenate(rows)

@@ -1,0 +1,76 @@
+"""The page of pictures has every picture at its place."""
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.structures import InstanceData, PixelData
+from torch.testing import assert_close
+
+from paperzoo.knet.panoptic import boxes_around, encode
+from paperzoo.visualization.drawable import drawable
+from paperzoo.visualization.overlays import make_grid
+
+
+def test_grid_places_pictures_row_by_row() -> None:
+    pictures = [
+        np.full((h, 10, 3), value, np.uint8) for value, h in ((1, 4), (2, 6), (3, 5))
+    ]
+    grid = make_grid(pictures, columns=2, gap=2)
+    assert grid.shape == ((6 + 2) + (5 + 2), 2 * 12 + 2, 3)
+    assert (grid[2:6, 2:12] == 1).all()
+    assert (grid[2:8, 14:24] == 2).all()
+    assert (grid[10:15, 2:12] == 3).all()
+    # Everything else is white.
+    assert (grid == 255).sum() == grid.size - 3 * 10 * (4 + 6 + 5)
+
+
+def sample(masks: torch.Tensor, scores: list[float], ids: list[int]) -> DetDataSample:
+    made = DetDataSample(metainfo={'img_path': 'a.jpg'})
+    made.pred_instances = InstanceData(masks=masks, scores=torch.tensor(scores))
+    made.pred_panoptic_seg = PixelData(sem_seg=torch.tensor(ids).reshape(1, 1, -1))
+    return made
+
+
+def test_empty_predictions_are_not_drawn() -> None:
+    """Of masks: an empty one, one of a low score, one to draw."""
+    masks = torch.zeros(3, 2, 4, dtype=torch.bool)
+    masks[1:, 0] = True
+    given = sample(masks, [0.9, 0.1, 0.5], [3, 3, 1002, 1002])
+    shown = drawable(given, 0.3, num_classes=3)
+    assert shown.pred_instances.scores.tolist() == [0.5]
+    assert shown.img_path == 'a.jpg'
+    assert 'pred_panoptic_seg' in shown
+    assert len(given.pred_instances) == 3
+
+    nothing = drawable(sample(masks[:2], [0.9, 0.1], [3, 3, 3, 3]), 0.3, num_classes=3)
+    assert 'pred_instances' not in nothing
+    assert 'pred_panoptic_seg' not in nothing
+
+
+def test_run_length_codes_are_drawn_as_their_masks() -> None:
+    masks = torch.zeros(3, 12, 16, dtype=torch.bool)
+    masks[1:, 2:9, 3:] = True
+    given = DetDataSample(
+        pred_instances=InstanceData(
+            masks=encode(masks),
+            scores=torch.tensor([0.9, 0.1, 0.5]),
+            labels=torch.tensor([0, 1, 1]),
+            bboxes=boxes_around(masks),
+        )
+    )
+    shown = drawable(given, 0.3, num_classes=3)
+    assert_close(shown.pred_instances.masks, masks[2:])
+    assert isinstance(given.pred_instances.masks, list)
+    image = np.zeros((12, 16, 3), np.uint8)
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = {'classes': ['a', 'b', 'c'], 'palette': [(9, 9, 9)] * 3}
+    visualizer.add_datasample('run lengths', image, shown, draw_gt=False)
+    assert visualizer.get_image().any()
+    assert 'pred_instances' not in drawable(given, 0.95, num_classes=3)
+
+
+def test_boxes_are_left_to_the_visualizer() -> None:
+    given = DetDataSample()
+    given.pred_instances = InstanceData(scores=torch.tensor([0.1, 0.9]))
+    assert len(drawable(given, 0.3, num_classes=3).pred_instances) == 2

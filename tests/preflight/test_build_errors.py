@@ -1,0 +1,41 @@
+"""What does not build for a misspelt name is explained; other errors stay."""
+
+import re
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from paperzoo.apis.config import find_config
+from paperzoo.preflight.build_errors import spelling_explained
+from paperzoo.utils.errors import UserError
+
+
+def tiny() -> Config:
+    return Config.fromfile(str(find_config('knet_tiny_shapes_instance')))
+
+
+def test_an_argument_in_a_dict_without_a_type() -> None:
+    cfg = tiny()
+    cfg.model.roi_head.mask_head.num_ffn_fc = 3
+    init_default_scope('mmdet')
+    expected = "KNetKernelUpdateHead takes no argument 'num_ffn_fc'. Did you mean num_f"
+    with pytest.raises(UserError, match=re.escape(expected)), spelling_explained(cfg):
+        MODELS.build(cfg.model)
+
+
+def test_a_misspelt_type() -> None:
+    cfg = tiny()
+    cfg.model.backbone.type = 'ResNett'
+    with (
+        pytest.raises(UserError, match=r'model\.backbone\.type.*Did you mean ResNet'),
+        spelling_explained(cfg),
+    ):
+        raise KeyError('ResNett is not in the registry')
+
+
+@pytest.mark.parametrize('error', [KeyError('size'), TypeError('no'), UserError('a')])
+def test_other_errors_stay_as_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, spelling_explained(tiny()):
+        raise error
+    assert caught.value is error

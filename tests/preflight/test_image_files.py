@@ -1,0 +1,42 @@
+"""Only images that cannot be read whole are called broken."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paperzoo.preflight.image_files import is_broken, spread
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
+def test_only_a_cut_image_is_broken(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f'image{suffix}'
+    rng = np.random.default_rng(0)
+    cv2.imwrite(str(file), rng.integers(0, 255, (60, 60, 3), np.uint8))
+    whole = file.read_bytes()
+    assert not is_broken(file)
+    file.write_bytes(whole[: len(whole) // 2])
+    assert is_broken(file)
+    file.write_bytes(b'')
+    assert is_broken(file)
+    # Cameras write behind the end of a picture; it reads all the same.
+    file.write_bytes(whole + bytes(5000))
+    assert not is_broken(file)
+
+
+def test_no_image_at_all(tmp_path: Path) -> None:
+    file = tmp_path / 'image.jpg'
+    file.write_text('<html>404</html>')
+    assert is_broken(file)
+    assert is_broken(tmp_path / 'missing.jpg')
+
+
+@given(st.integers(0, 500), st.integers(1, 60))
+def test_spread(total: int, number: int) -> None:
+    chosen = spread(range(total), number)
+    assert len(chosen) == min(total, number)
+    assert len({b - a for a, b in pairwise(chosen)}) <= 1

@@ -1,0 +1,112 @@
+"""Label maps: a label that no class has is said, with its file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from paperzoo.apis.config import find_config
+from paperzoo.preflight import run as preflight
+from paperzoo.preflight.label_maps import ignored_labels
+
+KEY = 'train_dataloader.dataset.data_prefix'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Config]:
+    """Make a config of three images and the labels that their maps hold."""
+    for folder in ('images', 'maps'):
+        (tmp_path / folder).mkdir()
+
+    def make(*labels: list[int], **options: Any) -> Config:
+        for number, held in enumerate(labels):
+            picture = np.full((8, 12, 3), 50, np.uint8)
+            cv2.imwrite(str(tmp_path / 'images' / f'{number}.jpg'), picture)
+            plane = np.resize(np.array(held, np.uint8), (8, 12))
+            cv2.imwrite(str(tmp_path / 'maps' / f'{number}.png'), plane)
+        dataset = {
+            'type': 'BaseSegDataset',
+            'data_root': str(tmp_path),
+            'data_prefix': {'img_path': 'images', 'seg_map_path': 'maps'},
+            'metainfo': {'classes': ('sky', 'road')},
+            'pipeline': [{'type': 'LoadAnnotations'}],
+            **options,
+        }
+        return Config(
+            {
+                'default_scope': 'mmseg',
+                'work_dir': str(tmp_path / 'work'),
+                'model': {'decode_head': {'num_classes': 2}},
+                'train_dataloader': {'dataset': dataset},
+            }
+        )
+
+    return make
+
+
+def texts(cfg: Config) -> list[str]:
+    found = preflight.preflight(cfg)
+    assert all(one.stops for one in found)
+    return [one.text for one in found]
+
+
+def test_sound_maps_are_passed(project: Callable) -> None:
+    assert texts(project([0, 1], [1, 255], [0])) == []
+    # 0 is no class, 1 and 2 become 0 and 1.
+    assert texts(project([0, 1, 2], [2], [0], reduce_zero_label=True)) == []
+
+
+def test_labels_behind_the_last_class(project: Callable, tmp_path: Path) -> None:
+    (text,) = texts(project([0, 1], [2, 7, 255], [2]))
+    assert text.startswith(f'{KEY}.seg_map_path: label maps hold 2, 7, but there are 2')
+    assert '(labels 0 to 1; 255 do not count)' in text
+    assert str(tmp_path / 'maps' / '1.png') in text
+    assert 'reduce_zero_label=True' in text
+
+
+def test_a_head_may_ignore_another_label(project: Callable) -> None:
+    cfg = project([0, 1, 7])
+    cfg.model.decode_head.ignore_index = 7
+    assert texts(cfg) == []
+    assert ignored_labels([{'a': {'ignore_index': 3}}, {'ignore_index': None}]) == {3}
+
+
+def test_classes_of_a_larger_set(project: Callable) -> None:
+    # mmseg moves the labels of the classes that are used, and ignores the others.
+    chosen = {'type': 'ADE20KDataset', 'metainfo': {'classes': ('sky', 'wall')}}
+    assert texts(project([0, 1, 3, 150], **chosen)) == []
+
+
+def test_maps_and_images_that_are_missing(project: Callable, tmp_path: Path) -> None:
+    cfg = project([0], [1], [0])
+    (tmp_path / 'maps' / '1.png').unlink()
+    whole = (tmp_path / 'images' / '2.jpg').read_bytes()
+    (tmp_path / 'images' / '2.jpg').write_bytes(whole[:100])
+    image, label = texts(cfg)
+    assert image.startswith(f'{KEY}.img_path: 1 of 3 images')
+    assert str(tmp_path / 'images' / '2.jpg') in image
+    assert label.startswith(f'{KEY}.seg_map_path: a label map cannot be read')
+    assert str(tmp_path / 'maps' / '1.png') in label
+
+
+def test_no_image_with_the_suffix(project: Callable) -> None:
+    (text,) = texts(project([0], img_suffix='.tif'))
+    assert text.startswith('train_dataloader.dataset: no image is found in')
+    assert "ends in '.tif'" in text
+    (text,) = texts(project(data_prefix={'img_path': 'pictures'}))
+    assert text.startswith('train_dataloader.dataset: ')
+    assert 'pictures' in text
+
+
+def test_our_own_sets_pass() -> None:
+    cfg = Config.fromfile(str(find_config('knet_tiny_shapes_semantic')))
+    cfg.work_dir = 'work'
+    (data,) = preflight.data_sets(cfg, 'train')
+    from paperzoo.preflight.label_maps import check_maps, reads_maps
+
+    assert reads_maps(data)
+    assert check_maps(data, cfg.model) == []
