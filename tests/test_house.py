@@ -1,0 +1,148 @@
+"""The house: who may import whom, and no circles."""
+
+import ast
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / 'paperzoo'
+
+# From the ground up. A room imports rooms of the lines above its own; of its own line
+# only itself, so that no paper knows another one.
+ORDER = [
+    ['startup', 'utils'],
+    ['ops'],
+    ['compat'],
+    ['registry'],
+    ['common'],
+    ['data'],
+    ['attention'],
+    ['fcos', 'knet', 'dmf'],
+    ['visualization'],
+    ['evaluation'],
+    ['preflight'],
+    ['engine'],
+    ['apis'],
+    ['explain'],
+    ['cli'],
+    ['tools'],
+    ['__main__'],
+]
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+# Who brings the remedies in, and who shows or tells of them.
+MAY_IMPORT_COMPAT = {'compat', 'registry', 'startup', 'apis'}
+
+
+class Import(NamedTuple):
+    """One import of a module of paperzoo by another.
+
+    Attributes:
+        importer: Its name, with dots.
+        imported: Its name, with dots.
+        line: File and line.
+    """
+
+    importer: str
+    imported: str
+    line: str
+
+
+def name_of(file: Path) -> str:
+    return '.'.join(file.relative_to(ROOT).with_suffix('').parts).removesuffix(
+        '.__init__'
+    )
+
+
+MODULES = {name_of(file): file for file in sorted(PACKAGE.rglob('*.py'))}
+
+
+def room_of(module: str) -> str:
+    return module.split('.')[1] if '.' in module else '__init__'
+
+
+def walk(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield all imports: those of functions and for type hints alone count, too."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        yield from walk(child)
+
+
+def imports() -> Iterator[Import]:
+    for module, file in MODULES.items():
+        for node in walk(ast.parse(file.read_text('utf-8'))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                assert node.level == 0, f'{file}:{node.lineno}: relative import'
+                inner = [f'{node.module}.{alias.name}' for alias in node.names]
+                names = [n if n in MODULES else str(node.module) for n in inner]
+            for name in dict.fromkeys(names):
+                if name.partition('.')[0] == 'paperzoo':
+                    line = f'{file.relative_to(ROOT)}:{node.lineno}'
+                    yield Import(module, name, line)
+
+
+def allowed(one: Import) -> bool:
+    importer, imported = room_of(one.importer), room_of(one.imported)
+    if importer == imported or imported == '__init__':
+        return True
+    if importer == '__init__':
+        return imported == 'startup'
+    if imported == 'compat':
+        return importer in MAY_IMPORT_COMPAT
+    return LEVEL[imported] < LEVEL[importer]
+
+
+def test_every_room_has_its_place() -> None:
+    rooms = {room_of(module) for module in MODULES} - {'__init__'}
+    assert rooms == set(LEVEL)
+
+
+def test_nobody_imports_upwards() -> None:
+    wrong = [
+        f'{one.line} imports {one.imported}' for one in imports() if not allowed(one)
+    ]
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_nobody_imports_projects_or_scripts() -> None:
+    wrong = [
+        f'{file.relative_to(ROOT)}:{node.lineno}'
+        for folder in ('paperzoo', 'configs')
+        for file in sorted((ROOT / folder).rglob('*.py'))
+        for node in walk(ast.parse(file.read_text('utf-8')))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [str(node.module)]
+        )
+        if name.startswith(('projects', 'benchmarks', 'tests'))
+    ]
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_no_circles() -> None:
+    graph: dict[str, dict[str, str]] = {}
+    for one in imports():
+        if one.imported != 'paperzoo' and one.imported in MODULES:
+            graph.setdefault(one.importer, {}).setdefault(one.imported, one.line)
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str] | None:
+        if module in path:
+            circle = [*path[path.index(module) :], module]
+            return [f'{graph[a][b]} imports {b}' for a, b in pairwise(circle)]
+        if module in done:
+            return None
+        for imported in graph.get(module, {}):
+            if found := visit(imported, [*path, module]):
+                return found
+        done.add(module)
+        return None
+
+    for module in MODULES:
+        circle = visit(module, [])
+        assert circle is None, 'a circle:\n' + '\n'.join(circle or [])
