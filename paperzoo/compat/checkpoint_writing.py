@@ -21,9 +21,8 @@ from typing import Any
 
 import torch
 
-from paperzoo.utils.files import (
-    write_safely,
-)
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.files import write_safely
 
 _MARK = '_paperzoo_writes_safely'
 
@@ -67,10 +66,37 @@ def _safe_save(theirs: Callable[..., None]) -> Callable[..., None]:
         ):
             theirs(checkpoint, filename, file_client_args, backend_args)
             return
-        write_safely(Path(filename), lambda file: torch.save(checkpoint, file))
+        with _advice(Path(filename).parent):
+            write_safely(Path(filename), lambda file: torch.save(checkpoint, file))
 
     setattr(save_checkpoint, _MARK, True)
     return save_checkpoint
+
+
+@contextmanager
+def _advice(folder: Path) -> Iterator[None]:
+    """Say how the training goes on if a checkpoint cannot be written."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f'{error}{_how_to_go_on(folder)}') from error
+
+
+def _how_to_go_on(folder: Path) -> str:
+    # From a best one no training goes on: it has no optimizer state.
+    others = [
+        file
+        for file in folder.glob('*.pth')
+        if file.is_file() and not file.name.startswith('best_')
+    ]
+    newest = max(others, key=lambda file: file.stat().st_mtime, default=None)
+    if newest is None:
+        return ' (--work-dir names another place)'
+    return (
+        ' (default_hooks.checkpoint.out_dir, '
+        'default_hooks.checkpoint.max_keep_ckpts=1), then '
+        f"go on with --resume: '{newest.name}' is the newest checkpoint"
+    )
 
 
 def _save_with_step(hook: Any, runner: Any, step: int, meta: dict) -> None:
@@ -95,7 +121,8 @@ def _save_with_step(hook: Any, runner: Any, step: int, meta: dict) -> None:
     if not is_main_process():
         return
     last = Path(runner.work_dir, 'last_checkpoint')
-    write_safely(last, lambda file: file.write(str(hook.last_ckpt).encode()))
+    with _advice(last.parent):
+        write_safely(last, lambda file: file.write(str(hook.last_ckpt).encode()))
     for old in outdated:
         old_name = hook.filename_tmpl.format(old)
         _remove(hook.file_backend, hook.file_backend.join_path(hook.out_dir, old_name))

@@ -13,9 +13,9 @@ from paperzoo.evaluation.results import (
     has_truth,
     kind_of,
     truth_records,
-    write_results,
 )
 from paperzoo.registry import METRICS
+from paperzoo.utils.files import write_json
 
 
 @METRICS.register_module()
@@ -85,6 +85,6 @@ class DumpRecords(BaseMetric):
             written['images'].append({'id': number, **result['image']})
             for key in ('annotations', 'truth') if known else ('annotations',):
                 written[key] += [{'image_id': number, **row} for row in result[key]]
-        file = write_results(self.out_file, written)
+        file = write_json(self.out_file, written, one_a_line=True)
         print_log(f'Predictions and truth: {file.absolute()}', logger='current')
         return {}

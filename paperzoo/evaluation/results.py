@@ -6,17 +6,13 @@ x, y, width, height; `segmentation` run lengths; what a model does not give is l
 panoptic map one per segment, a semantic map one per class.
 """
 
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from paperzoo.utils.files import free_path
 from paperzoo.utils.masks import INSTANCE_OFFSET, Record, encode
 
 
@@ -76,31 +72,6 @@ def kind_of(sample: dict) -> str:
 def categories(classes: Sequence[str]) -> list[Record]:
     """Return the classes as COCO's `categories`."""
     return [{'id': label, 'name': name} for label, name in enumerate(classes)]
-
-
-def write_results(file: Path, results: Record) -> Path:
-    """Write results as JSON, one record a line; an earlier file is never replaced.
-
-    Args:
-        file: Where to write; `name_2.json` and so on if it exists already.
-        results: Keys with lists of records, or with anything that JSON can hold.
-
-    Returns:
-        The file that was written.
-    """
-    target = free_path(file)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f'.{os.getpid()}.tmp')
-    parts = []
-    for key, value in results.items():
-        if isinstance(value, list):
-            rows = ',\n'.join(json.dumps(row) for row in value)
-            parts.append(f'{json.dumps(key)}: [\n{rows}\n]')
-        else:
-            parts.append(f'{json.dumps(key)}: {json.dumps(value)}')
-    partial.write_text('{\n' + ',\n'.join(parts) + '\n}\n', encoding='utf-8')
-    partial.replace(target)
-    return target
 
 
 def _instances(instances: dict, classes: Sequence[str]) -> list[Record]:

@@ -86,8 +86,7 @@ def main() -> None:
     device = args.device or default_device()
     predictor = Predictor(cfg, args.checkpoint, device=device, score=args.score)
 
-    from paperzoo.evaluation.results import write_results
-    from paperzoo.utils.files import free_path
+    from paperzoo.utils.files import free_path, write_json
     from paperzoo.utils.run_info import checkpoint_record, run_record
 
     folder = free_path(Path(args.out))
@@ -102,7 +101,7 @@ def main() -> None:
         'seconds': round(time.time() - start, 1),
         **run_record(),
     }
-    file = write_results(folder / 'predictions.json', results)
+    file = write_json(folder / 'predictions.json', results, one_a_line=True)
     print(
         f'{len(results["annotations"])} results in {len(results["images"])} images, '
         f'{len(results["failed"])} images left out: {file.absolute()}'

@@ -1,10 +1,16 @@
-"""Files that are whole or not there, and names that are free."""
+"""Files that are whole or not there, and names that are free.
+
+Whatever paperzoo writes goes through `write_safely`: into a file beside the target,
+which takes the target's name when all of it is on the disk. Who stops in the middle,
+runs out of space or may not write finds the earlier file as it was.
+"""
 
 import errno
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import BufferedWriter
 from pathlib import Path
@@ -15,52 +21,52 @@ from paperzoo.utils.errors import UserError
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_json(file: Path, record: dict[str, Any]) -> Path:
-    """Write a record; an earlier file of this name is never replaced.
+def free_path(path: Path) -> Path:
+    """Return a path at which nothing lies: `path`, or `path` with _2, _3, ...
 
     Args:
-        file: Where to write; `name_2.json` and so on if it exists already.
-        record: What to write; NumPy and torch scalars become numbers.
+        path: Of a file or folder.
 
-    Returns:
-        The file that was written.
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = write_text(Path(folder, 'loss.txt'), '0.5')
+        ...     free_path(file).name
+        'loss_2.txt'
     """
-    target, count = file, 1
-    while target.exists():
-        count += 1
-        target = file.with_stem(f'{file.stem}_{count}')
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f'.{os.getpid()}.tmp')
-    text = json.dumps(record, indent=2, default=_plain)
-    partial.write_text(text + '\n', encoding='utf-8')
-    partial.replace(target)
-    return target
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, 'item') else str(value)
-
-
-def free_path(path: Path) -> Path:
-    """Return a path at which nothing lies: `path`, or `path` with _2, _3, ..."""
     target, count = path, 1
-    while target.exists():
+    while os.path.lexists(target):
         count += 1
         target = path.with_stem(f'{path.stem}_{count}')
     return target
 
 
-def write_safely(path: Path, write: Callable[[Any], object]) -> None:
+def write_safely(path: Path, write: Callable[[Any], object]) -> Path:
     """Write a file so that under its name there is the old or the new one, whole.
 
     Args:
         path: Where the file goes; its folder is created.
         write: Writes the content into the binary file that it is given.
 
+    Returns:
+        `path`.
+
     Raises:
-        UserError: If the disk is full or the folder cannot be written; what was there
-            before is still there.
+        UserError: If the disk is full, the folder cannot be written, or something else
+            lies in the place of the file or its folder; what was there before is still
+            there.
+
+    Example:
+        >>> import torch
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = write_safely(Path(folder, 'x.pt'), lambda f: torch.save([1], f))
+        ...     torch.load(file)
+        [1]
     """
+    # Always the same name: who writes the file again removes what a kill left behind.
     partial = path.with_name(f'{path.name}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +87,94 @@ def write_safely(path: Path, write: Callable[[Any], object]) -> None:
         if isinstance(error, OSError):
             raise UserError(_message(path, error)) from error
         raise
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text as UTF-8; an earlier file of this name is replaced.
+
+    Args:
+        path: Where the file goes; its folder is created.
+        text: All of it.
+
+    Returns:
+        `path`.
+
+    Raises:
+        UserError: If the file cannot be written; an earlier one is still there.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_text(Path(folder, 'new', 'a.txt'), 'naïve').read_text('utf-8')
+        'naïve'
+    """
+    return write_safely(path, lambda file: file.write(text.encode('utf-8')))
+
+
+def write_json(
+    path: Path, content: Any, *, replace: bool = False, one_a_line: bool = False
+) -> Path:
+    """Write JSON that every reader takes.
+
+    JSON has no NaN and no infinity: both become `null`. Scalars and arrays of NumPy and
+    torch become numbers and lists; what JSON has no word for (a path, a date) its text.
+
+    Args:
+        path: Where the file goes; its folder is created.
+        content: What to write.
+        replace: Whether an earlier file of this name is replaced; else the new one is
+            named `name_2.json` and so on.
+        one_a_line: Whether each item of a list at the top gets one line, for long lists
+            of records; else everything is indented.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        UserError: If the file cannot be written; an earlier one is still there.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = write_json(Path(folder, 'x.json'), {'loss': float('nan')})
+        ...     print(file.read_text().replace('\\n', ''))
+        {  "loss": null}
+    """
+    plain = _strict(content)
+    text = _one_a_line(plain) if one_a_line else json.dumps(plain, indent=2)
+    return write_text(path if replace else free_path(path), text + '\n')
+
+
+def _strict(value: Any) -> Any:
+    """Return what strict JSON can hold."""
+    if hasattr(value, 'tolist'):  # NumPy and torch
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {_key(key): _strict(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def _key(key: Any) -> Any:
+    if hasattr(key, 'tolist'):
+        key = key.tolist()
+    return key if key is None or isinstance(key, str | int | float) else str(key)
+
+
+def _one_a_line(content: Any) -> str:
+    if isinstance(content, list):
+        return '[\n' + ',\n'.join(map(json.dumps, content)) + '\n]'
+    parts = []
+    for key, value in content.items():
+        text = _one_a_line(value) if isinstance(value, list) else json.dumps(value)
+        parts.append(f'{json.dumps(key)}: {text}')
+    return '{\n' + ',\n'.join(parts) + '\n}'
 
 
 class _Watched:
@@ -112,21 +206,17 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _message(path: Path, error: OSError) -> str:
-    lead = f"'{path}' could not be written: {error.strerror or error}"
-    if error.errno in _NO_ROOM:
+    reason, remedy = error.strerror or str(error), 'Mend that or write elsewhere'
+    in_the_way = [one for one in path.parents if one.exists() and not one.is_dir()]
+    if in_the_way:
+        reason = f"'{in_the_way[0]}' is a file, not a folder"
+    elif path.is_dir():
+        reason = 'a folder has this name'
+    elif error.errno in _NO_ROOM:
+        remedy = 'Make room or write elsewhere'
         with suppress(OSError):
-            lead += f' ({shutil.disk_usage(path.parent).free / 1e6:.0f} MB free)'
-    # From a best one no training goes on: it has no optimizer state.
-    others = [
-        file
-        for file in path.parent.glob('*.pth')
-        if file.is_file() and not file.name.startswith('best_')
-    ]
-    newest = max(others, key=lambda file: file.stat().st_mtime, default=None)
-    if newest is None:
-        return f'{lead}. Make room, or name another place with --work-dir'
+            reason += f' ({shutil.disk_usage(path.parent).free / 1e6:.0f} MB free)'
     return (
-        f"{lead}. The earlier checkpoints are whole, '{newest.name}' is the newest. "
-        'Make room or write elsewhere (default_hooks.checkpoint.out_dir, '
-        'default_hooks.checkpoint.max_keep_ckpts=1), then go on with --resume'
+        f"'{path}' could not be written: {reason}. What was there before is whole. "
+        f'{remedy}'
     )

@@ -1,7 +1,6 @@
 """Records of what was found and of the truth, from every kind of sample."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,11 +95,3 @@ def test_run_lengths_are_the_mask(bits: list[bool]) -> None:
     mask = np.array(bits).reshape(4, 5)
     record = json.loads(json.dumps({'segmentation': encode(mask)}))
     np.testing.assert_array_equal(decode(record), mask)
-
-
-def test_written_results_are_json_and_nothing_is_replaced(tmp_path: Path) -> None:
-    written = {'images': [{'id': 1}, {'id': 2}], 'truth': None, 'failed': []}
-    files = [results.write_results(tmp_path / 'r.json', written) for _ in range(3)]
-    assert [file.name for file in files] == ['r.json', 'r_2.json', 'r_3.json']
-    assert all(json.loads(file.read_text()) == written for file in files)
-    assert len(list(tmp_path.iterdir())) == 3

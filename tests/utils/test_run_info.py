@@ -1,24 +1,10 @@
-"""A result file is complete, and an earlier one is never replaced."""
+"""What a run was made with."""
 
-import json
 from pathlib import Path
 
 import torch
 
-from paperzoo.utils.files import write_json
 from paperzoo.utils.run_info import checkpoint_record, run_record
-
-
-def test_a_second_record_does_not_replace_the_first(tmp_path: Path) -> None:
-    first = write_json(tmp_path / 'made' / 'x.json', {'ap': torch.tensor(0.5)})
-    second = write_json(tmp_path / 'made' / 'x.json', {'ap': 0.25})
-    assert (first.name, second.name) == ('x.json', 'x_2.json')
-    assert json.loads(first.read_text()) == {'ap': 0.5}
-    assert json.loads(second.read_text()) == {'ap': 0.25}
-    assert sorted(path.name for path in first.parent.iterdir()) == [
-        'x.json',
-        'x_2.json',
-    ]
 
 
 def test_hash_of_a_known_file(tmp_path: Path) -> None:
