@@ -28,8 +28,8 @@ from pycocotools.coco import COCO
 from torch import Tensor, nn
 
 from paperzoo.apis.build import build_model, load_weights
-from paperzoo.data.paths import resolve
-from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES, generate_shapes
+from paperzoo.data.paths import ensure_generated
+from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
 from paperzoo.knet.panoptic import Sizes, enlarged_blocks
 from paperzoo.utils.files import write_json
 from paperzoo.utils.run_info import run_record
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    root = generate_shapes(resolve('data/shapes'))
+    root = Path(ensure_generated('data/shapes'))
     truths = {}
     for split, name in (('test', 'val'), ('train', 'train')):
         with contextlib.redirect_stdout(io.StringIO()):

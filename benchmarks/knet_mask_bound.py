@@ -21,8 +21,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch.nn import functional as F
 
-from paperzoo.data.paths import resolve
-from paperzoo.data.shapes import generate_shapes
+from paperzoo.data.paths import ensure_generated
 from paperzoo.utils.files import write_json
 from paperzoo.utils.run_info import run_record
 
@@ -71,7 +70,7 @@ def main() -> None:
     )
     parser.add_argument('--out', type=Path, required=True)
     args = parser.parse_args()
-    root = generate_shapes(resolve('data/shapes'))
+    root = Path(ensure_generated('data/shapes'))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(root / 'annotations' / 'instances_val.json'))
     rows = []

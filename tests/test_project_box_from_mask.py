@@ -15,7 +15,7 @@ from mmdet.structures.mask import encode_mask_results
 from numpy.testing import assert_allclose
 from project_tools import assert_learns_and_predicts, load
 
-from paperzoo.data.paths import resolve
+from paperzoo.data.paths import ensure_generated
 from paperzoo.knet.panoptic import boxes_around
 from projects.box_from_mask.ellipses import EllipsesAsMasks, ellipses
 from projects.box_from_mask.occlusion import (
@@ -190,7 +190,7 @@ def test_the_annotation_knows_better_than_the_boxes() -> None:
 
 
 def test_shapes_has_objects_of_each_kind() -> None:
-    path = Path(resolve('data/shapes/annotations/instances_val.json'))
+    path = Path(ensure_generated('data/shapes/annotations/instances_val.json'))
     annotations = json.loads(path.read_text())['annotations']
     shares = list(hidden_shares(annotations).values())
     counts = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.stack import check_stack
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.wrappers import unwrap_datasets
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -122,12 +123,8 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
 
 def dataset_config(cfg: 'Config', split: str) -> dict:
     """Return the config of a split's data set without wrappers around it, or {}."""
-    spec = (cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}
-    while isinstance(spec.get('dataset'), dict):
-        spec = spec['dataset']
-    if 'datasets' in spec:
-        spec = spec['datasets'][0]
-    return spec
+    found = unwrap_datasets((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
+    return found[0][1] if found else {}
 
 
 def image_pipeline(cfg: 'Config') -> list[dict]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from paperzoo.data.paths import resolve
+from paperzoo.data.paths import ensure_generated
 from paperzoo.utils.errors import UserError
 
 
@@ -20,7 +20,7 @@ def locate(data_root: str, parts: Sequence[str], content: str, instead: str) -> 
     Raises:
         UserError: If a part is missing; it lists what was looked for and where.
     """
-    root = resolve(data_root)
+    root = ensure_generated(data_root)
     # What lies on another machine is not looked for.
     local = [] if '://' in root else [part for part in parts if '://' not in part]
     needed = [Path(root, part) for part in local]

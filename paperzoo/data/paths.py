@@ -7,39 +7,69 @@ GENERATED = ('shapes', 'glyphs')
 
 
 def cache_root() -> Path:
-    """Return the folder of generated sets: `$PAPERZOO_CACHE` or `~/.cache/paperzoo`."""
+    """Return the folder of generated sets: `$PAPERZOO_CACHE` or `~/.cache/paperzoo`.
+
+    Example:
+        >>> import os
+        >>> from unittest import mock
+        >>> with mock.patch.dict(os.environ, PAPERZOO_CACHE='/scratch/sets'):
+        ...     cache_root().as_posix()
+        '/scratch/sets'
+    """
     return Path(os.environ.get('PAPERZOO_CACHE') or '~/.cache/paperzoo').expanduser()
 
 
 def resolve(path: str) -> str:
-    """Return where a path of a config really lies.
+    """Return where a path of a config really lies; it need not be there.
 
-    - `data/shapes/...` and `data/glyphs/...` are generated sets: made in the cache on
-      first use.
+    - `data/shapes/...` and `data/glyphs/...` are generated sets, in the cache.
     - `data/...` lies below `$PAPERZOO_DATA` if that is set, else below `data/` of the
       working directory.
     - Everything else (absolute paths, URLs, other relative paths) stays as it is.
 
     Args:
         path: A data root, annotation file or folder as written in a config.
+
+    Example:
+        >>> import os
+        >>> from unittest import mock
+        >>> with mock.patch.dict(os.environ, PAPERZOO_DATA='/sets'):
+        ...     resolve('data/coco'), resolve('/other/coco')
+        ('/sets/coco', '/other/coco')
     """
     parts = Path(path).parts
     if len(parts) < 2 or parts[0] != 'data':
         return path
     if parts[1] in GENERATED:
-        root = _generate(parts[1], cache_root() / parts[1])
-        return str(root.joinpath(*parts[2:]))
+        return str(cache_root().joinpath(*parts[1:]))
     if root_of_user := os.environ.get('PAPERZOO_DATA'):
         return str(Path(root_of_user).expanduser().joinpath(*parts[1:]))
     return path
 
 
-def _generate(name: str, root: Path) -> Path:
+def ensure_generated(path: str) -> str:
+    """Make the generated set that a path lies in, unless it is there, and resolve it.
+
+    To be called where files are about to be read: drawing takes some seconds.
+
+    Args:
+        path: As for `resolve`; one that lies in no generated set is only resolved.
+
+    Raises:
+        UserError: If the set cannot be written, or something else is in its place.
+
+    Example:
+        >>> ensure_generated('/other/coco')
+        '/other/coco'
+    """
+    parts = Path(path).parts
     # Imported when asked for: drawing needs OpenCV.
-    if name == 'glyphs':
+    if parts[:2] == ('data', 'shapes'):
+        from paperzoo.data.shapes import generate_shapes
+
+        generate_shapes(cache_root() / 'shapes')
+    elif parts[:2] == ('data', 'glyphs'):
         from paperzoo.data.glyphs import generate_glyphs
 
-        return generate_glyphs(root)
-    from paperzoo.data.shapes import generate_shapes
-
-    return generate_shapes(root)
+        generate_glyphs(cache_root() / 'glyphs')
+    return resolve(path)

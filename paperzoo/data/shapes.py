@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +23,7 @@ from pycocotools import mask as coco_mask
 from paperzoo.data.generated import ensure_set
 from paperzoo.data.shapes_draw import STUFF_CLASSES, THING_CLASSES, Scene, draw_scene
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.masks import Record, encode
 
 __all__ = ['STUFF_CLASSES', 'THING_CLASSES', 'ShapesSpec', 'generate_shapes']
 
@@ -31,8 +31,6 @@ __all__ = ['STUFF_CLASSES', 'THING_CLASSES', 'ShapesSpec', 'generate_shapes']
 GENERATOR_VERSION = 2
 MIN_POLYGON_IOU = 0.9
 SPLITS = ('train', 'val')
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -200,13 +198,13 @@ def _segmentation(
     mask: NDArray[np.bool_], box: list[int]
 ) -> list[list[float]] | Record:
     """Return a polygon where one describes the mask well, else its run lengths."""
-    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    rle = encode(mask)
     polygon = _polygon(mask, box)
     if polygon is not None:
         drawn = coco_mask.frPyObjects([polygon], *mask.shape)
         if coco_mask.iou(drawn, [rle], [0])[0, 0] >= MIN_POLYGON_IOU:
             return [polygon]
-    return {'size': list(rle['size']), 'counts': rle['counts'].decode('ascii')}
+    return rle
 
 
 def _polygon(mask: NDArray[np.bool_], box: list[int]) -> list[float] | None:

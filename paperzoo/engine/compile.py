@@ -19,12 +19,12 @@ import torch
 from mmengine.config import Config
 from mmengine.device import is_cuda_available
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 from paperzoo.registry import HOOKS
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.wrappers import unwrap_model
 
 
 @HOOKS.register_module()
@@ -51,10 +51,7 @@ class CompileHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Compile; the first steps of each shape are slow."""
-        model = runner.model
-        names = compile_parts(
-            model.module if is_model_wrapper(model) else model, **self.options
-        )
+        names = compile_parts(unwrap_model(runner.model), **self.options)
         runner.logger.info(
             f'Compiled: {", ".join(names)}. The first iterations are slow.'
         )

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.amp import autocast
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from paperzoo.data.episodes import Episode, EpisodeDataset
 from paperzoo.registry import LOOPS
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.wrappers import unwrap_model
 
 GIB = 1 << 30
 
@@ -119,10 +119,8 @@ class _EpisodeLoop:
         self._hook('before_{}')
         self._hook('before_{}_epoch')
         self.runner.model.eval()
-        model = self.runner.model
-        model = model.module if is_model_wrapper(model) else model
         with torch.no_grad():
-            self._run_episodes(model)
+            self._run_episodes(unwrap_model(self.runner.model))
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
         self._hook('after_{}_epoch', metrics=metrics)
         self._hook('after_{}')

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint
-from torch import Tensor, nn
+from torch import Tensor
 
 from paperzoo.engine.batch_serialization import from_plain, to_plain
 from paperzoo.engine.first_nonfinite import bad_weights, diagnose, watch
 from paperzoo.registry import HOOKS
 from paperzoo.utils.errors import UserError
 from paperzoo.utils.files import write_safely
+from paperzoo.utils.wrappers import unwrap_model
 
 _WRAPPED = ('update_params', 'step')
 
@@ -208,23 +208,13 @@ def save_state(runner: Runner, batch: Any, states: dict[str, Any]) -> Path:
     rank = f'_rank{get_rank()}' if get_rank() else ''
     file = Path(runner.work_dir, f'nonfinite_iter_{runner.iter + 1}{rank}.pth')
     state = {
-        'state_dict': to_plain(dict(unwrapped(runner.model).state_dict())),
+        'state_dict': to_plain(dict(unwrap_model(runner.model).state_dict())),
         'optimizer': to_plain(runner.optim_wrapper.state_dict()),
         'batch': to_plain(batch),
         'random': to_plain(states),
         'meta': {'iter': runner.iter, 'epoch': runner.epoch},
     }
-    write_safely(file, lambda stream: torch.save(state, stream))
-    return file.absolute()
-
-
-def unwrapped(model: Any) -> nn.Module:
-    """Return the model without what distributes it.
-
-    Args:
-        model: A runner's.
-    """
-    return model.module if is_model_wrapper(model) else model
+    return write_safely(file, lambda stream: torch.save(state, stream)).absolute()
 
 
 def run_again(runner: Runner, batch: Any, states: dict[str, Any]) -> str:
@@ -235,7 +225,7 @@ def run_again(runner: Runner, batch: Any, states: dict[str, Any]) -> str:
         batch: As the data loader gave it.
         states: The random states before the step.
     """
-    model: Any = unwrapped(runner.model)
+    model: Any = unwrap_model(runner.model)
     weights = bad_weights(model)
     model.train()
     # Compiled modules would pass over the hooks.
@@ -272,7 +262,7 @@ def replay(runner: Runner, file: str) -> str:
         )
     # Some hooks change the model there (its memory format, say).
     runner.call_hook('before_run')
-    unwrapped(runner.model).load_state_dict(state['state_dict'])
+    unwrap_model(runner.model).load_state_dict(state['state_dict'])
     if isinstance(runner.optim_wrapper, dict):
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     batch = from_plain(state['batch'])

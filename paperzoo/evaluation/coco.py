@@ -7,7 +7,7 @@ from unittest import mock
 from faster_coco_eval.core import COCOeval_faster
 from mmdet.evaluation.metrics import CocoMetric, coco_metric
 
-from paperzoo.data.paths import resolve
+from paperzoo.data.paths import ensure_generated
 from paperzoo.registry import METRICS
 from paperzoo.utils.errors import UserError
 
@@ -25,7 +25,7 @@ class FastCocoMetric(CocoMetric):
     """
 
     def __init__(self, ann_file: str | None = None, **kwargs: Any) -> None:
-        found = resolve(ann_file) if ann_file else None
+        found = ensure_generated(ann_file) if ann_file else None
         try:
             super().__init__(ann_file=found, **kwargs)
         except FileNotFoundError as error:

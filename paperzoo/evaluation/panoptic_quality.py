@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float, Int
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from paperzoo.data.paths import resolve
+from paperzoo.data.paths import ensure_generated
 from paperzoo.registry import METRICS
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.masks import INSTANCE_OFFSET
 
 IdMap = Int[np.ndarray, 'height width']
 VOID = 0  # the id of unlabelled pixels in a ground-truth PNG
-INSTANCE_OFFSET = 1000  # a predicted map holds label + 1000 * instance, as mmdet's do
 
 
 class Segments(NamedTuple):
@@ -207,7 +207,7 @@ class PanopticQuality(BaseMetric):
         self.classwise = classwise
         found = {}
         for key, written in (('ann_file', ann_file), ('seg_prefix', seg_prefix)):
-            found[key] = Path(resolve(written))
+            found[key] = Path(ensure_generated(written))
             if not found[key].exists():
                 raise UserError(
                     f"{key}='{written}' of PanopticQuality not found, looked for at "

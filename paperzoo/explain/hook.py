@@ -7,11 +7,11 @@ from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from paperzoo.registry import HOOKS
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.wrappers import unwrap_model
 
 
 @HOOKS.register_module()
@@ -74,31 +74,33 @@ class ExplainHook(Hook):
         # Imported when needed: not every stack that trains has what draws.
         from paperzoo.explain import ITEM_PAGES, page_of
 
-        page = page_of(_bare(runner.model))
+        page = page_of(unwrap_model(runner.model))
         if (page in ITEM_PAGES) != bool(self.items):
             kind = 'items' if page in ITEM_PAGES else 'images'
             raise UserError(
-                f'ExplainHook: a {type(_bare(runner.model)).__name__} is explained on '
-                f'{kind}; give {kind}=[...]'
+                f'ExplainHook: a {type(unwrap_model(runner.model)).__name__} is '
+                f'explained on {kind}; give {kind}=[...]'
             )
         if self.items:
             item = import_module(page).item
             self._samples = [item(runner.cfg, number) for number in self.items]
             return
         from paperzoo.apis.config import class_names
-        from paperzoo.data.paths import resolve
+        from paperzoo.data.paths import ensure_generated
         from paperzoo.explain.sample import SampleLoader
 
         names = class_names(runner.cfg, {})
-        load = SampleLoader(runner.cfg, _bare(runner.model), names, self.score_thr)
-        self._samples = [load(Path(resolve(image))) for image in self.images]
+        load = SampleLoader(
+            runner.cfg, unwrap_model(runner.model), names, self.score_thr
+        )
+        self._samples = [load(Path(ensure_generated(image))) for image in self.images]
 
     @master_only
     def _draw(self, runner: Runner, step: int) -> None:
         from paperzoo.explain import sections
         from paperzoo.explain.html.raster import pixels_of
 
-        model = _bare(runner.model)
+        model = unwrap_model(runner.model)
         training = {part: part.training for part in model.modules()}
         model.eval()
         try:
@@ -113,10 +115,6 @@ class ExplainHook(Hook):
             # Part by part, for frozen norms stay in evaluation mode.
             for part, mode in training.items():
                 part.training = mode
-
-
-def _bare(model: Any) -> Any:
-    return model.module if is_model_wrapper(model) else model
 
 
 def _tag(text: str) -> str:

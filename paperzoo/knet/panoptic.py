@@ -10,9 +10,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional as F
 
+from paperzoo.utils.masks import INSTANCE_OFFSET
 from paperzoo.utils.precision import at_least_float32
 
-INSTANCE_OFFSET = 1000  # a panoptic map holds label + 1000 * number, as mmdet's do
 # Pixels of all masks that are enlarged at once: 256 MiB in single precision.
 BLOCK_PIXELS = 1 << 26
 # Masks of an image become run-length codes where a tensor would be larger.

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 
-from paperzoo.data.paths import resolve
+from paperzoo.data.paths import ensure_generated
 from paperzoo.preflight.image_files import check_images
 from paperzoo.preflight.issues import DataSpec, Finding
 
@@ -67,7 +67,7 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Finding], list[str] | N
     root, name = data.spec.get('data_root') or '', data.spec.get('ann_file') or ''
     own = data.built.__module__.startswith('paperzoo.')
     if own:
-        root = resolve(root)
+        root = ensure_generated(root)
     if '://' in f'{root} {name}' or not name:
         return [], None  # not on this machine
     file = Path(root, name)

@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from paperzoo.preflight.registered_names import KnownNames
+from paperzoo.utils.wrappers import unwrap_datasets
 
 
 @dataclass
@@ -57,20 +58,12 @@ def data_sets(cfg: Config, split: str) -> list[DataSpec]:
     """
     loader = cfg.get(f'{split}_dataloader') or {}
     names = KnownNames(cfg.get('default_scope') or 'mmengine', {'paperzoo'})
-    return _unwrapped(loader.get('dataset'), f'{split}_dataloader.dataset', names)
-
-
-def _unwrapped(spec: Any, key: str, names: KnownNames) -> list[DataSpec]:
-    if not isinstance(spec, dict):
-        return []
-    if isinstance(inner := spec.get('dataset'), dict):
-        return _unwrapped(inner, f'{key}.dataset', names)
-    if isinstance(several := spec.get('datasets'), list | tuple):
-        return [
-            one
-            for number, each in enumerate(several)
-            for one in _unwrapped(each, f'{key}.datasets.{number}', names)
-        ]
-    kind = spec.get('type')
-    found = names.find(kind) if isinstance(kind, str) else [kind]
-    return [DataSpec(key, spec, found[0])] if found and found[0] else []
+    found = []
+    for key, spec in unwrap_datasets(
+        loader.get('dataset'), f'{split}_dataloader.dataset'
+    ):
+        kind = spec.get('type')
+        built = names.find(kind) if isinstance(kind, str) else [kind]
+        if built and built[0]:
+            found.append(DataSpec(key, spec, built[0]))
+    return found

@@ -72,7 +72,7 @@ def explain_all(
         given, kind = args.item or [0], 'items'
         load = partial(import_module(page).item, cfg)
     else:
-        from paperzoo.data.paths import resolve
+        from paperzoo.data.paths import ensure_generated
         from paperzoo.explain.sample import SampleLoader
 
         if args.item or not args.images:
@@ -81,7 +81,9 @@ def explain_all(
                 'files (--item is for models of episodes or sequences)'
             )
         # A set that paperzoo makes is named as in a config: data/shapes/val.
-        files = [one if Path(one).exists() else resolve(one) for one in args.images]
+        files = [
+            one if Path(one).exists() else ensure_generated(one) for one in args.images
+        ]
         given, kind = find_images(files), 'images'
         load = SampleLoader(cfg, model, class_names(cfg, meta), args.score_thr)
     names, all_sections = [], []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from paperzoo.data.coco import CocoDataset
-from paperzoo.data.paths import resolve
+from paperzoo.data.paths import ensure_generated, resolve
 from paperzoo.utils.errors import UserError
 
 
@@ -26,6 +26,22 @@ def test_data_follows_the_variable(
 @pytest.mark.parametrize('path', ['', '/abs/data/coco', 'other/coco', 's3://data/coco'])
 def test_everything_else_stays_as_it_is(path: str) -> None:
     assert resolve(path) == path
+
+
+@pytest.mark.parametrize('name', ['shapes', 'glyphs'])
+def test_a_generated_set_is_made_only_when_that_is_asked_for(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[Path] = []
+    monkeypatch.setenv('PAPERZOO_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr(f'paperzoo.data.{name}.generate_{name}', made.append)
+    lies_at = str(tmp_path / 'cache' / name / 'train')
+    assert resolve(f'data/{name}/train') == lies_at
+    assert not made
+    assert ensure_generated(f'data/{name}/train') == lies_at
+    assert made == [tmp_path / 'cache' / name]
+    assert ensure_generated('data/coco') == resolve('data/coco')
+    assert len(made) == 1
 
 
 def test_missing_data_set_says_what_where_and_what_runs_without(

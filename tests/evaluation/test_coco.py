@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmdet.evaluation import CocoMetric
 
-from paperzoo.data.paths import resolve
+from paperzoo.data.paths import ensure_generated
 from paperzoo.evaluation.coco import FastCocoMetric
 from paperzoo.utils.errors import UserError
 
@@ -49,9 +49,11 @@ def evaluate(metric: CocoMetric, annotations: dict) -> dict[str, float]:
 
 
 def assert_same_numbers(ann_file: str) -> None:
-    annotations = json.loads(Path(resolve(ann_file)).read_text())
+    annotations = json.loads(Path(ensure_generated(ann_file)).read_text())
     fast = evaluate(FastCocoMetric(ann_file=ann_file, classwise=True), annotations)
-    slow = evaluate(CocoMetric(ann_file=resolve(ann_file), classwise=True), annotations)
+    slow = evaluate(
+        CocoMetric(ann_file=ensure_generated(ann_file), classwise=True), annotations
+    )
     assert fast == pytest.approx(slow, abs=1e-3, nan_ok=True)
     assert 0.05 < slow['coco/bbox_mAP'] < 0.9
     assert len(slow) > 6
@@ -78,6 +80,6 @@ def test_faster_coco_eval_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr('paperzoo.evaluation.coco.COCOeval_faster', used)
     ann_file = 'data/shapes/annotations/instances_val.json'
-    annotations = json.loads(Path(resolve(ann_file)).read_text())
+    annotations = json.loads(Path(ensure_generated(ann_file)).read_text())
     with pytest.raises(RuntimeError, match='faster-coco-eval was asked'):
         evaluate(FastCocoMetric(ann_file=ann_file), annotations)

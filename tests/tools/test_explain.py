@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from paperzoo.apis.build import build_model
 from paperzoo.apis.config import find_config
-from paperzoo.data.paths import resolve
+from paperzoo.data.paths import ensure_generated
 from paperzoo.tools import explain
 from paperzoo.utils.errors import UserError
 
@@ -41,7 +41,9 @@ def test_a_page_of_two_images_and_none_is_replaced(
     checkpoint: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     foreign = tmp_path / 'a <b>.jpg'
-    foreign.write_bytes(Path(resolve('data/shapes/val/000002.jpg')).read_bytes())
+    foreign.write_bytes(
+        Path(ensure_generated('data/shapes/val/000002.jpg')).read_bytes()
+    )
     (tmp_path / 'report.html').write_text('mine')
     run(
         monkeypatch,

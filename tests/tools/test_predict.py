@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from paperzoo.apis.build import build_model
 from paperzoo.apis.config import find_config
-from paperzoo.data.paths import resolve
+from paperzoo.data.paths import ensure_generated
 from paperzoo.tools import predict
 from paperzoo.utils.errors import UserError
 from paperzoo.utils.masks import decode
@@ -28,7 +28,7 @@ NARROW = [
 def images(tmp_path: Path) -> Path:
     folder = tmp_path / 'images'
     (folder / 'deeper').mkdir(parents=True)
-    source = sorted(Path(resolve('data/shapes/val')).glob('*.jpg'))[:3]
+    source = sorted(Path(ensure_generated('data/shapes/val')).glob('*.jpg'))[:3]
     for file, name in zip(source, ('a.jpg', 'b.JPG', 'deeper/a.jpg'), strict=True):
         (folder / name).write_bytes(file.read_bytes())
     whole = (folder / 'a.jpg').read_bytes()

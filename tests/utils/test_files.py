@@ -142,7 +142,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     write_text(tmp_path / 'a', 'text')
-    with pytest.raises(UserError, match="'.*/a' is a file, not a folder"):
+    with pytest.raises(UserError, match=r"'.*/a' is a file, not a folder"):
         write_text(tmp_path / 'a' / 'b' / 'c.json', '')
     (tmp_path / 'd').mkdir()
     with pytest.raises(UserError, match=r"'.*/d' could not be .* a folder has this"):

@@ -16,7 +16,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from paperzoo.apis.build import build_model
-from paperzoo.data.paths import resolve
+from paperzoo.data.paths import ensure_generated
 from paperzoo.explain import PAGES, page_of, sections
 from paperzoo.explain.hook import ExplainHook
 from paperzoo.explain.html.raster import pixels_of
@@ -62,7 +62,7 @@ def model(cfg: Config) -> nn.Module:
 
 @pytest.fixture(scope='module')
 def file() -> Path:
-    return Path(resolve('data/shapes/val/000004.jpg'))
+    return Path(ensure_generated('data/shapes/val/000004.jpg'))
 
 
 @pytest.fixture
