@@ -92,6 +92,16 @@ _METRICS = [
     'paperzoo.evaluation.sequences',
 ]
 
+_HOOKS = [
+    'paperzoo.engine.compile',
+    'paperzoo.engine.finite_loss',
+    'paperzoo.engine.memory_format',
+    'paperzoo.engine.picture_page',
+    'paperzoo.engine.progress',
+    'paperzoo.engine.random_state',
+    'paperzoo.explain.hook',
+]
+
 MODELS = RoomRegistry('model', _PAPERS, parent=root.MODELS)
 TASK_UTILS = RoomRegistry('task util', _PAPERS, parent=root.TASK_UTILS)
 DATASETS = RoomRegistry('dataset', _DATA, parent=root.DATASETS)
@@ -104,11 +114,9 @@ TRANSFORMS = RoomRegistry(
 PARAM_SCHEDULERS = RoomRegistry(
     'parameter scheduler', ['paperzoo.attention.schedule'], parent=root.PARAM_SCHEDULERS
 )
-LOOPS = RoomRegistry('loop', ['paperzoo.engine'], parent=root.LOOPS)
+LOOPS = RoomRegistry('loop', ['paperzoo.engine.episode_loop'], parent=root.LOOPS)
 METRICS = RoomRegistry('metric', _METRICS, parent=root.METRICS)
-HOOKS = RoomRegistry(
-    'hook', ['paperzoo.engine', 'paperzoo.explain.hook'], parent=root.HOOKS
-)
+HOOKS = RoomRegistry('hook', _HOOKS, parent=root.HOOKS)
 OPTIM_WRAPPERS = RoomRegistry(
-    'optimizer wrapper', ['paperzoo.engine'], parent=root.OPTIM_WRAPPERS
+    'optimizer wrapper', ['paperzoo.engine.amp'], parent=root.OPTIM_WRAPPERS
 )

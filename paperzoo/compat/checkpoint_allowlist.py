@@ -3,6 +3,8 @@
 A pickle is a program: every name in it is something that the reader will call. Each
 name here is either a plain container or a stand-in that takes only the arguments which
 honest checkpoints hold, so that allowing it allows nothing else.
+
+A part of `checkpoints`, which says what ails; delete it together with that.
 """
 
 import pickle

@@ -21,7 +21,7 @@ import re
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +31,6 @@ from typing import Any
 import torch
 
 from paperzoo.compat.download import cached_file
-from paperzoo.compat.torchvision_urls import look_up, torchvision_url
 from paperzoo.utils.errors import UserError
 
 # What torch's checking unpickler says when it refuses, as opposed to when it stumbles.
@@ -86,6 +85,35 @@ def load_from_torchvision(filename: str, map_location: Any = None) -> Any:
     """Load `torchvision://NAME` (or the old `modelzoo://NAME`)."""
     name = filename.partition('://')[2]
     return load_from_http(torchvision_url(name), map_location)
+
+
+def torchvision_url(name: str) -> str:
+    """Return the address of the weights `name`, in any of torchvision's spellings.
+
+    Raises:
+        UserError: If no weights have this name.
+    """
+    from mmengine.runner import checkpoint as mm
+
+    urls = mm.get_torchvision_models()
+    if name not in urls:
+        name = name.replace('_Weights', '').lower()
+    return look_up(name, urls, 'torchvision://')
+
+
+def look_up(name: str, urls: Mapping[str, str], scheme: str) -> str:
+    """Return `urls[name]`.
+
+    Raises:
+        UserError: If there is no such name; the message gives the nearest ones.
+    """
+    if name in urls:
+        return urls[name]
+    near = get_close_matches(name, urls, n=3, cutoff=0.0)
+    raise UserError(
+        f"'{scheme}{name}' is not among the {len(urls)} known sets of weights. "
+        'The nearest: ' + ', '.join(f"'{scheme}{known}'" for known in near)
+    )
 
 
 def load_from_openmmlab(filename: str, map_location: Any = None) -> Any:

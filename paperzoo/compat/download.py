@@ -2,6 +2,8 @@
 
 `torch.hub.download_url_to_file` takes a connection that closed early for the end of the
 file and never gives up on a silent server; therefore our own.
+
+A part of `checkpoints`, which says what ails; delete it together with that.
 """
 
 import hashlib
@@ -62,6 +64,7 @@ def _download(url: str, target: Path) -> None:
     from mmengine.logging import print_log
 
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Nodes with one cache folder may download the same file at the same time.
     partial = target.with_name(f'{target.name}.{uuid.uuid4().hex}.partial')
     print_log(f"Downloading '{url}' to '{target}'", logger='current')
     try:

@@ -10,13 +10,9 @@ The classic names come from the table inside mmengine, the versioned ones
 (`resnet50.imagenet1k_v2`, `ResNet50_Weights.IMAGENET1K_V2`) from the table below.
 """
 
-import difflib
 import json
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-
-from paperzoo.utils.errors import UserError
 
 _HOST = 'https://download.pytorch.org/models/'
 
@@ -72,33 +68,6 @@ def get_torchvision_models() -> dict[str, str]:
             urls[f'{name}.imagenet1k_v{number}'] = url
         urls[f'{name}.default'] = versions[-1]
     return urls
-
-
-def torchvision_url(name: str) -> str:
-    """Return the address of the weights `name`, in any of torchvision's spellings.
-
-    Raises:
-        UserError: If no weights have this name.
-    """
-    urls = get_torchvision_models()
-    if name not in urls:
-        name = name.replace('_Weights', '').lower()
-    return look_up(name, urls, 'torchvision://')
-
-
-def look_up(name: str, urls: Mapping[str, str], scheme: str) -> str:
-    """Return `urls[name]`.
-
-    Raises:
-        UserError: If there is no such name; the message gives the nearest ones.
-    """
-    if name in urls:
-        return urls[name]
-    near = difflib.get_close_matches(name, urls, n=3, cutoff=0.0)
-    raise UserError(
-        f"'{scheme}{name}' is not among the {len(urls)} known sets of weights. "
-        'The nearest: ' + ', '.join(f"'{scheme}{known}'" for known in near)
-    )
 
 
 def apply() -> None:

@@ -1,5 +1,10 @@
 """The page of pictures has every picture at its place."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
@@ -7,6 +12,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData, PixelData
 from torch.testing import assert_close
 
+from paperzoo.engine.picture_page import PicturePageHook
 from paperzoo.knet.panoptic import boxes_around, encode
 from paperzoo.visualization.drawable import drawable
 from paperzoo.visualization.overlays import make_grid
@@ -23,6 +29,52 @@ def test_grid_places_pictures_row_by_row() -> None:
     assert (grid[10:15, 2:12] == 3).all()
     # Everything else is white.
     assert (grid == 255).sum() == grid.size - 3 * 10 * (4 + 6 + 5)
+
+
+def test_the_page_has_truth_left_and_prediction_right(tmp_path: Path) -> None:
+    """Black images, on which the truth has a red and the prediction a green box."""
+    image = tmp_path / 'a.png'
+    cv2.imwrite(str(image), np.zeros((40, 60, 3), np.uint8))
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = {
+        'classes': ['a', 'b'],
+        'palette': [(255, 0, 0), (0, 255, 0)],
+    }
+    box = torch.tensor([[5.0, 5.0, 50.0, 30.0]])
+    given = DetDataSample(metainfo={'img_path': str(image)})
+    given.gt_instances = InstanceData(bboxes=box, labels=torch.tensor([0]))
+    given.pred_instances = InstanceData(
+        bboxes=box, labels=torch.tensor([1]), scores=torch.tensor([0.9])
+    )
+    messages: list[str] = []
+    runner: Any = SimpleNamespace(
+        visualizer=visualizer, logger=SimpleNamespace(info=messages.append)
+    )
+    hook = PicturePageHook(
+        str(tmp_path / 'out'), max_images=3, columns=2, pair_width=240
+    )
+    hook.before_test(runner)
+    hook.after_test_iter(runner, 0, outputs=[given, given])
+    hook.after_test_iter(runner, 1, outputs=[given, given])
+    hook.after_test_epoch(runner)
+    names = sorted(file.name for file in hook.out_dir.iterdir())
+    assert names == ['000_a.jpg', '001_a.jpg', '002_a.jpg', 'page.png']
+    assert str(hook.out_dir / 'page.png') in messages[0]
+    page = cv2.imread(str(hook.out_dir / 'page.png')).astype(int)
+    drawn = cv2.imread(str(hook.out_dir / '000_a.jpg'))
+    height = round(drawn.shape[0] * 240 / drawn.shape[1])
+    # Three pairs in two columns: titles of 22 rows, gaps of 8.
+    assert page.shape == (2 * (22 + height + 8), 2 * (240 + 8) + 8, 3)
+    blue, green, red = page.transpose(2, 0, 1)
+    is_red = (red > 120) & (green < 80) & (blue < 80)
+    is_green = (green > 120) & (red < 80) & (blue < 80)
+    for top, left in ((30, 8), (30, 256), (60 + height, 8)):
+        truth = np.s_[top : top + height, left : left + 120]
+        prediction = np.s_[top : top + height, left + 120 : left + 240]
+        assert is_red[truth].any()
+        assert not is_green[truth].any()
+        assert is_green[prediction].any()
+        assert not is_red[prediction].any()
 
 
 def sample(masks: torch.Tensor, scores: list[float], ids: list[int]) -> DetDataSample:

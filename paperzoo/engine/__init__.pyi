@@ -1,0 +1,9 @@
+from .amp import Bf16OptimWrapper as Bf16OptimWrapper
+from .compile import CompileHook as CompileHook
+from .episode_loop import EpisodeTestLoop as EpisodeTestLoop
+from .episode_loop import EpisodeValLoop as EpisodeValLoop
+from .finite_loss import FiniteLossHook as FiniteLossHook
+from .memory_format import ChannelsLastHook as ChannelsLastHook
+from .picture_page import PicturePageHook as PicturePageHook
+from .progress import ProgressBarHook as ProgressBarHook
+from .random_state import ResumableRandomnessHook as ResumableRandomnessHook
