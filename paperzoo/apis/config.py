@@ -106,7 +106,7 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
     Raises:
         UserError: If neither says them.
     """
-    from paperzoo.preflight.issues import data_sets
+    from paperzoo.preflight.datasets import data_sets
 
     known = {key.lower(): value for key, value in meta.items()}
     found = (known.get('dataset_meta') or {}).get('classes') or known.get('classes')

@@ -9,8 +9,9 @@ from typing import Any
 from mmdet.datasets import CocoDataset
 
 from paperzoo.data.paths import ensure_generated
+from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images
-from paperzoo.preflight.issues import DataSpec, Finding
+from paperzoo.preflight.issues import Issue
 
 # Most of a file, and of the time to parse it; nothing here looks at them.
 _POLYGONS = re.compile(rb'"segmentation":\s*\[[][\d.,eE+\-\s]*\]')
@@ -54,7 +55,7 @@ def reads_coco(data: DataSpec) -> bool:
     )
 
 
-def check_coco(data: DataSpec, where: str) -> tuple[list[Finding], list[str] | None]:
+def check_coco(data: DataSpec, where: str) -> tuple[list[Issue], list[str] | None]:
     """Check classes, boxes and images of one data set.
 
     Args:
@@ -62,7 +63,7 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Finding], list[str] | N
         where: The config's file.
 
     Returns:
-        The findings, and the names of the classes by label, for a comparison.
+        The issues, and the names of the classes by label, for a comparison.
     """
     root, name = data.spec.get('data_root') or '', data.spec.get('ann_file') or ''
     own = data.built.__module__.startswith('paperzoo.')
@@ -78,10 +79,10 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Finding], list[str] | N
             f"{data.key}.ann_file: there is no file '{file}'\n  in {where}\n"
             f'  Put it there, or --cfg-options {data.key}.data_root=PATH'
         )
-        return [Finding(text)], None
+        return [Issue(text)], None
     content = read_annotations(file)
     if isinstance(content, str):
-        return [Finding(f'{data.key}.ann_file: {file} {content}')], None
+        return [Issue(f'{data.key}.ann_file: {file} {content}')], None
     folder = Path(root, (data.spec.get('data_prefix') or {}).get('img', ''))
     try:
         return _check_content(data, content, file, folder)
@@ -92,20 +93,20 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Finding], list[str] | N
             f'{data.key}.ann_file: {file} is not in COCO format: an image, annotation '
             f'or category {what}\n  Export it in COCO format.'
         )
-        return [Finding(text)], None
+        return [Issue(text)], None
 
 
 def _check_content(
     data: DataSpec, content: dict, file: Path, folder: Path
-) -> tuple[list[Finding], list[str] | None]:
-    findings, names = _check_classes(data, content['categories'], file)
+) -> tuple[list[Issue], list[str] | None]:
+    issues, names = _check_classes(data, content['categories'], file)
     if names is None:
-        return findings, None
+        return issues, None
     counts = count_boxes(content, set(names))
-    findings += _box_findings(data, counts, file)
-    findings += _check_empty(data, content['images'], counts, file)
+    issues += _box_issues(data, counts, file)
+    issues += _check_empty(data, content['images'], counts, file)
     files = [folder / image['file_name'] for image in content['images']]
-    return findings + check_images(files, f'{data.key}.data_prefix.img'), names
+    return issues + check_images(files, f'{data.key}.data_prefix.img'), names
 
 
 def read_annotations(file: Path) -> dict | str:
@@ -132,8 +133,8 @@ def read_annotations(file: Path) -> dict | str:
 
 def _check_classes(
     data: DataSpec, categories: list[dict], file: Path
-) -> tuple[list[Finding], list[str] | None]:
-    """Return the findings and, if they do not stop, the class names by label."""
+) -> tuple[list[Issue], list[str] | None]:
+    """Return the issues and, if they do not stop, the class names by label."""
     classes = data.classes
     if classes is None:
         return [], None
@@ -158,12 +159,12 @@ def _check_classes(
         f'  Set metainfo=dict(classes=({own if len(names) <= 12 else "..."},)) in all '
         'data sets, and num_classes of the heads to their number.'
     )
-    return [Finding(text)], None
+    return [Issue(text)], None
 
 
 def _check_order(
     data: DataSpec, labels: list[str], classes: list[str], file: Path
-) -> list[Finding]:
+) -> list[Issue]:
     if labels == classes:
         return []
     pairs = zip(labels, classes, strict=False)
@@ -176,7 +177,7 @@ def _check_order(
         'order, so pictures will show wrong names.\n'
         "  Write the classes in the file's order."
     )
-    return [Finding(text, stops=False)]
+    return [Issue(text, stops=False)]
 
 
 def count_boxes(content: dict, names: set[str]) -> BoxCounts:
@@ -216,7 +217,7 @@ def _sort_box(one: dict, size: tuple, counts: BoxCounts) -> bool:
     return True
 
 
-def _box_findings(data: DataSpec, counts: BoxCounts, file: Path) -> list[Finding]:
+def _box_issues(data: DataSpec, counts: BoxCounts, file: Path) -> list[Issue]:
     said = (
         (counts.flat, 'boxes have no area or a side below 1 pixel; mmdet drops them'),
         (counts.outside, 'boxes lie outside of their image; mmdet drops them'),
@@ -224,7 +225,7 @@ def _box_findings(data: DataSpec, counts: BoxCounts, file: Path) -> list[Finding
         (counts.foreign, 'annotations belong to no image of the file'),
     )
     return [
-        Finding(
+        Issue(
             f'{data.key}.ann_file: {len(ids)} {what} (annotation ids '
             f'{", ".join(map(str, ids[:5]))}{", ..." if len(ids) > 5 else ""})\n'
             f'  in {file}',
@@ -237,8 +238,8 @@ def _box_findings(data: DataSpec, counts: BoxCounts, file: Path) -> list[Finding
 
 def _check_empty(
     data: DataSpec, images: list[dict], counts: BoxCounts, file: Path
-) -> list[Finding]:
-    """Return a finding if no image is left, or none with a box."""
+) -> list[Issue]:
+    """Return an issue if no image is left, or none with a box."""
     limits = data.spec.get('filter_cfg') or {}
     testing = data.spec.get('test_mode', False)
     small = 0 if testing else limits.get('min_size', 0)
@@ -258,4 +259,4 @@ def _check_empty(
         'min_size=0'
     )
     # One of several may be there for its background only.
-    return [Finding(text, stops='.datasets.' not in data.key)]
+    return [Issue(text, stops='.datasets.' not in data.key)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from paperzoo.preflight.issues import Finding
+from paperzoo.preflight.issues import Issue
 
 _LOOK_AT = 200
 _TAIL = 4096
@@ -13,7 +13,7 @@ _JPEG, _PNG = b'\xff\xd8', b'\x89PNG'
 T = TypeVar('T')
 
 
-def spread(items: Sequence[T], number: int) -> list[T]:
+def evenly_spaced(items: Sequence[T], number: int) -> list[T]:
     """Return some items, at even distances.
 
     Args:
@@ -23,7 +23,7 @@ def spread(items: Sequence[T], number: int) -> list[T]:
     return list(items[:: max(1, len(items) // number)][:number])
 
 
-def check_images(files: list[Path], key: str, look_at: int = _LOOK_AT) -> list[Finding]:
+def check_images(files: list[Path], key: str, look_at: int = _LOOK_AT) -> list[Issue]:
     """Return what is wrong with some images, spread over the data set.
 
     Args:
@@ -31,13 +31,13 @@ def check_images(files: list[Path], key: str, look_at: int = _LOOK_AT) -> list[F
         key: What in the config says where they are.
         look_at: How many to look at.
     """
-    sample = spread(files, look_at)
+    sample = evenly_spaced(files, look_at)
     missing = [file for file in sample if not file.is_file()]
     broken = [file for file in sample if file.is_file() and is_broken(file)]
-    findings = []
+    issues = []
     if missing:
-        findings.append(
-            Finding(
+        issues.append(
+            Issue(
                 f'{key}: {len(missing)} of {len(sample)} images that were looked at '
                 f'are not there, such as {missing[0]}\n'
                 f'  Put them there, or --cfg-options {key}=FOLDER (relative to '
@@ -46,14 +46,14 @@ def check_images(files: list[Path], key: str, look_at: int = _LOOK_AT) -> list[F
         )
     if broken:
         listed = '\n'.join(f'    {file}' for file in broken[:5])
-        findings.append(
-            Finding(
+        issues.append(
+            Issue(
                 f'{key}: {len(broken)} of {len(sample)} images that were looked at are '
                 f'empty, cut off or no images:\n{listed}\n'
                 '  Copy them again, or take them out of the annotations.'
             )
         )
-    return findings
+    return issues
 
 
 def is_broken(file: Path) -> bool:

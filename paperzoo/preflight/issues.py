@@ -1,69 +1,52 @@
-"""What a look before the training found: errors that stop it, and warnings."""
+"""What is wrong before a run: errors, which stop it, and warnings."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from mmengine.config import Config
-
-from paperzoo.preflight.registered_names import KnownNames
-from paperzoo.utils.wrappers import unwrap_datasets
+from paperzoo.utils.errors import UserError
 
 
-@dataclass
-class Finding:
+@dataclass(frozen=True)
+class Issue:
     """One thing that is wrong.
 
     Args:
         text: The message: key, file, what is wrong, remedy.
-        stops: Whether a training makes no sense with it.
+        stops: Whether a run makes no sense with it; else it is a warning.
+
+    Example:
+        >>> Issue("data_root: there is no folder 'data/coco'").stops
+        True
     """
 
     text: str
     stops: bool = True
 
 
-@dataclass
-class DataSpec:
-    """A data set as the config has it.
+def report(
+    issues: Iterable[Issue],
+    way_out: str = '',
+    warn: Callable[[str], object] = print,
+) -> None:
+    """Print the warnings among some issues, and refuse the run for the others.
 
     Args:
-        key: Its dotted key.
-        spec: Its dict.
-        built: Its class.
+        issues: All that was found.
+        way_out: How to run without the checks, for the end of the error's message.
+        warn: What takes the text of each warning.
+
+    Raises:
+        UserError: If an issue stops the run; one paragraph for each.
+
+    Example:
+        >>> report([Issue('3 boxes have no area', stops=False)])
+        warning: 3 boxes have no area
     """
-
-    key: str
-    spec: dict[str, Any]
-    built: Any
-
-    @property
-    def metainfo(self) -> dict[str, Any]:
-        """What the class says of its classes, updated by the config."""
-        given = self.spec.get('metainfo') or {}
-        return {**getattr(self.built, 'METAINFO', {}), **given}
-
-    @property
-    def classes(self) -> list[str] | None:
-        """The names of the classes, or None where they are not written out."""
-        named = self.metainfo.get('classes')
-        return None if named is None or isinstance(named, str) else list(named)
-
-
-def data_sets(cfg: Config, split: str) -> list[DataSpec]:
-    """Return the data sets of a split, those inside of wrappers included.
-
-    Args:
-        cfg: The config.
-        split: `'train'`, `'val'` or `'test'`.
-    """
-    loader = cfg.get(f'{split}_dataloader') or {}
-    names = KnownNames(cfg.get('default_scope') or 'mmengine', {'paperzoo'})
-    found = []
-    for key, spec in unwrap_datasets(
-        loader.get('dataset'), f'{split}_dataloader.dataset'
-    ):
-        kind = spec.get('type')
-        built = names.find(kind) if isinstance(kind, str) else [kind]
-        if built and built[0]:
-            found.append(DataSpec(key, spec, built[0]))
-    return found
+    errors = []
+    for one in issues:
+        if one.stops:
+            errors.append(one.text)
+        else:
+            warn(f'warning: {one.text}')
+    if errors:
+        raise UserError('\n\n'.join([*errors, way_out]).rstrip())

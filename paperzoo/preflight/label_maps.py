@@ -8,8 +8,9 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 
-from paperzoo.preflight.image_files import check_images, spread
-from paperzoo.preflight.issues import DataSpec, Finding
+from paperzoo.preflight.datasets import DataSpec
+from paperzoo.preflight.image_files import check_images, evenly_spaced
+from paperzoo.preflight.issues import Issue
 from paperzoo.utils.errors import UserError
 
 _LOOK_AT = 20
@@ -33,7 +34,7 @@ def reads_maps(data: DataSpec) -> bool:
     )
 
 
-def check_maps(data: DataSpec, model: Any) -> list[Finding]:
+def check_maps(data: DataSpec, model: Any) -> list[Issue]:
     """Check images and label maps of one data set.
 
     Args:
@@ -46,7 +47,7 @@ def check_maps(data: DataSpec, model: Any) -> list[Finding]:
         dataset: Any = data.built(**spec)
         total = len(dataset)
     except (UserError, FileNotFoundError) as error:
-        return [Finding(f'{data.key}: {error}')]
+        return [Issue(f'{data.key}: {error}')]
     except TypeError:  # a class of its own kind
         return []
     prefix = f'{data.key}.data_prefix'
@@ -57,15 +58,15 @@ def check_maps(data: DataSpec, model: Any) -> list[Finding]:
             f'  --cfg-options {prefix}.img_path=FOLDER (relative to data_root), or '
             f'{data.key}.img_suffix=.png'
         )
-        return [Finding(text)]
-    infos = [dataset.get_data_info(index) for index in spread(range(total), 200)]
+        return [Issue(text)]
+    infos = [dataset.get_data_info(index) for index in evenly_spaced(range(total), 200)]
     images = [Path(info['img_path']) for info in infos]
-    findings = check_images(images, f'{prefix}.img_path')
+    issues = check_images(images, f'{prefix}.img_path')
     load = _loader(data.spec)
     if load is None or dataset.metainfo.get('classes') is None:
-        return findings
+        return issues
     ignored = ignored_labels(model) | {dataset.ignore_index}
-    return findings + _check_labels(dataset, infos, load, ignored, prefix)
+    return issues + _check_labels(dataset, infos, load, ignored, prefix)
 
 
 def _check_labels(
@@ -74,10 +75,10 @@ def _check_labels(
     load: LoadAnnotations,
     ignored: set[int],
     prefix: str,
-) -> list[Finding]:
-    """Return a finding for labels behind the last class, and one for unread maps."""
+) -> list[Issue]:
+    """Return an issue for labels behind the last class, and one for unread maps."""
     count = len(dataset.metainfo['classes'])
-    sample = spread(infos, _LOOK_AT)
+    sample = evenly_spaced(infos, _LOOK_AT)
     seen: Counter[int] = Counter()
     example, unread = '', ''
     for info in sample:
@@ -90,10 +91,10 @@ def _check_labels(
             seen.update(foreign)
             example = example or info['seg_map_path']
     key = f'{prefix}.seg_map_path'
-    findings = []
+    issues = []
     if unread:
         text = f'{key}: a label map cannot be read: {unread}\n  Put it there again.'
-        findings.append(Finding(text))
+        issues.append(Issue(text))
     if seen:
         listed = ', '.join(map(str, sorted(seen)[:5]))
         more = ', ...' if len(seen) > 5 else ''
@@ -104,8 +105,8 @@ def _check_labels(
             '  If 0 is no class in them, set reduce_zero_label=True in all data sets; '
             'else correct the maps, or metainfo.classes and num_classes.'
         )
-        findings.append(Finding(text))
-    return findings
+        issues.append(Issue(text))
+    return issues
 
 
 def _loader(spec: dict) -> LoadAnnotations | None:

@@ -6,7 +6,8 @@ from typing import Any
 from mmengine.config import Config
 
 from paperzoo.preflight.config_lines import place_of
-from paperzoo.preflight.issues import DataSpec, Finding
+from paperzoo.preflight.datasets import DataSpec
+from paperzoo.preflight.issues import Issue
 
 _HEADS = ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head', 'panoptic_head')
 # Where a number of classes means something else: proposals, boxes without a class,
@@ -14,8 +15,8 @@ _HEADS = ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head', 'panoptic_h
 _OTHER = ('rpn_head', 'semantic_head', 'teacher', 'init_cfg', 'backbone', 'track')
 
 
-def check_heads(cfg: Config, sets: list[DataSpec]) -> list[Finding]:
-    """Return a finding for each head whose number of classes is another one.
+def check_heads(cfg: Config, sets: list[DataSpec]) -> list[Issue]:
+    """Return an issue for each head whose number of classes is another one.
 
     Args:
         cfg: The config.
@@ -36,7 +37,7 @@ def check_heads(cfg: Config, sets: list[DataSpec]) -> list[Finding]:
     if wanted['num_things_classes']:
         return _panoptic(cfg, model, sets[0], wanted)
     return [
-        _finding(cfg, sets[0], key, given, wanted['num_classes'])
+        _issue(cfg, sets[0], key, given, wanted['num_classes'])
         for key, name, given in _numbers(model, 'model')
         if name == 'num_classes' and given != wanted['num_classes']
     ]
@@ -44,14 +45,14 @@ def check_heads(cfg: Config, sets: list[DataSpec]) -> list[Finding]:
 
 def _panoptic(
     cfg: Config, model: dict, data: DataSpec, wanted: dict[str, int]
-) -> list[Finding]:
+) -> list[Issue]:
     """Things only are boxes; other heads may count things, stuff or both."""
     sums = {
         wanted['num_classes'],
         wanted['num_things_classes'],
         wanted['num_stuff_classes'],
     }
-    findings = []
+    issues = []
     for key, name, given in _numbers(model, 'model'):
         if name != 'num_classes':
             right = {wanted[name]}
@@ -60,8 +61,8 @@ def _panoptic(
         else:
             right = sums
         if given not in right:
-            findings.append(_finding(cfg, data, key, given, min(right)))
-    return findings
+            issues.append(_issue(cfg, data, key, given, min(right)))
+    return issues
 
 
 def _numbers(node: Any, key: str) -> Iterator[tuple[str, str, int]]:
@@ -90,10 +91,10 @@ def _is_part(key: str) -> bool:
     return not last.endswith(_HEADS)
 
 
-def _finding(cfg: Config, data: DataSpec, key: str, given: int, right: int) -> Finding:
+def _issue(cfg: Config, data: DataSpec, key: str, given: int, right: int) -> Issue:
     classes = data.classes or []
     shown = ', '.join(classes[:5]) + (', ...' if len(classes) > 5 else '')
-    return Finding(
+    return Issue(
         f'{key} = {given}, but {data.key} has {right} classes ({shown})\n'
         f'  in {place_of(cfg, key.rpartition(".")[2])}\n'
         f'  --cfg-options {key}={right}, or correct metainfo.classes of the data set.'

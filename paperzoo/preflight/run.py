@@ -13,7 +13,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from paperzoo.preflight.issues import DataSpec, Finding, data_sets
+from paperzoo.preflight.datasets import DataSpec, data_sets
+from paperzoo.preflight.issues import Issue, report
 from paperzoo.preflight.num_classes import check_heads
 from paperzoo.utils.errors import UserError
 
@@ -33,55 +34,49 @@ def check_before_training(cfg: Config, warn: Callable[[str], object] = print) ->
     """
     if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) != '0':
         return  # the first process looks for all of them
-    findings = preflight(cfg)
-    for one in findings:
-        if not one.stops:
-            warn(f'warning: {one.text}')
-    if wrong := [one.text for one in findings if one.stops]:
-        wrong.append('(Without these checks: --no-preflight)')
-        raise UserError('\n\n'.join(wrong))
+    report(preflight(cfg), '(Without these checks: --no-preflight)', warn)
 
 
-def preflight(cfg: Config) -> list[Finding]:
+def preflight(cfg: Config) -> list[Issue]:
     """Return all that is found wrong.
 
     Args:
         cfg: The config, complete.
     """
-    findings = check_work_dir(cfg.work_dir)
+    issues = check_work_dir(cfg.work_dir)
     training = data_sets(cfg, 'train')
-    findings += check_heads(cfg, training)
+    issues += check_heads(cfg, training)
     validation = data_sets(cfg, 'val') if cfg.get('val_cfg') is not None else []
-    return findings + _check_files(cfg, [*training, *validation])
+    return issues + _check_files(cfg, [*training, *validation])
 
 
-def _check_files(cfg: Config, sets: list[DataSpec]) -> list[Finding]:
-    findings: list[Finding] = []
+def _check_files(cfg: Config, sets: list[DataSpec]) -> list[Issue]:
+    issues: list[Issue] = []
     labels: list[tuple[DataSpec, list[str]]] = []
     with suppress(ModuleNotFoundError):  # no mmdet
         from paperzoo.preflight.coco_files import check_coco, reads_coco
 
         for one in filter(reads_coco, sets):
             found, names = check_coco(one, str(cfg.filename))
-            findings += found
+            issues += found
             if names:
                 labels.append((one, names))
     with suppress(ModuleNotFoundError):  # no mmseg
         from paperzoo.preflight.label_maps import check_maps, reads_maps
 
         for one in filter(reads_maps, sets):
-            findings += check_maps(one, cfg.get('model'))
-    return findings + _check_same_labels(labels)
+            issues += check_maps(one, cfg.get('model'))
+    return issues + _check_same_labels(labels)
 
 
-def _check_same_labels(labels: list[tuple[DataSpec, list[str]]]) -> list[Finding]:
-    """Return a finding if a label is another class in another annotation file."""
+def _check_same_labels(labels: list[tuple[DataSpec, list[str]]]) -> list[Issue]:
+    """Return an issue if a label is another class in another annotation file."""
     for one, names in labels[1:]:
         first, expected = labels[0]
         if set(names) == set(expected) and names != expected:
             label = next(i for i, name in enumerate(names) if name != expected[i])
             return [
-                Finding(
+                Issue(
                     f'{one.key}.ann_file: label {label} is {names[label]!r}, but '
                     f'{expected[label]!r} in {first.key}.ann_file: mmdet counts '
                     "classes in the file's order.\n"
@@ -91,8 +86,8 @@ def _check_same_labels(labels: list[tuple[DataSpec, list[str]]]) -> list[Finding
     return []
 
 
-def check_work_dir(work_dir: str) -> list[Finding]:
-    """Return a finding if nothing can be written to the work dir.
+def check_work_dir(work_dir: str) -> list[Issue]:
+    """Return an issue if nothing can be written to the work dir.
 
     Args:
         work_dir: As in the config; created.
@@ -106,7 +101,7 @@ def check_work_dir(work_dir: str) -> list[Finding]:
             f"work_dir = '{work_dir}' cannot be written: {error.strerror or error}\n"
             '  Name another place with --work-dir.'
         )
-        return [Finding(text)]
+        return [Issue(text)]
     return []
 
 

@@ -15,9 +15,9 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 from paperzoo.preflight.config_lines import place_of
+from paperzoo.preflight.issues import Issue, report
 from paperzoo.preflight.registered_names import KIND_OF, KnownNames, find_spec_of
 from paperzoo.preflight.signatures import accepted_arguments, mentions
-from paperzoo.utils.errors import UserError
 
 # The keys of a config that the Runner builds from.
 _ROOTS = (
@@ -58,12 +58,11 @@ def check_config(cfg: Config, way_out: str = '') -> None:
     Raises:
         UserError: With one paragraph for each.
     """
-    if found := misspelt(cfg):
-        raise UserError('\n\n'.join([*found, way_out]).rstrip())
+    report(misspelt(cfg), way_out)
 
 
-def misspelt(cfg: Config) -> list[str]:
-    """Return a message for each type that is not known and each such argument.
+def misspelt(cfg: Config) -> list[Issue]:
+    """Return an issue for each type that is not known and each such argument.
 
     What is not understood is passed over: a type without any near match may belong to
     a dict that no registry builds.
@@ -71,11 +70,11 @@ def misspelt(cfg: Config) -> list[str]:
     Args:
         cfg: The config, complete.
     """
-    messages: list[str] = []
+    issues: list[Issue] = []
     nodes: list[tuple[str, dict]] = []
     for key in _ROOTS:
         if key in cfg._cfg_dict:
-            nodes += _typed_dicts(cfg, cfg._cfg_dict, key, messages)
+            nodes += _typed_dicts(cfg, cfg._cfg_dict, key, issues)
     types = [node['type'] for _, node in nodes]
     scopes = {kind.partition('.')[0] for kind in types if isinstance(kind, str)}
     names = KnownNames(cfg.get('default_scope') or 'mmengine', scopes | {'paperzoo'})
@@ -84,29 +83,29 @@ def misspelt(cfg: Config) -> list[str]:
         kind = node['type']
         found = names.find(kind) if isinstance(kind, str) else [kind]
         if found is None:
-            messages += _unknown_type(cfg, key, kind, names)
+            issues += _unknown_type(cfg, key, kind, names)
         else:
             classes[key] = found
             holders = classes.get(_holder(key.rpartition('.')[0], classes), [])
-            messages += _unknown_arguments(cfg, key, node, found, holders)
-    return messages + _loader_arguments(cfg)
+            issues += _unknown_arguments(cfg, key, node, found, holders)
+    return issues + _loader_arguments(cfg)
 
 
 def _typed_dicts(
-    cfg: Config, owner: Any, key: str | int, messages: list[str], prefix: str = ''
+    cfg: Config, owner: Any, key: str | int, issues: list[Issue], prefix: str = ''
 ) -> Iterator[tuple[str, dict]]:
     """Yield every dict with a type below a key, with its dotted key."""
     place = f'{prefix}{key}'
     try:
         value = owner[key]
     except ImportError as error:
-        messages.append(_failed_import(cfg, place, error))
+        issues.append(_failed_import(cfg, place, error))
         return
     if isinstance(value, dict):
         try:
             kind = value.get('type')
         except ImportError as error:
-            messages.append(_failed_import(cfg, f'{place}.type', error))
+            issues.append(_failed_import(cfg, f'{place}.type', error))
             kind = None
         if isinstance(kind, str) or callable(kind):
             yield place, value
@@ -118,10 +117,10 @@ def _typed_dicts(
     else:
         return
     for inner in keys:
-        yield from _typed_dicts(cfg, value, inner, messages, f'{place}.')
+        yield from _typed_dicts(cfg, value, inner, issues, f'{place}.')
 
 
-def _unknown_type(cfg: Config, key: str, name: str, names: KnownNames) -> list[str]:
+def _unknown_type(cfg: Config, key: str, name: str, names: KnownNames) -> list[Issue]:
     parts = key.split('.')
     if _NO_REGISTRY & set(parts[-2:]):
         return []
@@ -143,10 +142,11 @@ def _unknown_type(cfg: Config, key: str, name: str, names: KnownNames) -> list[s
         if missing
         else 'A class of your own needs custom_imports=dict(imports=[MODULE]).'
     )
-    return [
+    text = (
         f"{key}.type = '{name}' is no known name{did_you_mean(near)}\n"
         f'  in {place_of(cfg, name)}\n  {remedy}'
-    ]
+    )
+    return [Issue(text)]
 
 
 def _kind_of(parts: list[str]) -> str | None:
@@ -175,7 +175,7 @@ def _unknown_arguments(
     node: dict,
     found: list[Callable],
     holders: list[Callable],
-) -> list[str]:
+) -> list[Issue]:
     last = next(part for part in reversed(key.split('.')) if not part.isdigit())
     if last in _OWN_ARGUMENTS | _NO_REGISTRY:
         return []
@@ -188,16 +188,16 @@ def _unknown_arguments(
     consumed = _CONSUMED | _CONSUMED_AT.get(key.split('.')[0], set())
     owner = getattr(found[0], '__name__', str(found[0]))
     return [
-        _argument_message(cfg, f'{key}.{name}', str(name), owner, takes)
+        _unknown_argument(cfg, f'{key}.{name}', str(name), owner, takes)
         for name in node
         if name not in takes | consumed
         and not any(mentions(holder, str(name)) for holder in holders)
     ]
 
 
-def _argument_message(
+def _unknown_argument(
     cfg: Config, key: str, name: str, owner: str, takes: Collection[str]
-) -> str:
+) -> Issue:
     near = nearest(name, takes, 0.65)
     if not near:
         remedy = (
@@ -207,19 +207,19 @@ def _argument_message(
         )
     else:
         remedy = f'Take it out, or spell it {near[0]}.'
-    return (
+    return Issue(
         f"{key}: {owner} takes no argument '{name}'{did_you_mean(near)}\n"
         f'  in {place_of(cfg, name)}\n  {remedy}'
     )
 
 
-def _loader_arguments(cfg: Config) -> list[str]:
-    """Return the messages on the loaders, which the Runner builds without a type."""
+def _loader_arguments(cfg: Config) -> list[Issue]:
+    """Return the issues of the loaders, which the Runner builds without a type."""
     from torch.utils.data import DataLoader
 
     takes = set(accepted_arguments(DataLoader) or ()) | {'num_batch_per_epoch'}
     return [
-        _argument_message(cfg, f'{root}.{name}', name, 'DataLoader', takes)
+        _unknown_argument(cfg, f'{root}.{name}', name, 'DataLoader', takes)
         for root in _ROOTS
         if root.endswith('_dataloader')
         for name in cfg.get(root) or ()
@@ -227,18 +227,18 @@ def _loader_arguments(cfg: Config) -> list[str]:
     ]
 
 
-def _failed_import(cfg: Config, key: str, error: ImportError) -> str:
-    """Return the message for a name that a pure-Python config imports in vain."""
+def _failed_import(cfg: Config, key: str, error: ImportError) -> Issue:
+    """Return the issue of a name that a pure-Python config imports in vain."""
     text = ' '.join(str(error).split())
     found = re.match(r'Failed to import (\w+) from ([\w.]+) in (.+?), line (\d+)', text)
     if found is None:
-        return f'{key}: {text}\n  in {cfg.filename}'
+        return Issue(f'{key}: {text}\n  in {cfg.filename}')
     name, module, file, line = found.groups()
     try:
         near = nearest(name, set(dir(import_module(module))))
     except ImportError:
         near = []
-    return (
+    return Issue(
         f"{key}: {module} has no '{name}'{did_you_mean(near)}\n  in {file}:{line}\n"
         '  Correct the import in the config.'
     )
@@ -247,7 +247,8 @@ def _failed_import(cfg: Config, key: str, error: ImportError) -> str:
 def nearest(name: str, choices: Collection[str], cutoff: float = 0.75) -> list[str]:
     """Return at most three names that look most like one, best first.
 
-    Capitals count little, and so does the scope before the dot.
+    Capitals do not count; names of the scope before the dot, if one was written, come
+    first.
 
     Args:
         name: What was written.
@@ -261,9 +262,10 @@ def nearest(name: str, choices: Collection[str], cutoff: float = 0.75) -> list[s
     scope, _, bare = name.rpartition('.')
     keys = get_close_matches(bare.lower(), folded, n=3, cutoff=cutoff)
     keys += get_close_matches(name.lower(), folded, n=3, cutoff=cutoff)
-    found = dict.fromkeys(choice for key in keys for choice in folded[key])
-    # Of those, first the ones of the scope that was written, if one was.
-    return sorted(found, key=lambda one: not one.startswith(scope))[:3]
+    found = list(dict.fromkeys(choice for key in keys for choice in folded[key]))
+    if scope:
+        found = sorted(found, key=lambda one: one.rpartition('.')[0] != scope)
+    return found[:3]
 
 
 def did_you_mean(near: list[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paperzoo.preflight.image_files import is_broken, spread
+from paperzoo.preflight.image_files import evenly_spaced, is_broken
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
@@ -37,6 +37,6 @@ def test_no_image_at_all(tmp_path: Path) -> None:
 
 @given(st.integers(0, 500), st.integers(1, 60))
 def test_spread(total: int, number: int) -> None:
-    chosen = spread(range(total), number)
+    chosen = evenly_spaced(range(total), number)
     assert len(chosen) == min(total, number)
     assert len({b - a for a, b in pairwise(chosen)}) <= 1

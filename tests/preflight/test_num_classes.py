@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from paperzoo.apis.config import config_folders, find_config
-from paperzoo.preflight.issues import data_sets
+from paperzoo.preflight.datasets import data_sets
 from paperzoo.preflight.num_classes import check_heads
 
 SHIPPED = [

@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from paperzoo.preflight import run as preflight
 from paperzoo.preflight.coco_files import count_boxes
-from paperzoo.preflight.issues import data_sets
+from paperzoo.preflight.datasets import data_sets
 from paperzoo.utils.errors import UserError
 
 

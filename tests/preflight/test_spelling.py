@@ -32,6 +32,10 @@ SHIPPED = [
 ]
 
 
+def texts(cfg: Config) -> list[str]:
+    return [issue.text for issue in misspelt(cfg)]
+
+
 def load(name: str, **options: Any) -> Config:
     cfg = Config.fromfile(str(find_config(name)))
     cfg.merge_from_dict({key.replace('__', '.'): x for key, x in options.items()})
@@ -64,7 +68,7 @@ def load(name: str, **options: Any) -> Config:
 def test_type(config: str, key: str, value: str, answer: str | None) -> None:
     cfg = load(config)
     cfg.merge_from_dict({key: value})
-    messages = misspelt(cfg)
+    messages = texts(cfg)
     mine = [text for text in messages if text.startswith(f"{key} = '{value}'")]
     assert len(mine) == 1
     near = mine[0].partition('Did you mean ')[2].partition('?')[0].split(' or ')
@@ -95,7 +99,7 @@ def test_argument(config: str, key: str, owner: str, answer: str | None) -> None
         cfg.train_cfg.pop('max_epochs', None)
         cfg.train_cfg.type = 'EpochBasedTrainLoop'
     cfg.merge_from_dict({key: 1})
-    (message,) = misspelt(cfg)
+    (message,) = texts(cfg)
     name = key.rpartition('.')[2]
     assert message.startswith(f"{key}: {owner} takes no argument '{name}'")
     if answer != '':
@@ -108,7 +112,7 @@ def test_argument_left_over_from_the_base(tmp_path: Path) -> None:
         f"_base_ = 'mmdet::fcos/{MMDET}.py'\n"
         "model = dict(bbox_head=dict(loss_cls=dict(type='L1Loss')))\n"
     )
-    messages = misspelt(Config.fromfile(str(file)))
+    messages = texts(Config.fromfile(str(file)))
     assert [text.partition(':')[0] for text in messages] == [
         'model.bbox_head.loss_cls.gamma',
         'model.bbox_head.loss_cls.alpha',
@@ -141,14 +145,14 @@ def test_an_import_of_a_pure_python_config(tmp_path: Path) -> None:
         'from mmdet.models import FCOS\nfrom paperzoo.fcos import FCOSHed\n\n'
         'model = dict(type=FCOS, bbox_head=dict(type=FCOSHed))\n'
     )
-    (message,) = misspelt(Config.fromfile(str(file)))
+    (message,) = texts(Config.fromfile(str(file)))
     assert message.startswith("model.bbox_head.type: paperzoo.fcos has no 'FCOSHed'")
     assert 'Did you mean FCOSHead' in message
     assert f'{file}:2' in message
 
 
 def test_package_that_is_not_installed() -> None:
-    (message,) = misspelt(load(MMDET, model__neck__type='nowhere_zoo.FPN'))
+    (message,) = texts(load(MMDET, model__neck__type='nowhere_zoo.FPN'))
     assert 'Did you mean FPN' in message
     assert "'nowhere_zoo' is not installed" in message
 
@@ -156,8 +160,8 @@ def test_package_that_is_not_installed() -> None:
 def test_what_only_a_class_understands_is_left_alone() -> None:
     cfg = load(MMDET, model__test_cfg__nms__type='soft_nmss')
     # An argument that the head takes out of the dict before it builds the loss.
-    assert misspelt(load('detr_r50_8xb2-150e_coco')) == []
-    assert misspelt(cfg) == []
+    assert texts(load('detr_r50_8xb2-150e_coco')) == []
+    assert texts(cfg) == []
 
 
 @pytest.mark.parametrize('file', SHIPPED[7::47], ids=lambda file: file.stem)
@@ -166,10 +170,23 @@ def test_no_false_alarm(file: Path) -> None:
         cfg = Config.fromfile(str(file))
     except (ImportError, FileNotFoundError) as error:
         pytest.skip(str(error)[:80])
-    assert misspelt(cfg) == []
+    assert texts(cfg) == []
 
 
 def test_nearest_is_ordered_and_may_be_empty() -> None:
     choices = {'FCOSHead', 'mmdet.FCOSHead', 'RetinaHead', 'ATSSHead'}
     assert nearest('fcoshead', choices)[:2] == ['FCOSHead', 'mmdet.FCOSHead']
     assert nearest('Zebra', choices) == []
+
+
+def test_nearest_begins_with_the_scope_that_was_written() -> None:
+    choices = {'FCOSHead', 'a.FCOSHead', 'mmdet.FCOSHead', 'paperzoo.FCOSHead'}
+    for scope in ('paperzoo', 'mmdet'):
+        assert nearest(f'{scope}.FCOSHed', choices)[0] == f'{scope}.FCOSHead'
+    # A scope is more than the beginning of another one.
+    assert nearest('mmdet3.FCOSHed', {'mmdet3.FCOSHead', 'mmdet30.FCOSHead'})[0] == (
+        'mmdet3.FCOSHead'
+    )
+    assert nearest('zoo.Resize', {'a.Resize', 'zoo2.Resize', 'zoo.Resiz'})[0] == (
+        'zoo.Resiz'
+    )
