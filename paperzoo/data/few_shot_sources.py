@@ -103,7 +103,7 @@ def read_folders(place: Place) -> LabelledImages:
         if missing := [name for name in wanted if name not in found]:
             raise UserError(
                 f'{place.file} lists {_some(missing)}, without an image below '
-                f'{place.images}. Mend the list or img_path'
+                f'{place.images}. Correct the list or img_path'
             )
         found = {name: found[name] for name in wanted}
     return _grouped(found, str(place.images))
@@ -246,14 +246,16 @@ def check_disjoint(split: str, classes: Sequence[str], other: str, names: Any) -
     if shared := sorted(set(classes) & set(names)):
         raise UserError(
             f"the splits '{split}' and '{other}' share {len(shared)} of their classes: "
-            f'{_some(shared)}. Few-shot classes must be new to the model: mend the '
+            f'{_some(shared)}. Few-shot classes must be new to the model: correct the '
             'lists or folders of the splits'
         )
 
 
 def _grouped(found: dict[str, list[Path]], where: str) -> LabelledImages:
     if not found:
-        raise UserError(f'{where}: no images there. Mend data_root, split or img_path')
+        raise UserError(
+            f'{where}: no images there. Correct data_root, split or img_path'
+        )
     images = [path for paths in found.values() for path in paths]
     if not images[0].exists():
         raise UserError(

@@ -39,7 +39,7 @@ def ensure_set(
                 _write(root, name, identity, write)
     except OSError as error:
         raise UserError(
-            f'The {name} set cannot be written to {root} ({error}). Mend that, or set '
+            f'The {name} set cannot be written to {root} ({error}). Change that, or set '
             'PAPERZOO_CACHE to a folder that can be written'
         ) from error
     return root

@@ -37,7 +37,7 @@ class FiniteLossHook(Hook):
     dir; `paperzoo train CONFIG --replay FILE` runs it again.
     """
 
-    # After the hooks that change the batch, before those that only report.
+    # After the hooks that change the batch, before the bar.
     priority = 'VERY_LOW'
 
     def __init__(self) -> None:

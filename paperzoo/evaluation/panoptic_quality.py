@@ -113,7 +113,7 @@ def predicted_segments(
     if (labels >= num_classes).any():
         raise UserError(
             f'pred_panoptic_seg has label {labels.max()}, the data set {num_classes} '
-            'classes. Mend num_things_classes and num_stuff_classes of the model'
+            'classes. Correct num_things_classes and num_stuff_classes of the model'
         )
     return Segments(ids, labels, np.zeros(len(ids), dtype=bool))
 
@@ -165,7 +165,7 @@ class PanopticFile:
             if info['id'] == VOID or info['category_id'] not in self.label_of:
                 raise UserError(
                     f'{self.path}, image_id {entry["image_id"]}: {info} has an unknown '
-                    f'category_id, or the id {VOID}, which means void. Mend the file'
+                    f'category_id, or the id {VOID}, which means void. Correct the file'
                 )
         return Segments(
             np.array([info['id'] for info in infos], dtype=np.int64),

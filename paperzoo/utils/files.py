@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +70,7 @@ def write_safely(path: Path, write: Callable[[Any], object]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open('wb') as file:
-            watched = _Watched(file)
-            try:
-                write(watched)
-            except RuntimeError as error:
-                # torch.save hides what the disk said.
-                raise watched.failure or error from error
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -84,8 +78,10 @@ def write_safely(path: Path, write: Callable[[Any], object]) -> Path:
     except BaseException as error:
         with suppress(OSError):
             partial.unlink()
-        if isinstance(error, OSError):
-            raise UserError(_message(path, error)) from error
+        # torch.save still tries to end the file, which hides what the disk said.
+        reason = error.__context__ if isinstance(error, RuntimeError) else error
+        if isinstance(reason, OSError):
+            raise UserError(_message(path, reason)) from error
         raise
     return path
 
@@ -177,24 +173,6 @@ def _one_a_line(content: Any) -> str:
     return '{\n' + ',\n'.join(parts) + '\n}'
 
 
-class _Watched:
-    """A file that remembers what went wrong."""
-
-    def __init__(self, file: BufferedWriter) -> None:
-        self.file = file
-        self.failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        try:
-            return self.file.write(data)
-        except OSError as error:
-            self.failure = error
-            raise
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
 def _sync_folder(folder: Path) -> None:
     """Make a renaming last through a power cut, where the system can."""
     with suppress(OSError):
@@ -206,7 +184,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _message(path: Path, error: OSError) -> str:
-    reason, remedy = error.strerror or str(error), 'Mend that or write elsewhere'
+    reason, remedy = error.strerror or str(error), 'Correct that or write elsewhere'
     in_the_way = [one for one in path.parents if one.exists() and not one.is_dir()]
     if in_the_way:
         reason = f"'{in_the_way[0]}' is a file, not a folder"

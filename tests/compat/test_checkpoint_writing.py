@@ -1,6 +1,7 @@
 """Killed while saving, disk full: the earlier checkpoints are there, whole."""
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -15,7 +16,6 @@ import torch
 from toy_training import settings, train
 
 from paperzoo.compat import checkpoint_writing
-from paperzoo.utils import files
 from paperzoo.utils.errors import UserError
 from paperzoo.utils.files import write_safely
 
@@ -48,18 +48,26 @@ def saved(work_dir: Path) -> set[str]:
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let the disk be full while the file of this number is written."""
-    opened = []
+    opened: list[Path] = []
+    real = Path.open
 
-    class Full:
-        def write(self, data: bytes) -> int:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            # Not at once: when torch has begun, it hides what the disk says.
+            if self.tell() + len(data) > 1000:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data)
 
-    class Watched(files._Watched):
-        def __init__(self, file: Any) -> None:
-            opened.append(file)
-            super().__init__(Full() if len(opened) == number else file)
+    def watched(path: Path, mode: str = 'r', *args: Any, **kwargs: Any) -> Any:
+        if path.suffix != '.tmp':
+            return real(path, mode, *args, **kwargs)
+        opened.append(path)
+        if len(opened) != number:
+            return real(path, mode, *args, **kwargs)
+        path.touch()
+        return Full()
 
-    monkeypatch.setattr(files, '_Watched', Watched)
+    monkeypatch.setattr(Path, 'open', watched)
 
 
 def test_killed_while_saving_and_resumed(tmp_path: Path) -> None:

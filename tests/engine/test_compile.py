@@ -13,9 +13,7 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
-from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from small_models import samples, small_model
@@ -24,7 +22,7 @@ from torch.testing import assert_close
 
 import paperzoo
 from paperzoo.apis.config import config_folders
-from paperzoo.engine import CompileHook, FiniteLossHook
+from paperzoo.engine import CompileHook
 from paperzoo.engine.compile import compile_parts, parts, use_compile
 from paperzoo.utils.errors import UserError
 
@@ -104,19 +102,6 @@ def step(model: nn.Module, options: dict[str, Any]) -> dict[str, Tensor]:
     loss.backward()
     grads = {name: value.grad for name, value in model.named_parameters()}
     return {**values, **grads}
-
-
-def test_it_compiles_after_the_hooks_that_change_the_model() -> None:
-    runner: Any = SimpleNamespace(_hooks=[])
-    hooks = [
-        CompileHook(backend='eager'),
-        EMAHook(),
-        CheckpointHook(),
-        FiniteLossHook(),
-    ]
-    for hook in hooks:
-        Runner.register_hook(runner, hook)
-    assert runner._hooks[-1] is hooks[0]
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,13 @@ def test_what_lies_in_an_ignored_object_does_not_count() -> None:
     np.testing.assert_array_equal(counts, [[0, 0], [1, 0]])
 
 
+def test_half_of_it_in_an_ignored_object_is_enough() -> None:
+    crowd = {**record([0, 0, 50, 50], 0), 'ignored': True}
+    half, less = record([45, 0, 10, 10], 0), record([46, 0, 10, 10], 0)
+    assert match([half], [crowd]) == ([], [], [])
+    assert match([less], [crowd]) == ([], [0], [])
+
+
 def test_masks_are_compared_where_both_sides_have_them() -> None:
     left, right = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
     left[:, 0], right[:, 3] = True, True

@@ -37,6 +37,17 @@ def test_boxes_and_scores() -> None:
     assert not results.has_truth(sample)
 
 
+def test_thousandths_of_a_pixel_and_five_digits_of_a_score() -> None:
+    sample = instances(
+        bboxes=torch.tensor([[0.1234567, 0.0, 1.2, 2.5]]),
+        scores=torch.tensor([0.1234567]),
+        labels=torch.tensor([0]),
+    )
+    (record,) = results.found_records(sample, CLASSES)
+    assert record['bbox'] == [0.123, 0.0, 1.077, 2.5]
+    assert record['score'] == 0.12346
+
+
 @pytest.mark.parametrize('kind', ['tensor', 'bitmap', 'polygon', 'run lengths'])
 def test_masks_of_every_kind(kind: str) -> None:
     masks = {
