@@ -22,6 +22,14 @@ class CocoDataset(MMDetCocoDataset):
 
     Raises:
         UserError: If the annotation file or an image folder is not there.
+
+    Example:
+        >>> from paperzoo.utils.errors import UserError
+        >>> try:
+        ...     CocoDataset(ann_file='a.json', data_root='/nowhere')
+        ... except UserError as error:
+        ...     print(str(error).partition(' (')[0])
+        data set not found: data_root='/nowhere'
     """
 
     def __init__(

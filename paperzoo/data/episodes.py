@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from paperzoo.data.few_shot_sources import (
     LabelledImages,
     check_disjoint,
-    place_of,
+    locate_split,
 )
 from paperzoo.registry import DATA_SAMPLERS, DATASETS
 from paperzoo.utils.errors import UserError
@@ -69,6 +69,13 @@ class EpisodeDataset(Dataset):
     Raises:
         UserError: If something is missing, there are too few classes or images, or
             two splits share classes.
+
+    Example:
+        >>> try:
+        ...     EpisodeDataset('/nowhere', 'train', ways=5, shots=1)
+        ... except UserError as error:
+        ...     print(str(error).partition(' (')[0])
+        data set not found: data_root='/nowhere'
     """
 
     def __init__(
@@ -234,5 +241,5 @@ class EpisodeSampler(Sampler):
 def _read(
     split: str, data_root: str, layout: str, *paths: str | None
 ) -> LabelledImages:
-    reader, place = place_of(data_root, split, layout, *paths)
+    reader, place = locate_split(data_root, split, layout, *paths)
     return reader(place)

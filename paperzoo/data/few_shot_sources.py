@@ -17,7 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped, UInt8
 
 from paperzoo.data.layout import locate
 from paperzoo.data.plain_pickle import load_plain
@@ -40,7 +40,7 @@ class LabelledImages:
 
     classes: tuple[str, ...]
     labels: Int[np.ndarray, ' images']
-    images: Sequence[Path | np.ndarray]
+    images: Sequence[Path | np.ndarray] | Shaped[np.ndarray, 'images ...']
     named: bool = True
 
     def read(self, index: int) -> Picture:
@@ -83,7 +83,7 @@ class Place:
         return self.root / self.img_path
 
 
-def read_folders(place: Place) -> LabelledImages:
+def _read_folders(place: Place) -> LabelledImages:
     """Read images whose folder is their class, at any depth.
 
     Args:
@@ -109,7 +109,7 @@ def read_folders(place: Place) -> LabelledImages:
     return _grouped(found, str(place.images))
 
 
-def read_csv(place: Place) -> LabelledImages:
+def _read_csv(place: Place) -> LabelledImages:
     """Read a table with the columns filename and label.
 
     Args:
@@ -131,7 +131,7 @@ def read_csv(place: Place) -> LabelledImages:
     return _grouped(dict(sorted(found.items())), str(place.file))
 
 
-def read_json(place: Place) -> LabelledImages:
+def _read_json(place: Place) -> LabelledImages:
     """Read a file with label_names, image_names and image_labels.
 
     Args:
@@ -155,7 +155,7 @@ def read_json(place: Place) -> LabelledImages:
     return _grouped(dict(sorted(found.items())), str(place.file))
 
 
-def read_pickle(place: Place) -> LabelledImages:
+def _read_pickle(place: Place) -> LabelledImages:
     """Read pickled images and labels; nothing in the pickles is run.
 
     Args:
@@ -192,14 +192,14 @@ def read_pickle(place: Place) -> LabelledImages:
 Reader = Callable[[Place], LabelledImages]
 # Reader, ann_file and img_path of each layout.
 LAYOUTS: dict[str, tuple[Reader, str, str]] = {
-    'folders': (read_folders, '', '{split}'),
-    'csv': (read_csv, '{split}.csv', 'images'),
-    'json': (read_json, '{split}.json', ''),
-    'pickle': (read_pickle, '{split}.pkl', ''),
+    'folders': (_read_folders, '', '{split}'),
+    'csv': (_read_csv, '{split}.csv', 'images'),
+    'json': (_read_json, '{split}.json', ''),
+    'pickle': (_read_pickle, '{split}.pkl', ''),
 }
 
 
-def place_of(
+def locate_split(
     data_root: str,
     split: str,
     layout: str,
@@ -217,6 +217,13 @@ def place_of(
 
     Raises:
         UserError: If the layout is unknown or a file is missing.
+
+    Example:
+        >>> try:
+        ...     locate_split('data/glyphs', 'train', layout='zip')
+        ... except UserError as error:
+        ...     print(error)
+        EpisodeDataset: layout='zip': use 'folders' or 'csv' or 'json' or 'pickle'
     """
     check_choice('EpisodeDataset', 'layout', layout, tuple(LAYOUTS))
     reader, own_file, own_path = LAYOUTS[layout]
@@ -242,6 +249,13 @@ def check_disjoint(split: str, classes: Sequence[str], other: str, names: Any) -
 
     Raises:
         UserError: If a class is in both; it names them.
+
+    Example:
+        >>> try:
+        ...     check_disjoint('train', ['cat', 'dog'], 'test', ['dog'])
+        ... except UserError as error:
+        ...     print(str(error).partition(': ')[0])
+        the splits 'train' and 'test' share 1 of their classes
     """
     if shared := sorted(set(classes) & set(names)):
         raise UserError(

@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from paperzoo.registry import TRANSFORMS
 
-Picture = UInt8[np.ndarray, 'height width 3']
+Picture = UInt8[np.ndarray, '_height _width 3']
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -46,6 +46,12 @@ class ImageResize(ImageTransform):
 
     Args:
         size: Of the short side.
+
+    Example:
+        >>> import numpy as np
+        >>> img = np.zeros((40, 60, 3), np.uint8)
+        >>> ImageResize(size=20)({'img': img})['img'].shape
+        (20, 30, 3)
     """
 
     def __init__(self, size: int) -> None:
@@ -68,6 +74,12 @@ class ImageCenterCrop(ImageTransform):
 
     Args:
         size: Its side; at most that of the image.
+
+    Example:
+        >>> import numpy as np
+        >>> img = np.zeros((40, 60, 3), np.uint8)
+        >>> ImageCenterCrop(size=32)({'img': img})['img'].shape
+        (32, 32, 3)
     """
 
     def __init__(self, size: int) -> None:
@@ -87,6 +99,12 @@ class ImageRandomCrop(ImageTransform):
         size: Side of the square.
         padding: Width of the border.
         fill: Colour of the border.
+
+    Example:
+        >>> import numpy as np
+        >>> img = np.zeros((32, 32, 3), np.uint8)
+        >>> ImageRandomCrop(size=32, padding=4)({'img': img})['img'].shape
+        (32, 32, 3)
     """
 
     def __init__(self, size: int, padding: int = 0, fill: int = 0) -> None:
@@ -106,6 +124,12 @@ class ImageRandomFlip(ImageTransform):
 
     Args:
         prob: How often.
+
+    Example:
+        >>> import numpy as np
+        >>> img = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+        >>> ImageRandomFlip(prob=1.0)({'img': img})['img'].tolist()
+        [[[3, 4, 5], [0, 1, 2]]]
     """
 
     def __init__(self, prob: float = 0.5) -> None:
@@ -122,6 +146,13 @@ class ImageColorJitter(ImageTransform):
 
     Args:
         strength: A factor is drawn from 1 - strength to 1 + strength.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> black = np.zeros((2, 2, 3), np.uint8)
+        >>> ImageColorJitter(0.4)({'img': black, 'rng': rng})['img'].max()
+        np.uint8(0)
     """
 
     def __init__(self, strength: float = 0.4) -> None:
@@ -146,6 +177,14 @@ class ImageRandomErasing(ImageTransform):
         prob: How often.
         area: Least and greatest share of the image.
         fill: RGB colour of the rectangle; by default noise.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> black = np.zeros((8, 8, 3), np.uint8)
+        >>> erase = ImageRandomErasing(prob=1.0, fill=(255, 0, 0))
+        >>> bool((erase({'img': black, 'rng': rng})['img'] == [255, 0, 0]).any())
+        True
     """
 
     def __init__(

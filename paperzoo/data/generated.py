@@ -29,6 +29,13 @@ def ensure_set(
     Raises:
         UserError: If `root` holds something else or a set made from another spec, or
             cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, 'spec.json').write_text('{"seed": 0}')
+        ...     ensure_set(Path(folder), 'Toy', {'seed': 0}, print) == Path(folder)
+        True
     """
     if _is_ready(root, name, identity):
         return root
@@ -39,7 +46,7 @@ def ensure_set(
                 _write(root, name, identity, write)
     except OSError as error:
         raise UserError(
-            f'The {name} set cannot be written to {root} ({error}). Change that, or set '
+            f'The {name} set cannot be written to {root} ({error}). Fix that, or set '
             'PAPERZOO_CACHE to a folder that can be written'
         ) from error
     return root

@@ -29,7 +29,7 @@ GENERATOR_VERSION = 1
 SPLITS = ('train', 'val', 'test')
 SHOWN = 40  # classes of a split
 FINENESS = 4  # drawn so many times larger, then shrunk: smooth edges
-Points = Float[np.ndarray, 'points 2']
+Points = Float[np.ndarray, '_points 2']
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class GlyphsSpec:
 
     A class depends on the seed and its number, a drawing on its own number also; but
     where `val` and `test` begin to count depends on the number of `train` classes.
+
+    Example:
+        >>> spec = GlyphsSpec(num_train=1, num_val=1, num_test=1)
+        >>> list(spec.classes())
+        [('train', 0), ('val', 1), ('test', 2)]
     """
 
     num_train: int = 200
@@ -75,6 +80,16 @@ def generate_glyphs(root: Path, spec: GlyphsSpec = GlyphsSpec()) -> Path:
     Raises:
         UserError: If `root` holds something else or a set made from another spec, or
             cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, 'mine.txt').write_text('not a set')
+        ...     try:
+        ...         generate_glyphs(Path(folder))
+        ...     except UserError as error:
+        ...         print('is in the way of the Glyphs set' in str(error))
+        True
     """
     identity = {'generator_version': GENERATOR_VERSION, **asdict(spec)}
     return ensure_set(
@@ -109,6 +124,12 @@ def draw_class(rng: Generator) -> list[Points]:
 
     Args:
         rng: To draw from.
+
+    Example:
+        >>> import numpy as np
+        >>> strokes = draw_class(np.random.default_rng(0))
+        >>> [stroke.shape[1] for stroke in strokes]
+        [2, 2, 2]
     """
     counts = rng.integers(2, 5, int(rng.integers(2, 4)))
     points = rng.uniform(0, 1, (counts.sum(), 2))
@@ -127,6 +148,12 @@ def draw_glyph(
         strokes: Of the class.
         rng: What this drawing differs by from others.
         size: Side in pixels.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> draw_glyph(draw_class(rng), rng, size=32).shape
+        (32, 32)
     """
     fine = size * FINENESS
     turn = rng.normal(0, 0.15)
@@ -151,6 +178,11 @@ def smooth(points: Points, steps: int = 12) -> Float[np.ndarray, 'line 2']:
     Args:
         points: At least two.
         steps: Pieces from one point to the next.
+
+    Example:
+        >>> import numpy as np
+        >>> smooth(np.array([[0.0, 0.0], [2.0, 4.0]]), steps=2).tolist()
+        [[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]]
     """
     # At its ends the line goes on as it began.
     before, after = 2 * points[0] - points[1], 2 * points[-1] - points[-2]

@@ -19,6 +19,10 @@ def locate(data_root: str, parts: Sequence[str], content: str, instead: str) -> 
 
     Raises:
         UserError: If a part is missing; it lists what was looked for and where.
+
+    Example:
+        >>> locate('/', [''], 'anything', 'fcos_tiny_shapes')
+        '/'
     """
     root = ensure_generated(data_root)
     # What lies on another machine is not looked for.

@@ -3,6 +3,10 @@
 A pickle is a program: it may name any function and have it called. Here it can name
 nothing but the few things that arrays and containers are written with, and what it
 gets for them are the stand-ins of this file; no NumPy object is made by the pickle.
+
+Checkpoints are read by another mechanism, torch's own (`torch.load` with
+`weights_only=True`): it reads their tensors, but not what Python 2 or pickle's newer
+protocols wrote, in which few-shot sets are shipped.
 """
 
 import pickle
@@ -130,6 +134,15 @@ def load_plain(path: Path) -> Any:
 
     Raises:
         UserError: If it is damaged, or asks for anything else; nothing of that is run.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, 'x.pkl')
+        ...     _ = path.write_bytes(pickle.dumps({'labels': np.array([1, 2])}))
+        ...     load_plain(path)
+        {'labels': array([1, 2])}
     """
     try:
         with path.open('rb') as file:

@@ -17,7 +17,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
@@ -33,13 +33,18 @@ SPLITS = ('train', 'val', 'test')
 Item = tuple[np.ndarray, np.ndarray]
 
 
-def split_of(inputs: np.ndarray) -> str:
+def split_of(inputs: Shaped[np.ndarray, '...']) -> str:
     """Return the split that a sequence belongs to, a tenth to each of val and test.
 
     The sequence alone decides: no test sequence is seen in training, with any seed.
 
     Args:
         inputs: The sequence.
+
+    Example:
+        >>> import numpy as np
+        >>> split_of(np.array([3, 1, 2]))
+        'train'
     """
     number = crc32(np.ascontiguousarray(inputs).tobytes()) % 10
     return {0: 'test', 1: 'val'}.get(number, 'train')
@@ -123,6 +128,11 @@ class SeenBeforeDataset(GeneratedSequences):
         min_length: Of the sequences.
         max_length: Of the sequences.
         seed: Of the items.
+
+    Example:
+        >>> item = SeenBeforeDataset('train', num=1, min_length=5, max_length=5)[0]
+        >>> item['inputs'].shape, item['target'].shape
+        (torch.Size([5]), torch.Size([5]))
     """
 
     def __init__(
@@ -151,7 +161,13 @@ class SeenBeforeDataset(GeneratedSequences):
 
 
 def seen_before(tokens: Int[np.ndarray, ' length']) -> Int[np.ndarray, ' length']:
-    """Return 1 for each token that was there before, 0 for the others."""
+    """Return 1 for each token that was there before, 0 for the others.
+
+    Example:
+        >>> import numpy as np
+        >>> seen_before(np.array([5, 7, 5, 5]))
+        array([0, 0, 1, 1])
+    """
     same = tokens[:, None] == tokens
     return np.tril(same, -1).any(axis=1).astype(tokens.dtype)
 
@@ -172,6 +188,11 @@ class LookUpDataset(GeneratedSequences):
         min_length: Of the sets, 2 or more: the question counts.
         max_length: Of the sets.
         seed: Of the items.
+
+    Example:
+        >>> item = LookUpDataset('train', num=1, min_length=5, max_length=5)[0]
+        >>> item['inputs'].shape, item['target'].shape
+        (torch.Size([5, 13]), torch.Size([]))
     """
 
     near, far = 0.3, 0.8
@@ -246,6 +267,11 @@ class RunLengthDataset(GeneratedSequences):
         min_length: Smallest number of pairs of a count and a letter.
         max_length: Largest number of pairs.
         seed: Of the items.
+
+    Example:
+        >>> item = RunLengthDataset('train', num=1, min_length=3, max_length=3)[0]
+        >>> len(item['inputs']), int(item['target'][-1])
+        (6, 0)
     """
 
     def __init__(
@@ -285,6 +311,12 @@ def pad_collate(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
     Returns:
         `inputs`, padded by 0; `padding`, true there; `target`, padded by -100.
+
+    Example:
+        >>> items = RunLengthDataset('val', num=2, max_length=2)
+        >>> batch = pad_collate([items[0], items[1]])
+        >>> batch['inputs'].shape == batch['padding'].shape
+        True
     """
     inputs = [item['inputs'] for item in items]
     lengths = [len(one) for one in inputs]

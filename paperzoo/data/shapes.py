@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, UInt8
 from pycocotools import mask as coco_mask
 
 from paperzoo.data.generated import ensure_set
@@ -39,6 +39,10 @@ class ShapesSpec:
 
     Image i of a split depends on the seed, the split, i and the image size only: a
     smaller set is the beginning of a larger one.
+
+    Example:
+        >>> ShapesSpec(num_train=8, num_val=2).width
+        320
     """
 
     num_train: int = 400
@@ -70,6 +74,16 @@ def generate_shapes(root: Path, spec: ShapesSpec = ShapesSpec()) -> Path:
     Raises:
         UserError: If `root` holds something else or a set made from another spec, or
             cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, 'mine.txt').write_text('not a set')
+        ...     try:
+        ...         generate_shapes(Path(folder))
+        ...     except UserError as error:
+        ...         print('is in the way of the Shapes set' in str(error))
+        True
     """
     identity = {'generator_version': GENERATOR_VERSION, **asdict(spec)}
     return ensure_set(
@@ -168,7 +182,7 @@ def _add_image(
     _write_image(folder / 'annotations' / f'panoptic_{split}' / f'{stem}.png', rgb)
 
 
-def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
+def _write_image(path: Path, pixels: UInt8[np.ndarray, '*pixels']) -> None:
     bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == '.jpg' else []
     _, data = cv2.imencode(path.suffix, bgr, quality)
@@ -176,7 +190,7 @@ def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
     path.write_bytes(data.tobytes())
 
 
-def _extent(mask: NDArray[np.bool_]) -> Record:
+def _extent(mask: Bool[np.ndarray, 'height width']) -> Record:
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     return {'area': int(np.count_nonzero(mask)), 'bbox': [x, y, width, height]}
 
@@ -195,7 +209,7 @@ def _instance(scene: Scene, index: int) -> Record:
 
 
 def _segmentation(
-    mask: NDArray[np.bool_], box: list[int]
+    mask: Bool[np.ndarray, 'height width'], box: list[int]
 ) -> list[list[float]] | Record:
     """Return a polygon where one describes the mask well, else its run lengths."""
     rle = encode(mask)
@@ -207,7 +221,9 @@ def _segmentation(
     return rle
 
 
-def _polygon(mask: NDArray[np.bool_], box: list[int]) -> list[float] | None:
+def _polygon(
+    mask: Bool[np.ndarray, 'height width'], box: list[int]
+) -> list[float] | None:
     """Return the outline of a mask as [x0, y0, x1, y1, ...], None if it is not one."""
     x, y, width, height = box
     crop = mask[y : y + height, x : x + width].astype(np.uint8)

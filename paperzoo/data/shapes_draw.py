@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from jaxtyping import Int64, UInt8
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Mask = NDArray[np.uint8]
+Mask = UInt8[np.ndarray, 'height width']
 Position = tuple[int, int]
 
 THING_CLASSES = ('circle', 'rectangle', 'triangle', 'star', 'cross', 'ring', 'frame')
@@ -33,22 +34,29 @@ class Scene:
     """An image with everything known about it.
 
     Attributes:
-        image: RGB, (height, width, 3).
+        image: RGB.
         objects: Index of the visible object in drawing order, -1 on the ground.
         stuff: Index into `STUFF_CLASSES` of the ground, also beneath the objects.
         kinds: Index into `THING_CLASSES`, one per object.
         full_areas: Pixels of each object before later ones hid a part of it.
     """
 
-    image: NDArray[np.uint8]
-    objects: NDArray[np.int64]
-    stuff: NDArray[np.int64]
+    image: UInt8[np.ndarray, 'height width 3']
+    objects: Int64[np.ndarray, 'height width']
+    stuff: Int64[np.ndarray, 'height width']
     kinds: list[int]
     full_areas: list[int]
 
 
 def draw_scene(rng: Generator, width: int, height: int) -> Scene:
-    """Return a random scene; all its randomness comes from `rng`."""
+    """Return a random scene; all its randomness comes from `rng`.
+
+    Example:
+        >>> import numpy as np
+        >>> scene = draw_scene(np.random.default_rng(0), width=320, height=240)
+        >>> scene.image.shape, scene.objects.shape
+        ((240, 320, 3), (240, 320))
+    """
     image, stuff = _ground(rng, width, height)
     canvas = _Canvas(height, width)
     kinds = []
@@ -72,15 +80,15 @@ def _arc(radius: float, start: float, stop: float) -> Array:
     return np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32) * radius
 
 
-def _outline(kind: str, rng: Generator) -> list[Array]:
+def _outline(kind: str, rng: Generator) -> list[NDArray]:
     """Return the contours of a silhouette of any size; a second contour cuts a hole."""
     if kind == 'rectangle':
         half = rng.uniform(1, 1.4)
         return [np.array([(-half, -1), (half, -1), (half, 1), (-half, 1)])]
     if kind == 'triangle':
-        return [_arc(1, 0, 2 * np.pi)[::32]]
+        return [_arc(1.0, 0.0, 2 * np.pi)[::32]]
     if kind == 'star':
-        star = _arc(1, 0, 2 * np.pi)[np.rint(np.arange(10) * 9.6).astype(int)]
+        star = _arc(1.0, 0.0, 2 * np.pi)[np.rint(np.arange(10) * 9.6).astype(int)]
         star[1::2] *= 0.45
         return [star]
     if kind == 'cross':
@@ -90,9 +98,9 @@ def _outline(kind: str, rng: Generator) -> list[Array]:
         arms += [arm @ turns[1].T for arm in arms]
         return [np.concatenate(arms).astype(np.float32)]
     if kind == 'frame':
-        square = _arc(1, 0, 2 * np.pi)[::24]
+        square = _arc(1.0, 0.0, 2 * np.pi)[::24]
         return [square, square * 0.55]
-    circle = _arc(1, 0, 2 * np.pi)
+    circle = _arc(1.0, 0.0, 2 * np.pi)
     return [circle, circle * 0.55] if kind == 'ring' else [circle]
 
 
@@ -103,6 +111,12 @@ def silhouette(kind: str, side: float, rng: Generator) -> Mask:
         kind: One of `THING_CLASSES`.
         side: Square root of its area in pixels.
         rng: Gives the rotation and the form where a kind has several.
+
+    Example:
+        >>> import numpy as np
+        >>> mask = silhouette('circle', side=50.0, rng=np.random.default_rng(0))
+        >>> abs(float((mask / 255.0).sum()) - 50**2) < 25
+        True
     """
     contours = [np.ascontiguousarray(c, np.float32) for c in _outline(kind, rng)]
     areas = [cv2.contourArea(contour) for contour in contours]

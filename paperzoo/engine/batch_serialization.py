@@ -22,6 +22,10 @@ def to_plain(value: Any) -> Any:
 
     Args:
         value: A batch, or a part of one. What is not understood becomes its text.
+
+    Example:
+        >>> to_plain({'scale': np.float32(0.5), 'file': PurePath('a.jpg')})
+        {'scale': 0.5, 'file': 'a.jpg'}
     """
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
@@ -69,6 +73,10 @@ def from_plain(value: Any) -> Any:
 
     Args:
         value: What `to_plain` returned.
+
+    Example:
+        >>> from_plain(to_plain({'label': np.array([1, 2])}))
+        {'label': array([1, 2])}
     """
     if isinstance(value, list):
         return [from_plain(inner) for inner in value]

@@ -40,6 +40,10 @@ class CompileHook(Hook):
     Raises:
         UserError: If torch has no such option or backend, or this machine lacks what
             the backend needs.
+
+    Example:
+        >>> CompileHook(backend='eager').options
+        {'backend': 'eager'}
     """
 
     # After all hooks that copy the model, change its layers or its memory format.
@@ -91,6 +95,11 @@ def compile_parts(model: nn.Module, **options: Any) -> list[str]:
     Args:
         model: Of mmdet or mmseg, or any other whose children are its parts.
         options: For `torch.compile`.
+
+    Example:
+        >>> model = nn.ModuleDict({'backbone': nn.Linear(1, 1), 'neck': nn.ReLU()})
+        >>> compile_parts(model, backend='eager')  # the neck has no weights
+        ['backbone']
     """
     names = []
     for name, part in parts(model):
@@ -109,6 +118,12 @@ def parts(model: nn.Module, prefix: str = '') -> Iterator[tuple[str, nn.Module]]
     Args:
         model: The model or a part of it.
         prefix: Of the names.
+
+    Example:
+        >>> heads = nn.ModuleDict({'bbox_head': nn.Linear(1, 1)})
+        >>> model = nn.ModuleDict({'backbone': nn.Linear(1, 1), 'roi_head': heads})
+        >>> [name for name, _ in parts(model)]
+        ['backbone', 'roi_head.bbox_head']
     """
     for name, child in model.named_children():
         if next(child.parameters(), None) is None:
@@ -127,6 +142,12 @@ def use_compile(cfg: Config, options: dict | bool) -> None:
     Args:
         cfg: Its `compile`, by which MMEngine would compile the whole step, is removed.
         options: For `torch.compile`, or whether to compile with the defaults.
+
+    Example:
+        >>> cfg = Config(dict(compile=True))
+        >>> use_compile(cfg, {'backend': 'eager'})
+        >>> cfg.to_dict()
+        {'custom_hooks': [{'type': 'paperzoo.CompileHook', 'backend': 'eager'}]}
     """
     cfg.pop('compile', None)
     if options is False or options is None:
@@ -145,6 +166,13 @@ def check_options(options: dict) -> None:
 
     Raises:
         UserError: If torch has no such option or backend, or something is missing here.
+
+    Example:
+        >>> try:
+        ...     check_options({'mod': 'default'})
+        ... except UserError as error:
+        ...     print(str(error).partition(';')[0])
+        compile.mod='default': torch.compile has no such option
     """
     known = list(inspect.signature(torch.compile).parameters)[1:]
     for name in options:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int, UInt8
 from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.amp import autocast
 from torch import Tensor
@@ -43,7 +44,7 @@ class MapCache:
         first = self._embed(self.dataset.image(0)[None])
         return first.numel() * first.element_size()
 
-    def fill(self, images: np.ndarray) -> None:
+    def fill(self, images: Int[np.ndarray, ' images']) -> None:
         """Embed some images, each once, in place of those held so far.
 
         Args:
@@ -65,11 +66,15 @@ class MapCache:
             done += len(feats)
         self._place[images] = np.arange(len(images))
 
-    def __getitem__(self, images: np.ndarray) -> Tensor:
+    def __getitem__(
+        self, images: Int[np.ndarray, '*places']
+    ) -> Float[Tensor, '*places channels height width']:
         place = torch.from_numpy(self._place[images]).to(self.maps.device)
         return self.maps[place]
 
-    def _embed(self, images: Tensor) -> Tensor:
+    def _embed(
+        self, images: UInt8[Tensor, 'batch 3 height width']
+    ) -> Float[Tensor, 'batch channels down along']:
         return self.model.extract_feat(self.model.data_preprocessor.normalize(images))
 
 
@@ -188,12 +193,20 @@ class EpisodeTestLoop(_EpisodeLoop, TestLoop):
 
 def grouped(
     batches: Iterator[list[Episode]], most: int
-) -> Iterator[tuple[list[list[Episode]], np.ndarray]]:
+) -> Iterator[tuple[list[list[Episode]], Int[np.ndarray, ' images']]]:
     """Yield consecutive batches together with the images that they need.
 
     Args:
         batches: Batches of episodes.
         most: Images of a group, unless a single batch needs more.
+
+    Example:
+        >>> one = Episode(*map(np.array, ([0], [1], [0], [2, 3], [0, 0])))
+        >>> other = Episode(*map(np.array, ([0], [1], [0], [4, 5], [0, 0])))
+        >>> [images.tolist() for _, images in grouped(iter([[one], [other]]), most=5)]
+        [[1, 2, 3, 4, 5]]
+        >>> [images.tolist() for _, images in grouped(iter([[one], [other]]), most=4)]
+        [[1, 2, 3], [1, 4, 5]]
     """
     group: list[list[Episode]] = []
     needed = np.empty(0, np.int64)
@@ -218,6 +231,14 @@ def classify(
         cache: With the maps of all images of the batch.
         batch: Episodes of equal size.
         ways: Their classes.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> episode = Episode(*map(np.array, ([4], [0], [0], [1, 2], [0, 0])))
+        >>> model = SimpleNamespace(predict_from_feats=lambda *_: torch.ones(1, 2, 1))
+        >>> (found,) = classify(model, torch.zeros(3, 8, 5, 5), [episode], ways=1)
+        >>> found['pred_label'].tolist(), found['class'].tolist()
+        ([0, 0], [4, 4])
     """
     support = cache[np.stack([episode.support for episode in batch])]
     query = cache[np.stack([episode.query for episode in batch])]
@@ -239,5 +260,5 @@ def classify(
     ]
 
 
-def _images_of(batch: Sequence[Episode]) -> np.ndarray:
+def _images_of(batch: Sequence[Episode]) -> Int[np.ndarray, ' images']:
     return np.unique(np.concatenate([np.r_[one.support, one.query] for one in batch]))

@@ -35,6 +35,10 @@ class FiniteLossHook(Hook):
     backward pass is queued, so that the wait is for the forward pass only. The step is
     then run once more with a hook on every layer, and the state is written to the work
     dir; `paperzoo train CONFIG --replay FILE` runs it again.
+
+    Example:
+        >>> type(HOOKS.build(dict(type='paperzoo.FiniteLossHook'))).__name__
+        'FiniteLossHook'
     """
 
     # After the hooks that change the batch, before the bar.
@@ -83,7 +87,7 @@ class FiniteLossHook(Hook):
     ) -> None:
         """Keep the batch and the random states until the step is done."""
         self._batch = data_batch
-        self._random = random_states()
+        self._random = _random_states()
 
     def after_train_iter(
         self,
@@ -116,15 +120,15 @@ class FiniteLossHook(Hook):
 
     def _report(self, runner: Runner) -> str:
         try:
-            file = save_state(runner, self._batch, self._random)
+            file = _save_state(runner, self._batch, self._random)
             saved = (
                 f'model, optimizer, batch and random states: {file}\nTo see it again: '
                 f'paperzoo train {_dumped_config(runner)} --replay {file}'
             )
         except UserError as error:  # no room: the rest is worth saying all the same
             saved = str(error)
-        found = run_again(runner, self._batch, self._random)
-        images = '\n'.join(f'  {path}' for path in image_paths(self._batch))
+        found = _run_again(runner, self._batch, self._random)
+        images = '\n'.join(f'  {path}' for path in _image_paths(self._batch))
         return (
             f'the loss is not finite at iteration {runner.iter + 1}; the training '
             f'stops before the weights are changed\n{found}\nimages of the batch:\n'
@@ -142,7 +146,7 @@ def _dumped_config(runner: Runner) -> Path:
     return Path(runner.work_dir, name).absolute()
 
 
-def random_states() -> dict[str, Any]:
+def _random_states() -> dict[str, Any]:
     """Return the states of all generators of random numbers."""
     states = {
         'python': random.getstate(),
@@ -155,13 +159,13 @@ def random_states() -> dict[str, Any]:
 
 
 @contextmanager
-def with_random_states(states: dict[str, Any]) -> Iterator[None]:
+def _with_random_states(states: dict[str, Any]) -> Iterator[None]:
     """Use other random states for a while.
 
     Args:
         states: What `random_states` returned.
     """
-    before = random_states()
+    before = _random_states()
     try:
         _set_random_states(states)
         yield
@@ -177,7 +181,7 @@ def _set_random_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(states['cuda'])
 
 
-def image_paths(batch: Any) -> list[str]:
+def _image_paths(batch: Any) -> list[str]:
     """Return the files of the images of a batch.
 
     Args:
@@ -191,7 +195,7 @@ def image_paths(batch: Any) -> list[str]:
     ] or ['the batch does not name its images']
 
 
-def save_state(runner: Runner, batch: Any, states: dict[str, Any]) -> Path:
+def _save_state(runner: Runner, batch: Any, states: dict[str, Any]) -> Path:
     """Write what a step started from; the checking loader reads it.
 
     Batch norm's running statistics are those after the forward pass; a training step
@@ -217,7 +221,7 @@ def save_state(runner: Runner, batch: Any, states: dict[str, Any]) -> Path:
     return write_safely(file, lambda stream: torch.save(state, stream)).absolute()
 
 
-def run_again(runner: Runner, batch: Any, states: dict[str, Any]) -> str:
+def _run_again(runner: Runner, batch: Any, states: dict[str, Any]) -> str:
     """Run the forward pass of a step again and say what is not finite first.
 
     Args:
@@ -232,7 +236,7 @@ def run_again(runner: Runner, batch: Any, states: dict[str, Any]) -> str:
     torch.compiler.set_stance('force_eager')
     try:
         with (
-            with_random_states(states),
+            _with_random_states(states),
             watch(model) as layers,
             runner.optim_wrapper.optim_context(model),
             torch.no_grad(),
@@ -253,6 +257,18 @@ def replay(runner: Runner, file: str) -> str:
 
     Raises:
         UserError: If the file is no such state.
+
+    Example:
+        >>> from contextlib import redirect_stdout
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, redirect_stdout(None):
+        ...     torch.save({}, f'{folder}/x.pth')
+        ...     try:
+        ...         replay(None, f'{folder}/x.pth')
+        ...     except UserError as error:
+        ...         message = str(error)
+        >>> 'is no state of a step that failed' in message
+        True
     """
     state = _load_checkpoint(file, map_location='cpu')
     if not {'state_dict', 'batch', 'random'} <= set(state):
@@ -266,8 +282,8 @@ def replay(runner: Runner, file: str) -> str:
     if isinstance(runner.optim_wrapper, dict):
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     batch = from_plain(state['batch'])
-    images = '\n'.join(f'  {path}' for path in image_paths(batch))
-    found = run_again(runner, batch, from_plain(state['random']))
+    images = '\n'.join(f'  {path}' for path in _image_paths(batch))
+    found = _run_again(runner, batch, from_plain(state['random']))
     return (
         f'iteration {state["meta"]["iter"] + 1}, run again:\n{found}\n'
         f'images of the batch:\n{images}'

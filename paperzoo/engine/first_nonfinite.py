@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
+def _tensors_in(value: Any) -> Iterator[Tensor]:
     """Yield the floating-point tensors in nested containers and data elements.
 
     Args:
@@ -19,31 +19,31 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield value
     elif isinstance(value, Mapping):
         for inner in value.values():
-            yield from tensors_in(inner)
+            yield from _tensors_in(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from tensors_in(inner)
+            yield from _tensors_in(inner)
     elif hasattr(value, 'all_items'):
         for _, inner in value.all_items():
-            yield from tensors_in(inner)
+            yield from _tensors_in(inner)
 
 
-def all_finite(value: Any) -> bool:
+def _all_finite(value: Any) -> bool:
     """Return whether no number in nested containers is NaN or infinite.
 
     Args:
         value: Inputs or outputs of a module.
     """
-    return all(bool(tensor.isfinite().all()) for tensor in tensors_in(value))
+    return all(bool(tensor.isfinite().all()) for tensor in _tensors_in(value))
 
 
-def describe(value: Any) -> str:
+def _describe(value: Any) -> str:
     """Return what is in the tensors of a value: how many NaN, inf, and how large.
 
     Args:
         value: Inputs or outputs of a module.
     """
-    flat = [tensor.detach().float().flatten().cpu() for tensor in tensors_in(value)]
+    flat = [tensor.detach().float().flatten().cpu() for tensor in _tensors_in(value)]
     if not flat:
         return 'no numbers'
     numbers = torch.cat(flat)
@@ -61,8 +61,16 @@ def bad_weights(model: nn.Module) -> list[str]:
 
     Args:
         model: The model.
+
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> _ = nn.init.constant_(layer.bias, torch.nan)
+        >>> bad_weights(layer)
+        ['bias']
     """
-    return [name for name, weight in model.named_parameters() if not all_finite(weight)]
+    return [
+        name for name, weight in model.named_parameters() if not _all_finite(weight)
+    ]
 
 
 @contextmanager
@@ -73,17 +81,24 @@ def watch(model: nn.Module) -> Iterator[list[str]]:
 
     Args:
         model: The model, run inside the context.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+        >>> with watch(model) as found:
+        ...     _ = model(torch.tensor([[torch.inf]]))
+        >>> found[0].partition(':')[0]
+        '0 (Linear)'
     """
     found: list[str] = []
     names = {module: name for name, module in model.named_modules()}
 
     def look(module: nn.Module, inputs: Any, given: dict, output: Any) -> None:
-        if found or all_finite(output):
+        if found or _all_finite(output):
             return
         came_in = (inputs, given)
         found.append(
             f'{names[module] or "the model itself"} ({type(module).__name__}): '
-            f'its output has {describe(output)}; its input had {describe(came_in)}'
+            f'its output has {_describe(output)}; its input had {_describe(came_in)}'
         )
 
     hooks = [
@@ -105,8 +120,13 @@ def diagnose(losses: Mapping[str, Any], layers: list[str], weights: list[str]) -
         losses: Of the step that was run again.
         layers: What `watch` noted.
         weights: What `bad_weights` returned.
+
+    Example:
+        >>> print(diagnose({'loss_cls': torch.tensor(torch.nan)}, [], []))
+          losses that are not finite: loss_cls
+          all layers are finite: the loss function of loss_cls is at fault
     """
-    bad = [name for name, value in losses.items() if not all_finite(value)]
+    bad = [name for name, value in losses.items() if not _all_finite(value)]
     lines = []
     if weights:
         lines.append(

@@ -12,6 +12,10 @@ class ChannelsLastHook(Hook):
     """Keep the weights of convolutions with the channels last; features follow.
 
     The numbers stay the same up to rounding; some processors run convolutions faster.
+
+    Example:
+        >>> type(HOOKS.build(dict(type='paperzoo.ChannelsLastHook'))).__name__
+        'ChannelsLastHook'
     """
 
     def before_run(self, runner: Runner) -> None:

@@ -23,6 +23,10 @@ class PicturePageHook(Hook):
         score_thr: Predictions below this score are not drawn.
         columns: Pairs of pictures per row of the page.
         pair_width: Width of a pair on the page, in pixels.
+
+    Example:
+        >>> PicturePageHook('work_dirs/pages', max_images=12).max_images
+        12
     """
 
     def __init__(

@@ -32,6 +32,10 @@ class ProgressBarHook(Hook):
     Args:
         console: Where to draw; by default the terminal, if there is one.
         refreshes: How often to draw, at most, per second.
+
+    Example:
+        >>> ProgressBarHook(refreshes=1).refreshes
+        1
     """
 
     # After the logger: what it wrote is above the bar when the bar moves.
@@ -158,7 +162,11 @@ class ProgressBarHook(Hook):
 
 
 def stop_all() -> None:
-    """Give the terminal back, before an error is printed."""
+    """Give the terminal back, before an error is printed.
+
+    Example:
+        >>> stop_all()  # nothing is drawn: nothing happens
+    """
     for hook in list(_RUNNING):
         hook.stop()
 

@@ -92,6 +92,12 @@ def make_resumable(runner: Runner) -> None:
 
     Args:
         runner: Before it has built its loops.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> runner = SimpleNamespace(register_hook=print, build_dataloader=DataLoader)
+        >>> make_resumable(runner)  # doctest: +ELLIPSIS
+        <paperzoo.engine.random_state.ResumableRandomnessHook object at ...>
     """
     runner.register_hook(ResumableRandomnessHook())
     build = runner.build_dataloader
@@ -112,6 +118,13 @@ def seed_batches(loader: DataLoader, seed: int) -> None:
         loader: Its data set is given a `__getitems__`; streams and lists stay as
             they are.
         seed: Of the training.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> loader = DataLoader(TensorDataset(torch.arange(4)), batch_size=2)
+        >>> seed_batches(loader, seed=0)
+        >>> [batch[0].tolist() for batch in loader]
+        [[0, 1], [2, 3]]
     """
     dataset: Any = loader.dataset
     earlier = getattr(dataset, '__getitems__', None)
@@ -148,6 +161,12 @@ def adopt_seed(cfg: Config) -> None:
 
     Args:
         cfg: Of the training.
+
+    Example:
+        >>> cfg = Config(dict(resume=False))
+        >>> adopt_seed(cfg)  # nothing is resumed
+        >>> cfg.get('randomness') is None
+        True
     """
     randomness = cfg.get('randomness') or {}
     if not cfg.get('resume') or randomness.get('seed') is not None:

@@ -22,6 +22,12 @@ class FastCocoMetric(CocoMetric):
 
     Raises:
         UserError: If the annotation file is not there.
+
+    Example:
+        >>> from paperzoo.registry import METRICS
+        >>> metric = METRICS.build(dict(type='paperzoo.FastCocoMetric', metric='bbox'))
+        >>> metric.metrics
+        ['bbox']
     """
 
     def __init__(self, ann_file: str | None = None, **kwargs: Any) -> None:

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Int
 from pycocotools import mask as coco_mask
 
 from paperzoo.utils.masks import Record, decode
+
+# Rows are the truth, columns what was found; the last of both is no class.
+Confusion = Int[np.ndarray, 'side side']
 
 
 def match(
@@ -26,6 +29,12 @@ def match(
     Returns:
         Pairs (index of the record, of the object, IoU); indices of the records without
         an object; indices of the objects without a record.
+
+    Example:
+        >>> box = {'category_id': 0, 'bbox': [0, 0, 10, 10], 'score': 0.9}
+        >>> far = {'category_id': 0, 'bbox': [50, 50, 10, 10], 'score': 0.8}
+        >>> match([box, far], [box])
+        ([(0, 0, 1.0)], [1], [])
     """
     ignored = [bool(one.get('ignored')) for one in truth]
     ious = _ious(found, truth, ignored)
@@ -45,7 +54,7 @@ def match(
 
 def _ious(
     found: Sequence[Record], truth: Sequence[Record], crowd: list[bool]
-) -> NDArray[np.float64]:
+) -> Float[np.ndarray, 'found truth']:
     if not found or not truth:
         return np.zeros((len(found), len(truth)))
     masks = all('segmentation' in one for one in (*found, *truth))
@@ -61,7 +70,7 @@ def object_confusion(
     truth: Sequence[Record],
     num_classes: int,
     iou_thr: float = 0.5,
-) -> NDArray[np.int64]:
+) -> Confusion:
     """Return how often an object of a class was found as each class, in one image.
 
     Args:
@@ -73,6 +82,14 @@ def object_confusion(
     Returns:
         (C + 1, C + 1): rows the truth, columns what was found; the last row is what is
         no object, the last column what was missed.
+
+    Example:
+        >>> cat = {'category_id': 0, 'bbox': [0, 0, 10, 10]}
+        >>> dog = {'category_id': 1, 'bbox': [0, 0, 10, 10]}
+        >>> object_confusion([dog], [cat], num_classes=2)
+        array([[0, 1, 0],
+               [0, 0, 0],
+               [0, 0, 0]])
     """
     counts = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     pairs, alone, missed = match(found, truth, iou_thr)
@@ -90,7 +107,7 @@ def pixel_confusion(
     truth: Sequence[Record],
     num_classes: int,
     size: tuple[int, int],
-) -> NDArray[np.int64]:
+) -> Confusion:
     """Return how many pixels of a class were found as each class, in one image.
 
     Args:
@@ -102,6 +119,14 @@ def pixel_confusion(
     Returns:
         (C + 1, C + 1): rows the truth, the last of them empty; columns what was found,
         the last of them nothing.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.utils.masks import encode
+        >>> sky = {'category_id': 0, 'segmentation': encode(np.ones((2, 3), bool))}
+        >>> pixel_confusion([], [sky], num_classes=1, size=(2, 3))
+        array([[0, 6],
+               [0, 0]])
     """
     rows = _class_map(truth, num_classes, size).ravel()
     columns = _class_map(found, num_classes, size).ravel()
@@ -113,7 +138,7 @@ def pixel_confusion(
 
 def _class_map(
     records: Sequence[Record], num_classes: int, size: tuple[int, int]
-) -> NDArray[np.int64]:
+) -> Int[np.ndarray, 'height width']:
     labels = np.full(size, num_classes, np.int64)
     for record in records:
         labels[decode(record)] = record['category_id']
@@ -133,6 +158,12 @@ def object_quality(
         found: Records of the image.
         truth: Its objects.
         iou_thr: Smallest IoU of a pair, see `match`.
+
+    Example:
+        >>> one = {'category_id': 0, 'bbox': [0, 0, 10, 10]}
+        >>> half = {'category_id': 0, 'bbox': [0, 0, 10, 5]}
+        >>> object_quality([half], [one])
+        0.5
     """
     pairs, alone, missed = match(found, truth, iou_thr)
     right = [
@@ -146,11 +177,16 @@ def object_quality(
     return sum(right) / weight if weight else 1.0
 
 
-def pixel_quality(confusion: NDArray[np.int64]) -> float:
+def pixel_quality(confusion: Confusion) -> float:
     """Return the mean IoU of the classes that an image has or was said to have.
 
     Args:
         confusion: Of `pixel_confusion`; 1 if no pixel counts.
+
+    Example:
+        >>> import numpy as np
+        >>> pixel_quality(np.array([[2, 1, 0], [0, 3, 0], [0, 0, 0]])).__round__(4)
+        0.7083
     """
     inner = confusion[:-1, :-1]
     union = confusion.sum(1)[:-1] + confusion.sum(0)[:-1] - inner.diagonal()

@@ -33,6 +33,12 @@ def mean_interval(
     Args:
         values: One number of each episode.
         level: Of confidence.
+
+    Example:
+        >>> import numpy as np
+        >>> found = mean_interval(np.array([40.0, 60.0, 50.0, 50.0]))
+        >>> [round(value, 2) for value in found]
+        [50.0, 8.0, 12.99]
     """
     count = len(values)
     if count < 2:
@@ -61,6 +67,13 @@ class FewShotAccuracy(BaseMetric):
 
     Raises:
         UserError: If the data set is of another split.
+
+    Example:
+        >>> metric = FewShotAccuracy()
+        >>> metric.process(None, [{'gt_label': [0, 1], 'pred_label': [0, 0]}])
+        >>> right, classes = metric.results[0]
+        >>> right.tolist()
+        [True, False]
     """
 
     default_prefix = 'few_shot'

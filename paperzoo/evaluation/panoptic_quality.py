@@ -34,6 +34,13 @@ def count_overlaps(pred_map: IdMap, gt_map: IdMap) -> Int[np.ndarray, '3 pairs']
     Args:
         pred_map: Id of the predicted segment of each pixel, in [0, 2^32).
         gt_map: Id of the true segment of each pixel, in [0, 2^31).
+
+    Example:
+        >>> import numpy as np
+        >>> count_overlaps(np.array([[1, 1], [2, 2]]), np.array([[7, 7], [7, 0]]))
+        array([[2, 1, 2],
+               [0, 7, 7],
+               [1, 2, 1]])
     """
     joint = (gt_map.astype(np.int64) << 32) | pred_map.astype(np.int64)
     pairs, pixels = np.unique(joint, return_counts=True)
@@ -54,6 +61,13 @@ def match_segments(
         pred: The predicted segments (their `crowd` is not looked at).
         gt: The true segments.
         num_classes: Number of classes.
+
+    Example:
+        >>> import numpy as np
+        >>> one = Segments(np.array([5]), np.array([0]), np.array([False]))
+        >>> overlaps = count_overlaps(np.full((2, 2), 5), np.full((2, 2), 5))
+        >>> match_segments(overlaps, one, one, num_classes=1)  # IoU, TP, FP, FN
+        array([[1., 1., 0., 0.]])
     """
     # Row 0 is void, row i + 1 true segment i; the last row and column hold the rest.
     pred_ids, gt_ids, pixels = overlaps
@@ -89,6 +103,11 @@ def qualities(
 
     Args:
         stats: Per class the sum of matched IoUs, TP, FP and FN, of all images.
+
+    Example:
+        >>> import numpy as np
+        >>> qualities(np.array([[1.5, 2.0, 1.0, 1.0]]))  # PQ, SQ, RQ
+        array([[0.5       , 0.75      , 0.66666667]])
     """
     iou, tp, fp, fn = stats.T
     total = np.where(tp + fp + fn > 0, tp + (fp + fn) / 2, np.nan)
@@ -105,6 +124,12 @@ def predicted_segments(
         ids: Values of a predicted map, label + 1000 * instance; may repeat.
         num_classes: Number of classes.
         ignore_index: A further label without segment.
+
+    Example:
+        >>> import numpy as np
+        >>> ids = np.array([0, 1000, 2])  # two of class 0, and void
+        >>> predicted_segments(ids, num_classes=2, ignore_index=255).ids.tolist()
+        [0, 1000]
     """
     ids = np.unique(ids)
     labels = ids % INSTANCE_OFFSET
@@ -123,6 +148,14 @@ def read_id_map(path: str | Path) -> IdMap:
 
     Args:
         path: The PNG file.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = str(Path(folder, 'a.png'))
+        ...     _ = cv2.imwrite(file, np.array([[[0, 1, 3]]], np.uint8))  # B, G, R
+        ...     read_id_map(file)
+        array([[259]])
     """
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
@@ -22,6 +23,12 @@ def found_records(sample: dict, classes: Sequence[str]) -> list[Record]:
     Args:
         sample: A data sample with predictions, as `to_dict()` gives it.
         classes: Names of the classes.
+
+    Example:
+        >>> import numpy as np
+        >>> boxes = {'bboxes': np.array([[0, 0, 4, 2]]), 'labels': np.array([0])}
+        >>> found_records({'pred_instances': boxes}, ['cat'])
+        [{'category_id': 0, 'category': 'cat', 'bbox': [0.0, 0.0, 4.0, 2.0]}]
     """
     if 'pred_panoptic_seg' in sample:
         return _panoptic(_plane(sample['pred_panoptic_seg']), classes)
@@ -41,6 +48,12 @@ def truth_records(sample: dict, classes: Sequence[str]) -> list[Record]:
     Args:
         sample: A data sample with ground truth, as `to_dict()` gives it.
         classes: Names of the classes.
+
+    Example:
+        >>> import numpy as np
+        >>> boxes = {'bboxes': np.array([[0, 0, 4, 2]]), 'labels': np.array([0])}
+        >>> truth_records({'ignored_instances': boxes}, ['cat'])[0]['ignored']
+        True
     """
     records = _instances(sample.get('gt_instances') or {}, classes)
     for record in _instances(sample.get('ignored_instances') or {}, classes):
@@ -53,12 +66,22 @@ def truth_records(sample: dict, classes: Sequence[str]) -> list[Record]:
 
 
 def has_truth(sample: dict) -> bool:
-    """Return whether the pipeline has loaded the truth of an image."""
+    """Return whether the pipeline has loaded the truth of an image.
+
+    Example:
+        >>> has_truth({'gt_instances': {'labels': [0]}})
+        True
+    """
     return 'gt_sem_seg' in sample or 'labels' in (sample.get('gt_instances') or {})
 
 
 def kind_of(sample: dict) -> str:
-    """Return `'panoptic'`, `'instances'`, `'semantic'` or `'unknown'`."""
+    """Return `'panoptic'`, `'instances'`, `'semantic'` or `'unknown'`.
+
+    Example:
+        >>> kind_of({'pred_instances': {}})
+        'instances'
+    """
     for key, kind in (
         ('pred_panoptic_seg', 'panoptic'),
         ('pred_instances', 'instances'),
@@ -70,7 +93,12 @@ def kind_of(sample: dict) -> str:
 
 
 def categories(classes: Sequence[str]) -> list[Record]:
-    """Return the classes as COCO's `categories`."""
+    """Return the classes as COCO's `categories`.
+
+    Example:
+        >>> categories(['cat', 'dog'])
+        [{'id': 0, 'name': 'cat'}, {'id': 1, 'name': 'dog'}]
+    """
     return [{'id': label, 'name': name} for label, name in enumerate(classes)]
 
 
@@ -108,7 +136,9 @@ def _mask(masks: Any, index: int) -> Record:
     return encode(_array(masks[index]))
 
 
-def _panoptic(plane: NDArray, classes: Sequence[str]) -> list[Record]:
+def _panoptic(
+    plane: Int[np.ndarray, 'height width'], classes: Sequence[str]
+) -> list[Record]:
     records = []
     for segment in np.unique(plane).tolist():
         label = segment % INSTANCE_OFFSET
@@ -117,7 +147,9 @@ def _panoptic(plane: NDArray, classes: Sequence[str]) -> list[Record]:
     return records
 
 
-def _semantic(plane: NDArray, classes: Sequence[str]) -> list[Record]:
+def _semantic(
+    plane: Int[np.ndarray, 'height width'], classes: Sequence[str]
+) -> list[Record]:
     return [
         _segment(plane == label, label, classes)
         for label in np.unique(plane).tolist()
@@ -125,7 +157,9 @@ def _semantic(plane: NDArray, classes: Sequence[str]) -> list[Record]:
     ]
 
 
-def _segment(mask: NDArray, label: int, classes: Sequence[str]) -> Record:
+def _segment(
+    mask: Bool[np.ndarray, 'height width'], label: int, classes: Sequence[str]
+) -> Record:
     rle = encode(mask)
     box = coco_mask.toBbox(rle).tolist()
     return {**_named(label, classes), 'bbox': box, 'segmentation': rle}
@@ -135,7 +169,7 @@ def _named(label: int, classes: Sequence[str]) -> Record:
     return {'category_id': int(label), 'category': classes[int(label)]}
 
 
-def _plane(pixels: dict) -> NDArray:
+def _plane(pixels: dict) -> Int[np.ndarray, 'height width']:
     # mmdet names it `sem_seg`, mmseg `data`; one channel.
     return _array(pixels['sem_seg' if 'sem_seg' in pixels else 'data'])[0]
 

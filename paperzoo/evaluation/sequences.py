@@ -3,19 +3,27 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jaxtyping import Int
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from paperzoo.registry import METRICS
 
 
-def right_places(pred: Tensor, truth: Tensor) -> tuple[int, int]:
+def right_places(
+    pred: Int[Tensor, ' predicted'], truth: Int[Tensor, ' length']
+) -> tuple[int, int]:
     """Return how many labels are right and how many there are.
 
     Args:
         pred: Labels of a sequence, of any length.
         truth: Its true labels; one that is missing in `pred`, and one that is there too
             much, count as wrong.
+
+    Example:
+        >>> import torch
+        >>> right_places(torch.tensor([1, 2]), torch.tensor([1, 2, 3]))
+        (2, 3)
     """
     common = min(len(pred), len(truth))
     right = (pred[:common] == truth[:common]).sum()
@@ -32,6 +40,15 @@ class SequenceAccuracy(BaseMetric):
     Args:
         collect_device: Where the results of all ranks are gathered, 'cpu' or 'gpu'.
         prefix: Put before the names of the numbers instead of 'sequences'.
+
+    Example:
+        >>> import torch
+        >>> metric = SequenceAccuracy()
+        >>> metric.dataset_meta = {'split': 'test'}
+        >>> truth, found = torch.tensor([1, 2]), torch.tensor([1, 0])
+        >>> metric.process(None, [{'gt_label': truth, 'pred_label': found}])
+        >>> metric.compute_metrics(metric.results)
+        {'test_accuracy': 50.0, 'test_exact_match': 0.0, 'test_count': 1}
     """
 
     default_prefix = 'sequences'

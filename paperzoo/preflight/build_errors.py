@@ -24,6 +24,16 @@ def spelling_explained(cfg: Config) -> Iterator[None]:
 
     Raises:
         UserError: If building failed and a misspelt name explains it.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> cfg = Config({'optim_wrapper': {'optimizer': {'type': 'AdmW'}}})
+        >>> try:
+        ...     with spelling_explained(cfg):
+        ...         raise KeyError('AdmW')
+        ... except UserError as error:
+        ...     print(str(error).partition('.type')[2].partition('.')[0])
+         = 'AdmW' is no known name
     """
     try:
         yield

@@ -43,6 +43,11 @@ def reads_coco(data: DataSpec) -> bool:
 
     Args:
         data: The data set.
+
+    Example:
+        >>> from mmdet.datasets import CocoDataset, VOCDataset
+        >>> [reads_coco(DataSpec('', {}, built)) for built in (CocoDataset, VOCDataset)]
+        [True, False]
     """
     built: Any = data.built
     return (
@@ -64,6 +69,13 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Issue], list[str] | Non
 
     Returns:
         The issues, and the names of the classes by label, for a comparison.
+
+    Example:
+        >>> from mmdet.datasets import CocoDataset
+        >>> data = DataSpec('train', {'ann_file': '/nowhere/a.json'}, CocoDataset)
+        >>> issues, names = check_coco(data, 'my_config.py')
+        >>> issues[0].text.partition('\\n')[0]
+        "train.ann_file: there is no file '/nowhere/a.json'"
     """
     root, name = data.spec.get('data_root') or '', data.spec.get('ann_file') or ''
     own = data.built.__module__.startswith('paperzoo.')
@@ -114,6 +126,14 @@ def read_annotations(file: Path) -> dict | str:
 
     Args:
         file: In COCO format; its polygons are left out.
+
+    Example:
+        >>> from paperzoo.utils.files import write_json
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = write_json(Path(folder, 'a.json'), {'images': []})
+        ...     print(str(read_annotations(file)).partition('.')[0])
+        has no 'annotations' and no 'categories'
     """
     try:
         content = json.loads(_POLYGONS.sub(b'"segmentation":0', file.read_bytes()))
@@ -186,6 +206,14 @@ def count_boxes(content: dict, names: set[str]) -> BoxCounts:
     Args:
         content: Of the annotation file.
         names: Of the data set's classes.
+
+    Example:
+        >>> flat = dict(id=7, image_id=1, category_id=1, bbox=[0, 0, 9, 0], area=0)
+        >>> image = dict(id=1, width=10, height=10)
+        >>> category = dict(id=1, name='cat')
+        >>> content = dict(images=[image], annotations=[flat], categories=[category])
+        >>> count_boxes(content, {'cat'}).flat
+        [7]
     """
     counts = BoxCounts()
     known = {one['id'] for one in content['categories'] if one['name'] in names}

@@ -15,6 +15,11 @@ def place_of(cfg: Config, name: str) -> str:
     Args:
         cfg: The config.
         name: A type or the name of an argument.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> place_of(Config({'model': {'type': 'FCOS'}}), 'FCOS')
+        'the config'
     """
     if cfg.filename is None:
         return 'the config'

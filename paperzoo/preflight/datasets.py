@@ -42,6 +42,14 @@ def data_sets(cfg: Config, split: str) -> list[DataSpec]:
     Args:
         cfg: The config.
         split: `'train'`, `'val'` or `'test'`.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> inner = dict(type='mmdet.CocoDataset', metainfo=dict(classes=('cat',)))
+        >>> loader = dict(dataset=dict(type='RepeatDataset', times=2, dataset=inner))
+        >>> (one,) = data_sets(Config(dict(train_dataloader=loader)), 'train')
+        >>> one.key, one.classes
+        ('train_dataloader.dataset.dataset', ['cat'])
     """
     loader = cfg.get(f'{split}_dataloader') or {}
     names = KnownNames(cfg.get('default_scope') or 'mmengine', {'paperzoo'})

@@ -19,6 +19,10 @@ def evenly_spaced(items: Sequence[T], number: int) -> list[T]:
     Args:
         items: All of them.
         number: How many to return, at most.
+
+    Example:
+        >>> evenly_spaced(range(10), 3)
+        [0, 3, 6]
     """
     return list(items[:: max(1, len(items) // number)][:number])
 
@@ -30,6 +34,11 @@ def check_images(files: list[Path], key: str, look_at: int = _LOOK_AT) -> list[I
         files: All images.
         key: What in the config says where they are.
         look_at: How many to look at.
+
+    Example:
+        >>> (issue,) = check_images([Path('/nowhere/a.jpg')], 'train.data_prefix.img')
+        >>> issue.text.partition(',')[0]
+        'train.data_prefix.img: 1 of 1 images that were looked at are not there'
     """
     sample = evenly_spaced(files, look_at)
     missing = [file for file in sample if not file.is_file()]
@@ -63,6 +72,14 @@ def is_broken(file: Path) -> bool:
 
     Args:
         file: The image.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, 'a.jpg')
+        ...     file.touch()
+        ...     is_broken(file)
+        True
     """
     try:
         with file.open('rb') as stream:

@@ -21,6 +21,11 @@ def reads_maps(data: DataSpec) -> bool:
 
     Args:
         data: The data set.
+
+    Example:
+        >>> from mmseg.datasets import ADE20KDataset
+        >>> reads_maps(DataSpec('train', {'data_root': 's3://bucket'}, ADE20KDataset))
+        False
     """
     built: Any = data.built
     places = [
@@ -40,6 +45,13 @@ def check_maps(data: DataSpec, model: Any) -> list[Issue]:
     Args:
         data: The data set.
         model: Of the config; its heads may name labels that do not count.
+
+    Example:
+        >>> from mmseg.datasets import ADE20KDataset
+        >>> spec = {'data_root': '/nowhere', 'data_prefix': {'img_path': 'images'}}
+        >>> (issue,) = check_maps(DataSpec('train', spec, ADE20KDataset), model={})
+        >>> issue.stops
+        True
     """
     # mmengine cannot serialize an empty list.
     spec = {**_arguments(data.spec), 'pipeline': [], 'serialize_data': False}
@@ -130,6 +142,10 @@ def ignored_labels(node: Any) -> set[int]:
 
     Args:
         node: A config, or a part of one.
+
+    Example:
+        >>> ignored_labels({'decode_head': [{'ignore_index': 255}, {'loss': {}}]})
+        {255}
     """
     if isinstance(node, list | tuple):
         return set().union(*map(ignored_labels, node))

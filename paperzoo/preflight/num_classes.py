@@ -21,6 +21,12 @@ def check_heads(cfg: Config, sets: list[DataSpec]) -> list[Issue]:
     Args:
         cfg: The config.
         sets: The training's data sets.
+
+    Example:
+        >>> data = DataSpec('train', {'metainfo': {'classes': ('cat', 'dog')}}, None)
+        >>> cfg = Config(dict(model=dict(bbox_head=dict(num_classes=80))))
+        >>> check_heads(cfg, [data])[0].text.splitlines()[0]
+        'model.bbox_head.num_classes = 80, but train has 2 classes (cat, dog)'
     """
     model = cfg.get('model') or {}
     if {'language_model', 'text_encoder'} & set(model) or not sets:

@@ -91,7 +91,12 @@ class KnownNames:
 
 
 def find_spec_of(package: str) -> Any:
-    """Return the spec of a top-level package, or None; never raises."""
+    """Return the spec of a top-level package, or None; never raises.
+
+    Example:
+        >>> find_spec_of('torch').name, find_spec_of('no_such_package')
+        ('torch', None)
+    """
     try:
         return find_spec(package)
     except (ImportError, ValueError):

@@ -31,6 +31,11 @@ def check_before_training(cfg: Config, warn: Callable[[str], object] = print) ->
 
     Raises:
         UserError: With one paragraph for each thing that is wrong.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     check_before_training(Config(dict(work_dir=folder)))  # nothing is wrong
     """
     if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) != '0':
         return  # the first process looks for all of them
@@ -42,8 +47,14 @@ def preflight(cfg: Config) -> list[Issue]:
 
     Args:
         cfg: The config, complete.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     preflight(Config(dict(work_dir=folder)))
+        []
     """
-    issues = check_work_dir(cfg.work_dir)
+    issues = _check_work_dir(cfg.work_dir)
     training = data_sets(cfg, 'train')
     issues += check_heads(cfg, training)
     validation = data_sets(cfg, 'val') if cfg.get('val_cfg') is not None else []
@@ -86,7 +97,7 @@ def _check_same_labels(labels: list[tuple[DataSpec, list[str]]]) -> list[Issue]:
     return []
 
 
-def check_work_dir(work_dir: str) -> list[Issue]:
+def _check_work_dir(work_dir: str) -> list[Issue]:
     """Return an issue if nothing can be written to the work dir.
 
     Args:
@@ -113,6 +124,11 @@ def check_space(runner: Runner) -> None:
 
     Raises:
         UserError: If there is too little room.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from torch import nn
+        >>> check_space(SimpleNamespace(model=nn.Linear(1, 1), work_dir='.'))
     """
     model = runner.model.state_dict().values()
     size = sum(one.numel() * one.element_size() for one in model)

@@ -22,6 +22,11 @@ def accepted_arguments(built: Callable) -> frozenset[str] | None:
 
     Args:
         built: A class or function.
+
+    Example:
+        >>> from torch import nn
+        >>> sorted(accepted_arguments(nn.Dropout))
+        ['inplace', 'p']
     """
     if not inspect.isclass(built):
         names, rest = _parameters(built)
@@ -113,6 +118,12 @@ def mentions(holder: Any, name: str) -> bool:
     Args:
         holder: The class.
         name: Of the argument.
+
+    Example:
+        >>> class Head:
+        ...     pass
+        >>> mentions(Head, 'loss_cls')
+        False
     """
     if not name.isidentifier():
         return False

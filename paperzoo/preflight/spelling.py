@@ -57,6 +57,15 @@ def check_config(cfg: Config, way_out: str = '') -> None:
 
     Raises:
         UserError: With one paragraph for each.
+
+    Example:
+        >>> from paperzoo.utils.errors import UserError
+        >>> cfg = Config(dict(train_dataloader=dict(batchsize=2)))
+        >>> try:
+        ...     check_config(cfg)
+        ... except UserError as error:
+        ...     print(str(error).splitlines()[0].partition('. ')[2])
+        Did you mean batch_size?
     """
     report(misspelt(cfg), way_out)
 
@@ -69,6 +78,10 @@ def misspelt(cfg: Config) -> list[Issue]:
 
     Args:
         cfg: The config, complete.
+
+    Example:
+        >>> misspelt(Config(dict(train_dataloader=dict(batch_size=2))))
+        []
     """
     issues: list[Issue] = []
     nodes: list[tuple[str, dict]] = []
@@ -254,6 +267,10 @@ def nearest(name: str, choices: Collection[str], cutoff: float = 0.75) -> list[s
         name: What was written.
         choices: What may be written.
         cutoff: How much alike they must be, from 0 to 1.
+
+    Example:
+        >>> nearest('mmdet.FCOSHed', {'FCOSHead', 'mmdet.FCOSHead', 'RetinaHead'})
+        ['mmdet.FCOSHead', 'FCOSHead']
     """
     folded: dict[str, list[str]] = {}
     for choice in sorted(choices):
@@ -269,5 +286,10 @@ def nearest(name: str, choices: Collection[str], cutoff: float = 0.75) -> list[s
 
 
 def did_you_mean(near: list[str]) -> str:
-    """Return a hint to put behind a message, or nothing."""
+    """Return a hint to put behind a message, or nothing.
+
+    Example:
+        >>> did_you_mean(['ResNet', 'ResNeXt'])
+        '. Did you mean ResNet or ResNeXt?'
+    """
     return f'. Did you mean {" or ".join(near)}?' if near else ''

@@ -24,6 +24,13 @@ def check_choice(owner: str, name: str, value: object, choices: tuple) -> None:
 
     Raises:
         UserError: If `value` is none of the choices.
+
+    Example:
+        >>> try:
+        ...     check_choice('CenternessLoss', 'reduction', 'avg', ('mean', 'sum'))
+        ... except UserError as error:
+        ...     print(error)
+        CenternessLoss: reduction='avg': use 'mean' or 'sum'
     """
     if value not in choices:
         listed = ' or '.join(map(repr, choices))

@@ -9,6 +9,13 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
     Args:
         tensor: Of any shape and type; one that is no half comes back as it is.
+
+    Example:
+        >>> import torch
+        >>> at_least_float32(torch.ones(2, dtype=torch.float16)).dtype
+        torch.float32
+        >>> at_least_float32(torch.ones(2, dtype=torch.float64)).dtype
+        torch.float64
     """
     half = tensor.dtype in (torch.float16, torch.bfloat16)
     return tensor.float() if half else tensor

@@ -28,7 +28,12 @@ _DISTS = (
 
 
 def run_record() -> dict[str, Any]:
-    """Return versions, device, command and date of this run, for a JSON file."""
+    """Return versions, device, command and date of this run, for a JSON file.
+
+    Example:
+        >>> sorted(run_record())
+        ['command', 'date', 'device', 'versions']
+    """
     import torch
 
     versions = {'python': platform.python_version()}
@@ -50,7 +55,12 @@ def run_record() -> dict[str, Any]:
 
 
 def checkpoint_record(checkpoint: str) -> dict[str, str]:
-    """Return the path of a checkpoint and, if it is a file, its SHA-256."""
+    """Return the path of a checkpoint and, if it is a file, its SHA-256.
+
+    Example:
+        >>> checkpoint_record('https://example.org/fcos.pth')
+        {'checkpoint': 'https://example.org/fcos.pth'}
+    """
     record = {'checkpoint': checkpoint}
     if Path(checkpoint).is_file():
         with Path(checkpoint).open('rb') as file:
@@ -71,7 +81,12 @@ def _processor() -> str:
 
 
 def peak_mib(device: str) -> dict[str, float]:
-    """Return the peak memory: torch's on a GPU, the whole process's on a CPU."""
+    """Return the peak memory: torch's on a GPU, the whole process's on a CPU.
+
+    Example:
+        >>> peak_mib('cpu')['peak_process_mib'] > 0
+        True
+    """
     import torch
 
     if device.startswith('cuda'):

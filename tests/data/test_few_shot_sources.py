@@ -12,7 +12,7 @@ import pytest
 from paperzoo.data.few_shot_sources import (
     LabelledImages,
     check_disjoint,
-    place_of,
+    locate_split,
 )
 from paperzoo.utils.errors import UserError
 
@@ -30,7 +30,7 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
 
 
 def read(root: Path, layout: str, **kwargs: Any) -> LabelledImages:
-    reader, place = place_of(str(root), 'train', layout, **kwargs)
+    reader, place = locate_split(str(root), 'train', layout, **kwargs)
     return reader(place)
 
 

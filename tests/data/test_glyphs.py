@@ -1,6 +1,7 @@
 """Glyphs: one spec gives the same files, classes differ, drawings vary."""
 
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,8 @@ def test_a_config_names_it_as_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('PAPERZOO_CACHE', str(tmp_path))
-    monkeypatch.setattr(glyphs.generate_glyphs, '__defaults__', (SMALL,))
+    small = partial(glyphs.generate_glyphs, spec=SMALL)
+    monkeypatch.setattr(glyphs, 'generate_glyphs', small)
     found = EpisodeDataset(
         'data/glyphs/',
         'val',

@@ -25,7 +25,7 @@ def test_silhouette_has_the_area_asked_for_and_fits(kind):
 
 def test_only_ring_and_frame_have_a_hole():
     for kind in THING_CLASSES:
-        alpha = silhouette(kind, 64, np.random.default_rng(0))
+        alpha = silhouette(kind, 64.0, np.random.default_rng(0))
         contours, _ = cv2.findContours(
             (alpha >= 128).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
         )

@@ -12,7 +12,7 @@ import mmseg.models  # noqa: F401
 import pytest
 import torch
 from mmdet.structures import DetDataSample
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
@@ -239,7 +239,7 @@ def test_without_a_compiler_there_is_one_message(
     ],
 )
 def test_the_config_s_own_option_means_parts(options: Any, hooks: list[dict]) -> None:
-    cfg = ConfigDict(compile=options, custom_hooks=[{'type': 'Other'}])
+    cfg = Config(dict(compile=options, custom_hooks=[{'type': 'Other'}]))
     use_compile(cfg, options)
     assert 'compile' not in cfg
     assert cfg.custom_hooks == hooks

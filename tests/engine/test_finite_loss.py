@@ -13,7 +13,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from paperzoo.engine.finite_loss import FiniteLossHook, image_paths, replay
+from paperzoo.engine.finite_loss import FiniteLossHook, _image_paths, replay
 from paperzoo.utils.errors import UserError
 
 BAD_STEP = 4
@@ -190,4 +190,4 @@ def test_a_loss_outside_of_all_layers_is_named(tmp_path: Path) -> None:
 
 
 def test_a_batch_without_paths() -> None:
-    assert image_paths([1, 2]) == ['the batch does not name its images']
+    assert _image_paths([1, 2]) == ['the batch does not name its images']

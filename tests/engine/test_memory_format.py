@@ -1,8 +1,7 @@
 """Channels-last changes the memory of a model, not its numbers."""
 
-from types import SimpleNamespace
-
 import torch
+from fake_runner import FakeRunner
 from torch import nn
 
 from paperzoo.engine import ChannelsLastHook
@@ -16,7 +15,7 @@ def test_output_and_gradient_stay_the_same() -> None:
     plain.square().sum().backward()
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
-    ChannelsLastHook().before_run(SimpleNamespace(model=model))
+    ChannelsLastHook().before_run(FakeRunner(model=model))
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
     last = model(images)
     assert last.is_contiguous(memory_format=torch.channels_last)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from fake_runner import FakeRunner
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData, PixelData
@@ -47,7 +47,7 @@ def test_the_page_has_truth_left_and_prediction_right(tmp_path: Path) -> None:
         bboxes=box, labels=torch.tensor([1]), scores=torch.tensor([0.9])
     )
     messages: list[str] = []
-    runner: Any = SimpleNamespace(
+    runner = FakeRunner(
         visualizer=visualizer, logger=SimpleNamespace(info=messages.append)
     )
     hook = PicturePageHook(

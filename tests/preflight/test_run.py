@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fake_runner import FakeRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
@@ -272,7 +273,7 @@ def test_space_for_two_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 1000 numbers of 4 bytes, three for each weight, in two files: 24 kB.
-    runner: Any = SimpleNamespace(model=torch.nn.Linear(999, 1), work_dir=str(tmp_path))
+    runner = FakeRunner(model=torch.nn.Linear(999, 1), work_dir=str(tmp_path))
     for free, enough in ((23_999, False), (24_000, True)):
         usage = SimpleNamespace(free=free)
         monkeypatch.setattr(preflight.shutil, 'disk_usage', lambda _, x=usage: x)
