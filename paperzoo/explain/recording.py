@@ -24,8 +24,8 @@ class Call(NamedTuple):
 def record(root: object, *methods: str) -> Iterator[dict[str, list[Call]]]:
     """Record the calls of methods of an object and its parts.
 
-    The methods do what they always do, those of a subclass included. Each is replaced on
-    the object itself, not on its class, and is back afterwards, also after an error.
+    The methods do what they always do, those of a subclass included. Each is replaced
+    on the object itself, not on its class, and is back afterwards, also after an error.
     Arguments and results are kept as they are, not copied. To call a module is to call
     its `forward`.
 
@@ -55,9 +55,10 @@ def record(root: object, *methods: str) -> Iterator[dict[str, list[Call]]]:
             for step in path:
                 part = getattr(part, step)
             if part is not None:
+                watched = _recorded(getattr(part, name), own)
                 # Only what lies on the object itself has to be put back.
                 replaced.append((part, name, vars(part).get(name)))
-                vars(part)[name] = _recorded(getattr(part, name), own)
+                vars(part)[name] = watched
         yield calls
     finally:
         for part, name, before in reversed(replaced):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from paperzoo.dmf.alignment import ORDERS, grow_positive
 from paperzoo.dmf.classifier import class_weights, meta_scores
-from paperzoo.dmf.episodes import prototypes
+from paperzoo.dmf.episode_classifier import prototypes
 from paperzoo.dmf.meta_filter import sampling_offsets, tap_places
 from paperzoo.dmf.protonet import prototype_scores
 
