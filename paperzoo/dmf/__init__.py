@@ -6,9 +6,9 @@ how, a neural ODE how far.
 
 Files, in the order in which the paper introduces them:
     resnet12.py: the backbone, with DropBlock.
-    episode_classifier.py: what every few-shot classifier shares: embedding, prototypes, losses,
-        predictions, the authors' names of weights; preprocessor.py brings episodes to
-        the device.
+    episode_classifier.py: what every few-shot classifier shares: embedding, prototypes,
+        losses, predictions, the authors' names of weights; preprocessor.py brings
+        episodes to the device.
     meta_filter.py: offsets ("Dynamic Sampling"), the filters and their application
         ("Dynamic Meta-filter").
     alignment.py: the flow and its solvers ("Adaptive Alignment").

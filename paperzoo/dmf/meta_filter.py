@@ -285,7 +285,7 @@ class DynamicMetaFilter(BaseModule):
         query: Float[Tensor, 'queries channels height width'],
         support: Float[Tensor, 'classes channels height width'],
     ) -> Float[Tensor, '#queries classes height width {self.groups} {self.kernel**2}']:
-        """Return the filters, from 0 to 1; without dynamic sampling one for all queries.
+        """Return the filters, from 0 to 1; without dynamic sampling all queries share.
 
         Args:
             query: The queries' feature maps.
