@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from itertools import count
 from typing import Any, NamedTuple
 
 
@@ -13,11 +14,13 @@ class Call(NamedTuple):
         args: Its positional arguments, without the object.
         kwargs: Its named arguments.
         result: What it returned.
+        number: How many recorded calls, of any method, had returned before.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     result: Any
+    number: int
 
 
 @contextmanager
@@ -48,6 +51,7 @@ def record(root: object, *methods: str) -> Iterator[dict[str, list[Call]]]:
     """
     calls: dict[str, list[Call]] = {method: [] for method in methods}
     replaced: list[tuple[Any, str, Any]] = []
+    numbers = count()
     try:
         for method, own in calls.items():
             *path, name = method.split('.')
@@ -55,7 +59,7 @@ def record(root: object, *methods: str) -> Iterator[dict[str, list[Call]]]:
             for step in path:
                 part = getattr(part, step)
             if part is not None:
-                watched = _recorded(getattr(part, name), own)
+                watched = _recorded(getattr(part, name), own, numbers)
                 # Only what lies on the object itself has to be put back.
                 replaced.append((part, name, vars(part).get(name)))
                 vars(part)[name] = watched
@@ -67,11 +71,11 @@ def record(root: object, *methods: str) -> Iterator[dict[str, list[Call]]]:
                 vars(part)[name] = before
 
 
-def _recorded(method: Callable, calls: list[Call]) -> Callable:
+def _recorded(method: Callable, calls: list[Call], numbers: Iterator[int]) -> Callable:
     @wraps(method)
     def run(*args: Any, **kwargs: Any) -> Any:
         result = method(*args, **kwargs)
-        calls.append(Call(args, kwargs, result))
+        calls.append(Call(args, kwargs, result, next(numbers)))
         return result
 
     return run

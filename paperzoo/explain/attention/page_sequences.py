@@ -138,7 +138,7 @@ def _attention(view: GlobalView, words: list[str], said: list[str]) -> Section:
     )
     return Section(
         f'Whom does a token attend to? {view.layer}',
-        text,
+        f'{text} {view.note}'.rstrip(),
         [
             Slider(
                 'head',
