@@ -182,7 +182,7 @@ class FocalLoss(WeightedLoss):
         >>> from paperzoo.common import FocalLoss
         >>> logits, labels = torch.zeros(2, 3), torch.tensor([0, 3])
         >>> FocalLoss()(logits, labels, avg_factor=1)  # 3 is none of the classes
-        tensor(0.6932)
+        tensor(0.6931)
 
     Paper: fcos Eq. 2 (its classification term)
     """
