@@ -83,7 +83,7 @@ def sections(model: Any, sample: EpisodeSample) -> list[Section]:
     )
     why = f'{why}. {note}'.rstrip()
     found = [_task(sample, page, index, why, _losses(model, view))]
-    if view.blocks:
+    if view.calls:
         flow = explain_query(model, view, index)
         if flow.offsets is not None:
             found.append(page.sampling(flow))

@@ -16,37 +16,10 @@ from paperzoo.dmf.protonet import prototype_scores
 from paperzoo.explain.recording import Call, record
 from paperzoo.utils.errors import UserError
 
-_OF_A_BLOCK = (
-    *('meta_filter.forward', 'meta_filter.offsets', 'score_block'),
+_PARTS = (
+    *('score_block', 'meta_filter.offsets'),
     *('alignment.factors', 'alignment.forward'),
 )
-
-
-@dataclass(frozen=True)
-class Block:
-    """What the parts of the model returned for queries that it scored at once.
-
-    Attributes:
-        start: Number of the first of these queries.
-        query: Their feature maps, (queries, channels, height, width).
-        weights: What recognises the classes, (classes, channels).
-        filters: (queries or 1, classes, height, width, groups, taps).
-        offsets: Of the samples, (queries, classes, offsets, height, width), or None.
-        factors: What multiplies the groups, likewise; None for filters of more taps.
-        aligned: The maps, (queries, classes, channels, height, width), with more taps.
-        scores: (queries, classes, height, width).
-        evaluations: How often the flow was evaluated.
-    """
-
-    start: int
-    query: Tensor
-    weights: Tensor
-    filters: Tensor
-    offsets: Tensor | None
-    factors: Tensor | None
-    aligned: Tensor | None
-    scores: Tensor
-    evaluations: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +34,10 @@ class EpisodeView:
         classes: Their means, (classes, channels, height, width).
         query: Feature maps of the queries, (queries, channels, height, width).
         losses: What the model's loss says, by name; empty if labels were not given.
-        blocks: What was recorded on the way; empty without a meta-filter.
+        evaluations: How often the flow was evaluated for each block of queries, where
+            that was counted.
+        calls: Of the parts of a model with a meta-filter; each was called once for each
+            block of queries that it scores together. Empty if it does not score so.
     """
 
     scores: Tensor
@@ -71,7 +47,8 @@ class EpisodeView:
     classes: Tensor
     query: Tensor
     losses: Mapping[str, float] = field(default_factory=dict)
-    blocks: Sequence[Block] = ()
+    evaluations: Sequence[int] = ()
+    calls: Mapping[str, Sequence[Call]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,7 +69,7 @@ class QueryView:
         by_group: What each group of channels adds to each state's mean score, (times,
             classes, groups).
         evaluations: How often the flow is evaluated, by definition of the solver or,
-            for an adaptive one, as counted; 0 without flow.
+            where one is asked, as counted; 0 without flow.
     """
 
     offsets: Tensor | None
@@ -125,16 +102,16 @@ def explain_episode(
     Raises:
         UserError: If the model makes its scores without `score_episode`.
     """
-    aligns = getattr(model, 'meta_filter', None) is not None
+    parts = () if getattr(model, 'meta_filter', None) is None else _PARTS
     batch = support[None], support_label[None], query[None]
-    with record(model, 'score_episode', *(_OF_A_BLOCK if aligns else ())) as calls:
+    with record(model, 'score_episode', *parts) as calls:
         scores = model(*batch)[0]
     if not calls['score_episode']:
         raise UserError(
             f'{type(model).__name__}: its scores do not come from score_episode, so '
             'there is nothing to follow: redefine that method'
         )
-    blocks = _blocks(calls, model.alignment) if aligns else []
+    evaluations = model.alignment.evaluations if parts else ()
     supports, _, queries, ways = calls['score_episode'][0].args
     classes = prototypes(supports, support_label, ways)
     unaligned = meta_scores(queries[:, None], class_weights(classes))
@@ -156,34 +133,9 @@ def explain_episode(
         classes.cpu(),
         queries.cpu(),
         losses,
-        blocks,
+        evaluations,
+        {part: calls[part] for part in parts if calls['score_block']},
     )
-
-
-def _blocks(calls: dict[str, list[Call]], alignment: Any) -> list[Block]:
-    """Return the recorded parts; each was called once for each block of queries."""
-    blocks: list[Block] = []
-    start = 0
-    filtered, offsets, scored, factors, aligned = (calls[name] for name in _OF_A_BLOCK)
-    fixed = alignment.steps * ORDERS.get(alignment.solver, 0)
-    counts = alignment.evaluations or [fixed] * len(filtered)
-    for i, call in enumerate(filtered):
-        query, weights, _ = scored[i].args
-        blocks.append(
-            Block(
-                start,
-                query,
-                weights,
-                filters=call.result,
-                offsets=offsets[i].result,
-                factors=factors[i].result if factors else None,
-                aligned=aligned[i].result if aligned else None,
-                scores=scored[i].result,
-                evaluations=counts[i],
-            )
-        )
-        start += len(query)
-    return blocks
 
 
 @torch.no_grad()
@@ -200,33 +152,41 @@ def explain_query(
 
     Paper: dmf "Adaptive Alignment"
     """
-    block = [one for one in episode.blocks if one.start <= index][-1]
-    row = index - block.start
-    own = min(row, len(block.filters) - 1)
-    times = torch.linspace(0, 1, points if model.alignment.flows else 2)
-    if block.aligned is not None:
-        end = block.aligned[row]
+    calls, row, block = episode.calls, index, 0
+    while row >= len(calls['score_block'][block].args[0]):
+        row -= len(calls['score_block'][block].args[0])
+        block += 1
+    queries, weights, filters = calls['score_block'][block].args
+    # Without dynamic sampling all queries share one row of filters.
+    own = min(row, len(filters) - 1)
+    alignment = model.alignment
+    if calls['alignment.factors']:
+        factors = calls['alignment.factors'][block].result[own]
+        end = alignment.scale(queries[row], factors)
     else:
-        end = model.alignment.scale(block.query[row], block.factors[own])  # type: ignore[index]
-    before = [_state(model.alignment, block, row, t) for t in times[:-1].tolist()]
+        end = calls['alignment.forward'][block].result[row]
+    counts = episode.evaluations
+    times = torch.linspace(0, 1, points if alignment.flows else 2)
+    before = [_state(alignment, queries, filters, row, t) for t in times[:-1].tolist()]
     states = torch.stack([*before, end])
-    maps = meta_scores(states[:-1], block.weights)
+    maps = meta_scores(states[:-1], weights), calls['score_block'][block].result[row]
     size = model.meta_filter.filter_conv.kernel_size[0]
     classes = episode.classes.to(states)
     regular = tap_places(classes, size).expand(len(classes), -1, -1, -1, -1)
     places, moves = regular, None
-    if block.offsets is not None:
-        places = sample_places(classes, block.offsets[row], size)
+    sampled = calls['meta_filter.offsets']
+    if sampled and (offsets := sampled[block].result) is not None:
+        places = sample_places(classes, offsets[row], size)
         moves = (places - regular).cpu()
     return QueryView(
         moves,
         places.cpu(),
-        block.filters[own].cpu(),
+        filters[own].cpu(),
         times,
         states.cpu(),
-        torch.cat((maps, block.scores[row][None])).cpu(),
-        group_scores(states, block.weights, model.meta_filter.groups).cpu(),
-        block.evaluations,
+        torch.cat((maps[0], maps[1][None])).cpu(),
+        group_scores(states, weights, model.meta_filter.groups).cpu(),
+        counts[block] if counts else alignment.steps * ORDERS.get(alignment.solver, 0),
     )
 
 
@@ -254,20 +214,21 @@ def group_scores(
     return shares.unflatten(2, (groups, -1)).sum(-1)
 
 
-def _state(alignment: Any, block: Block, row: int, time: float) -> Tensor:
+def _state(
+    alignment: Any, queries: Tensor, filters: Tensor, row: int, time: float
+) -> Tensor:
     """Return one query of a block at a time of its flow to each class.
 
     The flow is linear in its filters: filters half as large until time 1 lead where
     whole ones lead until 1/2, whatever the solver. An adaptive one chooses its steps
     for all queries of a block together.
     """
-    own = min(row, len(block.filters) - 1)
     if not alignment.flows:
-        return block.query[row].expand(len(block.weights), -1, -1, -1)
-    queries, filters = block.query, time * block.filters
+        return queries[row].expand(filters.size(1), -1, -1, -1)
+    own = min(row, len(filters) - 1)
     if not alignment.adaptive:
         queries, filters = queries[row : row + 1], filters[own : own + 1]
         row = own = 0
     if filters.size(-1) == 1:
-        return alignment.scale(queries[row], alignment.factors(filters)[own])
-    return alignment(queries[:, None], filters)[row]
+        return alignment.scale(queries[row], alignment.factors(time * filters)[own])
+    return alignment(queries[:, None], time * filters)[row]

@@ -201,6 +201,14 @@ class Sharper(DMFClassifier):
         return {**losses, 'loss_extra': torch.tensor(0.25)}
 
 
+class Constant(DMFClassifier):
+    """Scores without a meta-filter, whatever is configured."""
+
+    def score_episode(self, *args: Any, **kwargs: Any) -> Any:
+        query, ways = args[2], args[3]
+        return query.new_ones(len(query), ways, *query.shape[2:]), query
+
+
 class HalfFilter(DynamicMetaFilter):
     def forward(self, query: Any, support: Any) -> Any:
         return super().forward(query, support) / 2
@@ -229,6 +237,14 @@ def test_a_subclass_is_shown_and_named(tmp_path: Path, options: dict) -> None:
     before = {section.title: section for section in sections(plain, sample)}[FLOW]
     assert 'are not these means' not in before.text
     np.testing.assert_array_equal(flow.figures[1].values, before.figures[1].values)
+
+
+def test_what_scores_in_another_way_has_no_flow_to_show(tmp_path: Path) -> None:
+    own = model()
+    own.__class__ = Constant
+    task, compared = sections(own, item(config(tmp_path)))
+    assert 'Constant redefines score_episode of DMFClassifier.' in task.text
+    assert [row[1] for row in compared.figures[0].rows] == ['1.000'] * 3
 
 
 def test_the_filters_shown_are_those_of_a_subclass(tmp_path: Path) -> None:
