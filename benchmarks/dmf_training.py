@@ -1,4 +1,4 @@
-"""Train a small DMF beside its yardsticks: equal backbone, episodes and budget, one JSON.
+"""Train a small DMF beside its baselines: equal backbone, episodes and budget, one JSON.
 
 python benchmarks/dmf_training.py glyphs --seeds 0 1 2 --out benchmarks/results/dmf_glyphs.json
 python benchmarks/dmf_training.py omniglot --out benchmarks/results/dmf_omniglot.json

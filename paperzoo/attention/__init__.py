@@ -14,7 +14,6 @@ Files, the general paper first:
     sequence_models.py: the models SequenceTagger, a label for each token, and
         SetClassifier, one for all; translator.py: SequenceTranslator, whose answer's
         length is its own; schedule.py: Eq. 3 as a scheduler.
-    explain.py: whom a token attends to, as arrays.
 
 Masks are true where something is hidden, as in torch and mmdet.
 

@@ -25,6 +25,13 @@ def attention(
         may_see: True where a query may look at a key; without it, everywhere.
         dropout: Share of the weights that are zeroed, in training.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import attention
+        >>> query, key = torch.zeros(1, 2), torch.rand(3, 2)
+        >>> attention(query, key, torch.tensor([[1.0], [2.0], [6.0]]))  # all alike
+        tensor([[3.]])
+
     Paper: attention Eq. 1
     """
     if may_see is None:
@@ -45,13 +52,20 @@ def attention_weights(
 ) -> Float[Tensor, '*batch queries keys']:
     """Return softmax(Q K^T / sqrt(d_k)): how much of each value a query takes.
 
-    The slow form, for eyes: `attention` is these weights times the values.
+    The slow form, to be looked at: `attention` is these weights times the values.
 
     Args:
         query: What asks.
         key: What the queries are compared with.
         may_see: True where a query may look at a key; without it, everywhere. The
             weights of a query that may see nothing are zeros.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import attention_weights
+        >>> query, key = torch.tensor([[1.0]]), torch.tensor([[0.0], [3.0]]).log1p()
+        >>> attention_weights(query, key)  # exp(log 4) is four times exp(0)
+        tensor([[0.2000, 0.8000]])
 
     Paper: attention Eq. 1
     """
@@ -74,6 +88,13 @@ def padding_mask(
     Args:
         lengths: Numbers of tokens.
         size: Number of places.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import padding_mask
+        >>> padding_mask(torch.tensor([1, 3]), 3)
+        tensor([[False,  True,  True],
+                [False, False, False]])
     """
     return torch.arange(size, device=lengths.device) >= lengths[:, None]
 
@@ -86,5 +107,11 @@ def causal_mask(
     Args:
         size: Number of tokens.
         device: Of the result.
+
+    Example:
+        >>> from paperzoo.attention import causal_mask
+        >>> causal_mask(2)
+        tensor([[False,  True],
+                [False, False]])
     """
     return torch.ones(size, size, dtype=torch.bool, device=device).triu(1)

@@ -4,6 +4,7 @@ from inspect import signature
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,6 +56,17 @@ class LocalSelfAttention2d(BaseModule):
             stem of a backbone that sees images.
         init_cfg: As in every MMEngine module.
 
+    Raises:
+        UserError: If an argument is unknown, the kernel even, or heads or groups do not
+            divide the channels.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import LocalSelfAttention2d
+        >>> layer = LocalSelfAttention2d(16, 32, kernel_size=3, padding=1, num_heads=4)
+        >>> layer(torch.rand(1, 16, 10, 12)).shape
+        torch.Size([1, 32, 10, 12])
+
     Paper: local-attention "Replacing Spatial Convolutions"
     Differs: a head of the paper sees only its own share of the input's channels, which
         is `groups=num_heads` here; the paper halves maps by pooling after an attention
@@ -81,7 +93,7 @@ class LocalSelfAttention2d(BaseModule):
         out_channels: int,
         kernel_size: int | Pair,
         stride: int | Pair = 1,
-        padding: int | Pair = 0,
+        padding: int | Pair | str = 0,
         dilation: int | Pair = 1,
         groups: int = 1,
         bias: bool = True,
@@ -162,13 +174,15 @@ class LocalSelfAttention2d(BaseModule):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, out_channels, H', W'), of the size of a convolution's result.
+    def forward(
+        self, x: Float[Tensor, '*map height width']
+    ) -> Float[Tensor, 'batch {self.out_channels} rows columns']:
+        """Return a map of the size of a convolution's result.
 
         Args:
-            x: (B, in_channels, H, W).
+            x: The map, (B, in_channels, H, W).
         """
-        weights = self._shares(x)
+        weights = self.window_weights(x)
         # Zeros around the image: whatever their weights are, they add nothing.
         values = self._heads(
             F.conv2d(x, self.value, None, 1, self.padding, 1, self.groups)
@@ -176,20 +190,43 @@ class LocalSelfAttention2d(BaseModule):
         out = neighbour_sums(weights, values, self.window).flatten(1, 2)
         return out if self.bias is None else out + self.bias.to(out)[:, None, None]
 
-    def attention_weights(self, x: Tensor) -> Tensor:
-        """Return the weights of a window's taps, row by row: (B, heads, k * k, H', W').
+    def attention_weights(
+        self, x: Float[Tensor, '*map height width']
+    ) -> Float[Tensor, 'batch {self.num_heads} taps rows columns']:
+        """Return the weights of a window's taps, row by row.
 
         They sum to 1 over the taps, or to 0 where no tap is in the image.
 
         Args:
-            x: (B, in_channels, H, W).
+            x: The map, (B, in_channels, H, W).
         """
-        weights = self._shares(x)
+        return self.inside_only(self.window_weights(x), x)
+
+    def inside_only(
+        self,
+        weights: Float[Tensor, 'batch {self.num_heads} taps rows columns'],
+        x: Float[Tensor, 'batch {self.in_channels} height width'],
+    ) -> Float[Tensor, 'batch {self.num_heads} taps rows columns']:
+        """Return the weights with zeros where a tap is outside of the image.
+
+        Args:
+            weights: Of `window_weights`.
+            x: The map that they are of.
+        """
         inside = self._taps_inside(x, _size(weights)).flatten(0, 1)
         return weights.masked_fill(~inside, 0.0)
 
-    def _shares(self, x: Tensor) -> Tensor:
-        """Return the weights; they say nothing where no tap is in the image."""
+    def window_weights(
+        self, x: Float[Tensor, '*map height width']
+    ) -> Float[Tensor, 'batch {self.num_heads} taps rows columns']:
+        """Return the weights that `forward` uses.
+
+        Those of a window without any pixel of the image mean nothing: its values are
+        zeros.
+
+        Args:
+            x: The map, (B, in_channels, H, W).
+        """
         query = self.queries(x)
         keys = F.conv2d(x, self.key, None, 1, self.padding, 1, self.groups)
         scores = neighbour_scores(query, self._heads(keys), self.window)
@@ -204,11 +241,13 @@ class LocalSelfAttention2d(BaseModule):
     def _taps_inside(self, x: Tensor, outputs: Pair) -> Tensor:
         return taps_inside(_size(x), self.padding, outputs, self.window, x.device)
 
-    def queries(self, x: Tensor) -> Tensor:
-        """Return the query of each output, (B, heads, channels, H', W').
+    def queries(
+        self, x: Float[Tensor, '*map height width']
+    ) -> Float[Tensor, 'batch {self.num_heads} channels rows columns']:
+        """Return the query of each output.
 
         Args:
-            x: (B, in_channels, H, W).
+            x: The map, (B, in_channels, H, W).
 
         Raises:
             UserError: If `x` is no batch of maps, or smaller than a window.
@@ -220,16 +259,18 @@ class LocalSelfAttention2d(BaseModule):
             F.conv2d(centres, self.query, None, self.stride, 0, 1, self.groups)
         )
 
-    def whole_map_weights(self, x: Tensor, row: int, column: int) -> Tensor:
+    def whole_map_weights(
+        self,
+        x: Float[Tensor, 'batch {self.in_channels} height width'],
+        row: int,
+        column: int,
+    ) -> Float[Tensor, 'batch {self.num_heads} height width']:
         """Return what one output's weights would be without window and offsets.
 
         Args:
-            x: (B, in_channels, H, W).
+            x: The map.
             row: Of the output.
             column: Of the output.
-
-        Returns:
-            Of each head, over all pixels: (B, heads, H, W).
         """
         query = self.queries(x)[..., row, column]
         keys = self._heads(F.conv2d(x, self.key, None, 1, 0, 1, self.groups))
@@ -273,7 +314,7 @@ def _check_arguments(cls: type, args: tuple, kwargs: dict[str, Any]) -> None:
         raise UserError(f'{cls.__name__}: {error}: use {known}') from None
 
 
-def _pair(name: str, value: int | Pair) -> Pair:
+def _pair(name: str, value: int | Pair | str) -> Pair:
     if isinstance(value, int):
         return value, value
     if isinstance(value, str):

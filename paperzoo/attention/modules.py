@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Shaped
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +27,19 @@ class MultiHeadSelfAttention(BaseModule):
         attn_drop: Share of the weights that are zeroed in training.
         bias: Of all projections.
         init_cfg: As in every MMEngine module.
+
+    Raises:
+        UserError: If the heads do not divide the channels.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import MultiHeadSelfAttention, causal_mask
+        >>> layer = MultiHeadSelfAttention(embed_dims=8, num_heads=2)
+        >>> tokens = torch.rand(1, 5, 8)
+        >>> layer(tokens).shape
+        torch.Size([1, 5, 8])
+        >>> layer.attention_weights(tokens, attn_mask=causal_mask(5))[0, 0, 0].tolist()
+        [1.0, 0.0, 0.0, 0.0, 0.0]
 
     Paper: attention "Multi-Head Attention"
     """
@@ -57,46 +71,65 @@ class MultiHeadSelfAttention(BaseModule):
 
     def forward(
         self,
-        query: Tensor,
-        key: Tensor | None = None,
-        value: Tensor | None = None,
+        query: Float[Tensor, 'batch queries channels'],
+        key: Float[Tensor, 'batch keys channels'] | None = None,
+        value: Float[Tensor, 'batch keys channels'] | None = None,
         *,
         query_pos: Tensor | None = None,
         key_pos: Tensor | None = None,
-        attn_mask: Tensor | None = None,
-        key_padding_mask: Tensor | None = None,
-    ) -> Tensor:
-        """Return what each query takes from the values: (B, Q, C).
+        attn_mask: Shaped[Tensor, '... queries _'] | None = None,
+        key_padding_mask: Shaped[Tensor, 'batch _'] | None = None,
+    ) -> Float[Tensor, 'batch queries channels']:
+        """Return what each query takes from the values.
 
         Args:
-            query: (B, Q, C).
-            key: (B, K, C); without it, the queries look at each other.
-            value: (B, K, C); without it, the keys.
+            query: The tokens that ask.
+            key: What they look at; without it, the queries look at each other.
+            value: What they take; without it, the keys.
             query_pos: Added to the queries before they are compared, (B, Q, C).
             key_pos: Likewise for the keys. Without it, `query_pos` if the keys are the
                 queries or it has their shape, as in mmcv's MultiheadAttention; a zero
                 keeps them bare.
             attn_mask: True where a query may not look at a key: (Q, K) or (B, Q, K).
             key_padding_mask: True where a key is padding: (B, K).
+
+        Raises:
+            UserError: If `attn_mask` is not of booleans.
         """
         q, k, v = self._project(query, key, value, query_pos, key_pos)
-        may_see = _may_see(attn_mask, key_padding_mask)
-        dropout = self.attn_drop if self.training else 0.0
-        heads = attention(q, k, v, may_see, dropout)
+        heads = self.attend(q, k, v, _may_see(attn_mask, key_padding_mask))
         return self.out_proj(heads.transpose(1, 2).flatten(2))
+
+    def attend(
+        self,
+        query: Float[Tensor, 'batch heads queries channels'],
+        key: Float[Tensor, 'batch heads keys channels'],
+        value: Float[Tensor, 'batch heads keys channels'],
+        may_see: Bool[Tensor, '... #queries keys'] | None,
+    ) -> Float[Tensor, 'batch heads queries channels']:
+        """Return what the queries of each head take from the values.
+
+        Args:
+            query: Of each head.
+            key: Of each head.
+            value: Of each head.
+            may_see: True where a query may look at a key; None is everywhere.
+        """
+        dropout = self.attn_drop if self.training else 0.0
+        return attention(query, key, value, may_see, dropout)
 
     def attention_weights(
         self,
-        query: Tensor,
-        key: Tensor | None = None,
-        value: Tensor | None = None,
+        query: Float[Tensor, 'batch queries channels'],
+        key: Float[Tensor, 'batch keys channels'] | None = None,
+        value: Float[Tensor, 'batch keys channels'] | None = None,
         *,
         query_pos: Tensor | None = None,
         key_pos: Tensor | None = None,
-        attn_mask: Tensor | None = None,
-        key_padding_mask: Tensor | None = None,
-    ) -> Tensor:
-        """Return how much each query takes of each value, (B, heads, Q, K).
+        attn_mask: Shaped[Tensor, '... queries _'] | None = None,
+        key_padding_mask: Shaped[Tensor, 'batch _'] | None = None,
+    ) -> Float[Tensor, 'batch {self.num_heads} queries _']:
+        """Return how much each query takes of each value.
 
         For eyes, without dropout; `forward` never has these numbers. The arguments are
         those of `forward`.

@@ -25,6 +25,13 @@ def sine_positions(
         channels: How many there are in all.
         temperature: Of the longest wavelengths.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import sine_positions
+        >>> sine_positions(torch.tensor([0, 1]), channels=2)
+        tensor([[0.0000, 1.0000],
+                [0.8415, 0.5403]])
+
     Paper: attention "Positional Encoding"
     """
     channel = torch.arange(channels, dtype=torch.float32, device=places.device)
@@ -41,6 +48,12 @@ def count_places(
     Args:
         mask: True where there is only padding.
         axis: The axis, from 1.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention.positions import count_places
+        >>> count_places(torch.tensor([[False, False, True]]), 1)
+        tensor([[1., 2., 2.]])
     """
     return (~mask).cumsum(axis, dtype=torch.float32)
 
@@ -59,6 +72,13 @@ def relative_scores(
         query: The first half of its channels meets the rows, the second the columns.
         rows: Embeddings of the rows' offsets.
         columns: Embeddings of the columns' offsets.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import relative_scores
+        >>> query = torch.rand(1, 2, 8, 5, 6)
+        >>> relative_scores(query, torch.rand(2, 4, 3), torch.rand(2, 4, 3)).shape
+        torch.Size([1, 2, 3, 3, 5, 6])
 
     Paper: local-attention "Self-Attention"
     """
@@ -83,6 +103,18 @@ class SinePositionalEncoding(BaseModule):
         offset: Added to the places before they are normalised.
         init_cfg: As in every MMEngine module.
 
+    Raises:
+        UserError: If `num_feats` is odd, or less than 2.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import SinePositionalEncoding
+        >>> encoding = SinePositionalEncoding(num_feats=4)
+        >>> encoding(None, torch.rand(2, 16, 5, 6)).shape  # of maps
+        torch.Size([2, 8, 5, 6])
+        >>> encoding(None, torch.rand(2, 10, 16)).shape  # of sequences
+        torch.Size([2, 10, 4])
+
     Paper: attention "Positional Encoding"
     Differs: the first token is number 1, as in mmdet; padding has the number of the
         last token before it.
@@ -105,7 +137,7 @@ class SinePositionalEncoding(BaseModule):
                 'for every sine has a cosine'
             )
         self.num_feats = num_feats
-        self.temperature = temperature
+        self.temperature = float(temperature)
         self.normalize = normalize
         self.scale = scale
         self.eps = eps

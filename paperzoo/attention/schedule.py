@@ -17,6 +17,11 @@ def warmup_rate(step: int, embed_dims: int, warmup: int) -> float:
         embed_dims: Channels of the model.
         warmup: Steps of the warm-up, in which the rate rises by the same each time.
 
+    Example:
+        >>> from paperzoo.attention.schedule import warmup_rate
+        >>> [warmup_rate(step, embed_dims=1, warmup=4) for step in (1, 4, 16)]
+        [0.125, 0.5, 0.25]
+
     Paper: attention Eq. 3
     """
     return embed_dims**-0.5 * min(step**-0.5, step * warmup**-1.5)
@@ -33,7 +38,15 @@ class InverseSqrtLR(LRSchedulerMixin, _ParamScheduler):
         **kwargs: As of MMEngine's schedulers: `begin`, `end`, `last_step`, `verbose`.
 
     Raises:
-        UserError: If an argument is not positive.
+        UserError: If `embed_dims` or `warmup` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import InverseSqrtLR
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> schedule = InverseSqrtLR(optimizer, embed_dims=1, warmup=4)
+        >>> schedule.get_last_value()  # of the first step
+        [0.125]
 
     Paper: attention Eq. 3
     """

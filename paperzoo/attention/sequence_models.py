@@ -24,6 +24,13 @@ def masked_mean(
     Args:
         tokens: To average.
         padding: True where a token is padding; without it, nowhere.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention.sequence_models import masked_mean
+        >>> tokens = torch.tensor([1.0, 3.0, 9.0]).view(1, 3, 1)
+        >>> masked_mean(tokens, torch.tensor([[False, False, True]]))
+        tensor([[2.]])
     """
     if padding is None:
         return tokens.mean(1)
@@ -122,6 +129,9 @@ class SequenceModel(BaseModel):
             padding: True where an input is padding, (B, N); without it, nowhere.
             target: Labels, (B) or (B, T), -100 where there is padding.
             mode: `'loss'`, `'predict'` or `'tensor'` (the scores).
+
+        Raises:
+            UserError: If the mode is none of these, or `'loss'` without `target`.
         """
         if mode == 'loss' and target is not None:
             return self.loss(inputs, padding, target)
@@ -164,6 +174,15 @@ class SequenceTagger(SequenceModel):
         embed_dims: Channels.
         positions: Config of the positional encoding, None for none.
         **kwargs: As of `SequenceModel`, whose base is MMEngine's BaseModel.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import SequenceTagger, TransformerEncoder
+        >>> encoder = dict(type=TransformerEncoder, num_layers=1, num_heads=2)
+        >>> encoder |= dict(feedforward_channels=16)
+        >>> sizes = dict(num_tokens=26, num_classes=2, embed_dims=8)
+        >>> SequenceTagger(encoder, **sizes)(torch.tensor([[3, 1, 3]])).shape
+        torch.Size([1, 3, 2])
 
     Paper: attention "Encoder and Decoder Stacks"
     """
@@ -208,6 +227,15 @@ class SetClassifier(SequenceModel):
         num_classes: Number of labels.
         embed_dims: Channels.
         **kwargs: As of `SequenceModel`, whose base is MMEngine's BaseModel.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import SetClassifier, TransformerEncoder
+        >>> encoder = dict(type=TransformerEncoder, num_layers=1, num_heads=2)
+        >>> encoder |= dict(feedforward_channels=16)
+        >>> sizes = dict(in_channels=3, num_classes=5, embed_dims=8)
+        >>> SetClassifier(encoder, **sizes)(torch.rand(2, 7, 3)).shape
+        torch.Size([2, 5])
 
     Paper: attention "Encoder and Decoder Stacks"
     """

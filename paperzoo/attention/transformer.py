@@ -29,6 +29,13 @@ class TransformerEncoderLayer(BaseModule):
         cross_attention: Look at a memory, too.
         init_cfg: As in every MMEngine module.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import TransformerEncoderLayer
+        >>> layer = TransformerEncoderLayer(8, num_heads=2, feedforward_channels=16)
+        >>> layer(torch.rand(1, 5, 8)).shape
+        torch.Size([1, 5, 8])
+
     Paper: attention Eq. 2
     """
 
@@ -132,6 +139,14 @@ class TransformerEncoder(BaseModule):
         pre_norm: As in `TransformerEncoderLayer`; one more norm follows the last layer.
         cross_attention: As in `TransformerEncoderLayer`.
         init_cfg: As in every MMEngine module.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import TransformerEncoder, causal_mask
+        >>> decoder = TransformerEncoder(2, 8, 2, 16, cross_attention=True)
+        >>> tokens, memory = torch.rand(1, 3, 8), torch.rand(1, 5, 8)
+        >>> decoder(tokens, attn_mask=causal_mask(3), memory=memory).shape
+        torch.Size([1, 3, 8])
 
     Paper: attention "Encoder and Decoder Stacks"
     """

@@ -25,6 +25,12 @@ def shift_right(target: Int[Tensor, 'batch tokens']) -> Int[Tensor, 'batch token
 
     Args:
         target: Tokens; negative ones are padding, at the end.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention.translator import shift_right
+        >>> shift_right(torch.tensor([[5, 7, 0]]))
+        tensor([[0, 5, 7]])
     """
     return F.pad(target[:, :-1], (1, 0), value=END).clamp(min=0)
 
@@ -42,6 +48,16 @@ class SequenceTranslator(SequenceModel):
         max_length: Where a sequence is cut that does not end by itself.
         positions: Config of the positional encoding, None for none.
         **kwargs: As of `SequenceModel`, whose base is MMEngine's BaseModel.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import SequenceTranslator, TransformerEncoder
+        >>> layers = dict(type=TransformerEncoder, num_layers=1, num_heads=2)
+        >>> layers |= dict(feedforward_channels=16)
+        >>> sizes = dict(num_tokens=9, num_targets=5, embed_dims=8, max_length=4)
+        >>> model = SequenceTranslator(layers, layers, **sizes)
+        >>> model(torch.tensor([[3, 1]]), target=torch.tensor([[2, 4, 0]])).shape
+        torch.Size([1, 3, 5])
 
     Paper: attention "Encoder and Decoder Stacks"
     Differs: the two embeddings and the last layer share no weights: source and target

@@ -131,6 +131,13 @@ def neighbour_scores(
         keys: With a border as wide as the windows need.
         window: The window's taps come row by row.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import Window, neighbour_scores
+        >>> query, keys = torch.rand(1, 2, 4, 5, 6), torch.rand(1, 2, 4, 7, 8)
+        >>> neighbour_scores(query, keys, Window((3, 3))).shape  # 9 taps
+        torch.Size([1, 2, 9, 5, 6])
+
     Paper: local-attention "Self-Attention"
     """
     return _Scores.apply(query, keys, window)
@@ -147,6 +154,13 @@ def neighbour_sums(
         weights: One for each output and tap.
         values: With a border as wide as the windows need.
         window: The window's taps come row by row.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import Window, neighbour_sums
+        >>> values = torch.tensor([1.0, 2, 4, 8]).view(1, 1, 1, 1, 4)
+        >>> neighbour_sums(torch.ones(1, 1, 3, 1, 2), values, Window((1, 3))).flatten()
+        tensor([ 7., 14.])
 
     Paper: local-attention "Self-Attention"
     """
@@ -166,6 +180,14 @@ def neighbour_spread(
         queries: One for each output.
         window: The window's taps come row by row.
         size: Height and width of the map, with a border as wide as the windows need.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import Window, neighbour_spread
+        >>> weights = torch.tensor([0.1, 0.7, 0.2]).view(1, 1, 3, 1, 1)
+        >>> query = torch.ones(1, 1, 1, 1, 1)
+        >>> neighbour_spread(weights, query, Window((1, 3)), (1, 3)).flatten()
+        tensor([0.1000, 0.7000, 0.2000])
     """
     return _Spread.apply(weights, queries, window, size)
 
@@ -181,6 +203,15 @@ def taps_inside(
         outputs: Rows and columns of outputs.
         window: What an output sees.
         device: Of the result.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention.windows import Window, taps_inside
+        >>> window = Window((1, 3))
+        >>> taps_inside((1, 2), (0, 1), (1, 2), window, torch.device('cpu')).flatten(2)
+        tensor([[[False,  True],
+                 [ True,  True],
+                 [ True, False]]])
     """
     inside = []
     for axis in range(2):

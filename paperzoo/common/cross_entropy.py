@@ -1,5 +1,6 @@
 """Binary cross entropy on logits."""
 
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +16,15 @@ class SigmoidCrossEntropyLoss(WeightedLoss):
             `CrossEntropyLoss` fit.
         reduction: `'none'`, `'mean'` or `'sum'`.
         loss_weight: What the result is multiplied by.
+
+    Raises:
+        UserError: If `use_sigmoid` is False.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common import SigmoidCrossEntropyLoss
+        >>> SigmoidCrossEntropyLoss()(torch.zeros(3), torch.tensor([0, 1, 1]))
+        tensor(0.6931)
     """
 
     WHY_SIGMOID = 'each logit is a question of its own'
@@ -33,8 +43,15 @@ class SigmoidCrossEntropyLoss(WeightedLoss):
                 'use_sigmoid=True in the config'
             )
 
-    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Return the cross entropy of each logit."""
+    def elementwise(
+        self, pred: Float[Tensor, '*shape'], target: Shaped[Tensor, '*shape']
+    ) -> Float[Tensor, '*shape']:
+        """Return the cross entropy of each logit.
+
+        Args:
+            pred: Logits.
+            target: From 0 to 1, of any type.
+        """
         return F.binary_cross_entropy_with_logits(
             pred, target.to(pred.dtype), reduction='none'
         )

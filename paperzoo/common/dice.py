@@ -1,12 +1,12 @@
 """The dice loss: one minus the overlap of two masks."""
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from paperzoo.common.weighted import WeightedLoss
 from paperzoo.registry import MODELS
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.precision import at_least_float32
 
 
 def dice_loss(
@@ -26,6 +26,13 @@ def dice_loss(
         eps: Added once to each square of the denominator; in the naive form, to
             numerator and denominator.
         naive: The naive form.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common import dice_loss
+        >>> mask = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+        >>> dice_loss(mask.flip(1), mask, eps=0), dice_loss(mask, mask, eps=0)
+        (tensor([1.]), tensor([0.]))
     """
     pred, target = pred.flatten(1), target.flatten(1)
     shared = 2 * (pred * target).sum(dim=1)
@@ -50,6 +57,13 @@ class DiceLoss(WeightedLoss):
     Raises:
         UserError: If `use_sigmoid` is False.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.common import DiceLoss
+        >>> masks = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+        >>> round(DiceLoss()(20 * masks - 10, masks).item(), 4)
+        0.001
+
     Paper: knet "Training Instance Kernels"
     """
 
@@ -73,16 +87,19 @@ class DiceLoss(WeightedLoss):
         self.naive_dice = naive_dice
         self.eps = eps
 
-    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
+    def elementwise(
+        self,
+        pred: Float[Tensor, 'masks *pixels'],
+        target: Shaped[Tensor, 'masks *pixels'],
+    ) -> Float[Tensor, ' masks']:
         """Return the loss of each mask.
 
         Args:
-            pred: Logits, or probabilities without `activate`, (masks, ...).
+            pred: Logits, or probabilities without `activate`.
             target: As many masks.
         """
         # Sums over a mask overflow half precision.
-        if pred.dtype in (torch.float16, torch.bfloat16):
-            pred = pred.float()
+        pred = at_least_float32(pred)
         if self.activate:
             pred = pred.sigmoid()
         return dice_loss(pred, target.to(pred.dtype), self.eps, self.naive_dice)

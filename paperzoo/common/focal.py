@@ -16,6 +16,7 @@ from paperzoo.common.weighted import (
 from paperzoo.ops.focal_loss import focal_of_absent
 from paperzoo.registry import MODELS
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.precision import at_least_float32
 
 # Rows that stay in the processor's cache from the first operation to the last.
 _CHUNK = 2048
@@ -35,6 +36,12 @@ def sigmoid_focal_loss(
         gamma: How strongly easy examples are turned down; 0 turns nothing down.
         alpha: Weight of the positives; the negatives have `1 - alpha`.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.common import sigmoid_focal_loss
+        >>> sigmoid_focal_loss(torch.zeros(2), torch.tensor([1.0, 0.0]))
+        tensor([0.0433, 0.1300])
+
     Paper: fcos Eq. 2 (its classification term)
     """
     prob = logits.sigmoid()
@@ -51,6 +58,17 @@ def one_hot(
 
     Unlike torch's it reads no value back from the device, and labels that are no class
     give a row of zeros.
+
+    Args:
+        labels: Numbers of the classes.
+        like: Says how many classes there are, and of which type the result is.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common.focal import one_hot
+        >>> one_hot(torch.tensor([1, 3]), torch.rand(2, 3))
+        tensor([[0., 1., 0.],
+                [0., 0., 0.]])
     """
     classes = torch.arange(like.size(-1), device=like.device)
     return (labels.unsqueeze(-1) == classes).to(like.dtype)
@@ -66,16 +84,11 @@ def _at_label(
     """
     column = labels.clamp(0, logits.size(1) - 1).unsqueeze(1)
     present = labels.unsqueeze(1) == column
-    there = logits.gather(1, column).to(_wide(logits.dtype))
+    there = at_least_float32(logits.gather(1, column))
     low, low_slope = focal_of_absent(there, gamma, 1 - alpha)
     high, high_slope = focal_of_absent(-there, gamma, alpha)
     loss = torch.where(present, high, low)
     return column, loss, torch.where(present, -high_slope, low_slope)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Return the type to compute in: half precision loses small losses in the sum."""
-    return torch.float32 if dtype.itemsize < 4 else dtype
 
 
 class _FocalSum(torch.autograd.Function):
@@ -90,14 +103,14 @@ class _FocalSum(torch.autograd.Function):
         gamma: float,
         alpha: float,
     ) -> Tensor:
-        wide = _wide(logits.dtype)
-        grad = logits.new_empty(logits.shape, dtype=wide)
+        # Half precision loses small losses in the sum.
         column, at_label, slope_at_label = _at_label(logits, labels, gamma, alpha)
+        grad = at_label.new_empty(logits.shape)
         rows = _CHUNK if logits.device.type == 'cpu' else max(len(logits), 1)
-        totals = [logits.new_zeros((), dtype=wide)]
+        totals = [grad.new_zeros(())]
         for start in range(0, len(logits), rows):
             part = slice(start, start + rows)
-            x = logits[part].to(wide)
+            x = at_least_float32(logits[part])
             loss, slope = focal_of_absent(x, gamma, 1 - alpha, slope=grad[part])
             loss.scatter_(1, column[part], at_label[part])
             slope.scatter_(1, column[part], slope_at_label[part])
@@ -139,6 +152,12 @@ def sigmoid_focal_sum(
         gamma: How strongly easy examples are turned down; 0 turns nothing down.
         alpha: Weight of the positives; the negatives have `1 - alpha`.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.common.focal import sigmoid_focal_sum
+        >>> sigmoid_focal_sum(torch.zeros(1, 2), torch.tensor([0]))  # one is present
+        tensor(0.1733)
+
     Paper: fcos Eq. 2 (its classification term)
     """
     return _FocalSum.apply(logits, labels, weight, gamma, alpha)
@@ -154,6 +173,16 @@ class FocalLoss(WeightedLoss):
         alpha: Weight of the positives; the negatives have `1 - alpha`.
         reduction: `'none'`, `'mean'` or `'sum'`.
         loss_weight: What the result is multiplied by.
+
+    Raises:
+        UserError: If `use_sigmoid` is False.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common import FocalLoss
+        >>> logits, labels = torch.zeros(2, 3), torch.tensor([0, 3])
+        >>> FocalLoss()(logits, labels, avg_factor=1)  # 3 is none of the classes
+        tensor(0.6931)
 
     Paper: fcos Eq. 2 (its classification term)
     """

@@ -16,6 +16,14 @@ def rename_keys(
         prefix: Path of the module whose children are renamed, with its final dot.
         names: From the beginning of a path below `prefix` to what replaces it; whole
             path components are compared, the longest match wins.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common import rename_keys
+        >>> state = {'model.base.weight': torch.zeros(1)}
+        >>> rename_keys(state, 'model.', {'base': 'backbone'})
+        >>> list(state)
+        ['model.backbone.weight']
     """
     for key in [key for key in state_dict if key.startswith(prefix)]:
         parts = key[len(prefix) :].split('.')
@@ -35,6 +43,14 @@ def rename_on_load(module: nn.Module, names: Mapping[str, str]) -> None:
     Args:
         module: The module.
         names: As of `rename_keys`, with paths below the module.
+
+    Example:
+        >>> from torch import nn
+        >>> from paperzoo.common import rename_on_load
+        >>> model = nn.Sequential(nn.Linear(1, 1, bias=False))
+        >>> rename_on_load(model, {'linear': '0'})
+        >>> model.load_state_dict({'linear.weight': model[0].weight})
+        <All keys matched successfully>
     """
 
     def hook(

@@ -1,17 +1,18 @@
 """The weighting that every loss of paperzoo shares."""
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from paperzoo.utils.errors import UserError
 
 
 def weighted_reduction(
-    loss: Tensor,
-    weight: Tensor | None = None,
+    loss: Float[Tensor, '*shape'],
+    weight: Shaped[Tensor, '...'] | None = None,
     reduction: str = 'mean',
-    avg_factor: Tensor | float | None = None,
-) -> Tensor:
+    avg_factor: Tensor | float | int | None = None,
+) -> Float[Tensor, '...']:
     """Weight a loss per element and reduce it, by the conventions of mmdet's losses.
 
     Args:
@@ -19,6 +20,16 @@ def weighted_reduction(
         weight: One weight per element; anything that broadcasts against `loss`.
         reduction: `'none'`, `'mean'` or `'sum'`.
         avg_factor: What `'mean'` divides the sum by, not the number of elements.
+
+    Raises:
+        UserError: As of `check_reduction`.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common import weighted_reduction
+        >>> loss, weight = torch.tensor([1.0, 2.0]), torch.tensor([0.0, 3.0])
+        >>> weighted_reduction(loss, weight), weighted_reduction(loss, weight, 'sum')
+        (tensor(3.), tensor(6.))
     """
     check_reduction(reduction, None)
     if weight is not None:
@@ -31,8 +42,20 @@ def weighted_reduction(
     return average(loss.sum(), avg_factor)
 
 
-def check_reduction(reduction: str, avg_factor: Tensor | float | None) -> None:
-    """Refuse a reduction that is none, or that would not divide by the factor."""
+def check_reduction(reduction: str, avg_factor: Tensor | float | int | None) -> None:
+    """Refuse a reduction that is none, or that would not divide by the factor.
+
+    Args:
+        reduction: Should be `'none'`, `'mean'` or `'sum'`.
+        avg_factor: None unless the reduction divides by it.
+
+    Raises:
+        UserError: If it is none of these, or `'sum'` with a factor.
+
+    Example:
+        >>> from paperzoo.common.weighted import check_reduction
+        >>> check_reduction('mean', avg_factor=4)
+    """
     if reduction not in ('none', 'mean', 'sum'):
         raise UserError(f"reduction={reduction!r}: use 'none', 'mean' or 'sum'")
     if reduction == 'sum' and avg_factor is not None:
@@ -42,8 +65,21 @@ def check_reduction(reduction: str, avg_factor: Tensor | float | None) -> None:
         )
 
 
-def average(total: Tensor, avg_factor: Tensor | float | None) -> Tensor:
-    """Divide a sum by the factor, if there is one."""
+def average(
+    total: Float[Tensor, '*shape'], avg_factor: Tensor | float | int | None
+) -> Float[Tensor, '*shape']:
+    """Divide a sum by the factor, if there is one.
+
+    Args:
+        total: The sum.
+        avg_factor: The factor, such as the number of positive samples.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common.weighted import average
+        >>> average(torch.tensor(6.0), 3), average(torch.tensor(6.0), None)
+        (tensor(2.), tensor(6.))
+    """
     if avg_factor is None:
         return total
     # mmdet's guard against a factor of zero; without it the numbers would differ.
@@ -56,6 +92,16 @@ class WeightedLoss(nn.Module):
     Args:
         reduction: `'none'`, `'mean'` or `'sum'`.
         loss_weight: What the result is multiplied by.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common import WeightedLoss
+        >>> class Distance(WeightedLoss):
+        ...     def elementwise(self, pred, target):
+        ...         return (pred - target).abs()
+        >>> loss = Distance(loss_weight=2.0)
+        >>> loss(torch.tensor([1.0, 4.0]), torch.zeros(2), avg_factor=5)
+        tensor(2.)
     """
 
     def __init__(self, *, reduction: str = 'mean', loss_weight: float = 1.0) -> None:

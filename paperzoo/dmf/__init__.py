@@ -6,15 +6,14 @@ how, a neural ODE how far.
 
 Files, in the order in which the paper introduces them:
     resnet12.py: the backbone, with DropBlock.
-    episodes.py: what every few-shot classifier shares: embedding, prototypes, losses,
-        predictions, the authors' names of weights; preprocessor.py brings episodes to
-        the device.
+    episode_classifier.py: what every few-shot classifier shares: embedding, prototypes,
+        losses, predictions, the authors' names of weights; preprocessor.py brings
+        episodes to the device.
     meta_filter.py: offsets ("Dynamic Sampling"), the filters and their application
-        ("Dynamic Meta-filter"); gather.py: how samples are gathered.
+        ("Dynamic Meta-filter").
     alignment.py: the flow and its solvers ("Adaptive Alignment").
     classifier.py: DMFClassifier, with the "Meta-classifier".
-    protonet.py: the yardsticks ProtoNet and NearestPrototype.
-    explain.py: what it did with an episode, as arrays.
+    protonet.py: the baselines ProtoNet and NearestPrototype.
 
 Where the paper and the authors' code part, the authors' way is an option or ours the
 default:

@@ -5,9 +5,9 @@ from .classifier import DMFClassifier as DMFClassifier
 from .classifier import class_weights as class_weights
 from .classifier import factored_scores as factored_scores
 from .classifier import meta_scores as meta_scores
-from .episodes import EpisodeClassifier as EpisodeClassifier
-from .episodes import dense_cross_entropy as dense_cross_entropy
-from .episodes import prototypes as prototypes
+from .episode_classifier import EpisodeClassifier as EpisodeClassifier
+from .episode_classifier import dense_cross_entropy as dense_cross_entropy
+from .episode_classifier import prototypes as prototypes
 from .meta_filter import DynamicMetaFilter as DynamicMetaFilter
 from .meta_filter import apply_filters as apply_filters
 from .meta_filter import plain_filters as plain_filters

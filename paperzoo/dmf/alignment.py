@@ -1,8 +1,10 @@
 """Adaptive alignment: the query flows towards a class, dx/dt = ReLU(filter * x).
 
-With filters of one tap the flow has a closed form. A filter is positive, so a feature
-that is not positive stays, and a positive one grows by a factor that depends on its
-filter alone: all channels of a group share it.
+With filters of one tap, each feature x has a rate w > 0 of its own and the flow has a
+closed form. Where x <= 0, ReLU(w x) = 0: it stays. Where x > 0, dx/dt = w x and x stays
+positive: x(1) = exp(w) x(0). A solver of fixed steps takes a polynomial in w for the
+exponential. So positive features grow by a factor that depends on the filter alone, and
+all channels of a group share it.
 """
 
 from collections.abc import Callable
@@ -33,11 +35,18 @@ def flow_factors(
             function's series up to its order; `'exact'`: that function.
         steps: Number of equal steps.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import flow_factors
+        >>> flow_factors(torch.tensor([0.0, 1.0]), 'midpoint')  # 1 + w + w^2 / 2
+        tensor([1.0000, 2.5000])
+
     Paper: dmf "Adaptive Alignment"
     """
     if solver == 'exact':
         return rates.exp()
     step = rates / steps
+    # 1 + s (1 + s/2 (1 + s/3 (...))), the series from its last term on.
     factor = torch.ones_like(step)
     for term in range(ORDERS[solver], 0, -1):
         factor = 1 + step * factor / term
@@ -54,6 +63,13 @@ def grow_positive(
         x: The maps.
         factors: One for each position and group of neighbouring channels.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import grow_positive
+        >>> x = torch.tensor([-1.0, 2.0]).view(2, 1, 1)
+        >>> grow_positive(x, torch.full((1, 1, 1), 3.0)).flatten()
+        tensor([-1.,  6.])
+
     Paper: dmf "Adaptive Alignment"
     """
     return x.clamp(max=0) + apply_filters(x.relu(), factors.unsqueeze(-1))
@@ -61,7 +77,7 @@ def grow_positive(
 
 def solve(
     rate: Callable[[Tensor], Tensor],
-    start: Tensor,
+    start: Float[Tensor, '*state'],
     parameters: tuple[Tensor, ...],
     *,
     solver: str,
@@ -69,7 +85,7 @@ def solve(
     rtol: float = 1e-2,
     atol: float = 1e-2,
     adjoint: bool = False,
-) -> tuple[Tensor, int]:
+) -> tuple[Float[Tensor, '*state'], int]:
     """Return where dx/dt = rate(x) leads from t = 0 to 1, by torchdiffeq.
 
     Args:
@@ -87,6 +103,13 @@ def solve(
 
     Raises:
         UserError: If torchdiffeq is not installed.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf.alignment import solve
+        >>> end, evaluations = solve(lambda x: x, torch.ones(1), (), solver='euler')
+        >>> end.item(), evaluations  # one step of dx/dt = x
+        (2.0, 1)
 
     Paper: dmf "Adaptive Alignment"
     """
@@ -144,6 +167,17 @@ class AdaptiveAlignment(nn.Module):
         evaluations: How often each solve of torchdiffeq evaluated the flow, since
             `reset`.
 
+    Raises:
+        UserError: If there is no such solver, or no step, or a tolerance of 0.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import AdaptiveAlignment
+        >>> query = torch.tensor([-1.0, 2.0]).view(2, 1, 1)
+        >>> filters = torch.ones(1, 1, 1, 1)  # height, width, groups, taps
+        >>> AdaptiveAlignment('euler')(query, filters).flatten()
+        tensor([-1.,  4.])
+
     Paper: dmf "Adaptive Alignment"
     """
 
@@ -185,14 +219,13 @@ class AdaptiveAlignment(nn.Module):
         """Forget the numbers of evaluations."""
         self.evaluations = []
 
-    def factors(self, filters: Tensor) -> Tensor:
+    def factors(
+        self, filters: Float[Tensor, '*maps height width groups 1']
+    ) -> Float[Tensor, '*maps height width groups']:
         """Return what filters of one tap multiply: with a flow, positive values only.
 
         Args:
-            filters: (..., H, W, groups, 1), not negative.
-
-        Returns:
-            (..., H, W, groups).
+            filters: Not negative.
         """
         rates = filters.squeeze(-1)
         if not self.flows:
@@ -201,17 +234,36 @@ class AdaptiveAlignment(nn.Module):
             return self._solve(lambda x: rates * x, torch.ones_like(rates), rates)
         return flow_factors(rates, self.solver, self.steps)
 
-    def forward(self, query: Tensor, filters: Tensor) -> Tensor:
-        """Return the aligned maps, (..., C, H, W).
+    def scale(
+        self,
+        query: Float[Tensor, '*#maps channels height width'],
+        factors: Float[Tensor, '*#maps height width groups'],
+    ) -> Float[Tensor, '*maps channels height width']:
+        """Return the maps multiplied by factors: with a flow, positive values only.
 
         Args:
-            query: (..., C, H, W).
-            filters: (..., H, W, groups, taps), not negative.
+            query: The maps.
+            factors: Of `factors`.
         """
+        if self.flows:
+            return grow_positive(query, factors)
+        return apply_filters(query, factors.unsqueeze(-1))
+
+    def forward(
+        self,
+        query: Float[Tensor, '*#maps channels height width'],
+        filters: Float[Tensor, '*#maps height width groups taps'],
+    ) -> Float[Tensor, '*maps channels height width']:
+        """Return the aligned maps.
+
+        Args:
+            query: The maps.
+            filters: Not negative.
+        """
+        if filters.size(-1) == 1:
+            return self.scale(query, self.factors(filters))
         if not self.flows:
             return apply_filters(query, filters)
-        if filters.size(-1) == 1:
-            return grow_positive(query, self.factors(filters))
         # The state has one map for each pair, also where either is shared.
         pairs = torch.broadcast_shapes(query.shape[:-3], filters.shape[:-4])
         start = query.expand(*pairs, -1, -1, -1)

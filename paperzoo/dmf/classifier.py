@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 from paperzoo.dmf.alignment import AdaptiveAlignment
-from paperzoo.dmf.episodes import (
+from paperzoo.dmf.episode_classifier import (
     BACKBONE,
     EpisodeClassifier,
     dense_cross_entropy,
@@ -32,6 +32,12 @@ def class_weights(
     Args:
         support: The classes' feature maps.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import class_weights
+        >>> class_weights(torch.tensor([[3.0], [4.0]]).view(1, 2, 1, 1))
+        tensor([[0.6000, 0.8000]])
+
     Paper: dmf "Meta-classifier"
     """
     return F.normalize(support, dim=1).mean(dim=(2, 3))
@@ -46,6 +52,13 @@ def meta_scores(
     Args:
         aligned: The queries, aligned to each class.
         weights: Of `class_weights`.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import meta_scores
+        >>> aligned = torch.ones(4, 5, 8, 3, 3)  # 4 queries, each aligned to 5 classes
+        >>> meta_scores(aligned, torch.ones(5, 8)).shape
+        torch.Size([4, 5, 3, 3])
 
     Paper: dmf "Meta-classifier"
     """
@@ -75,8 +88,18 @@ def factored_scores(
         factors: What multiplies each group of neighbouring channels.
         positive_only: Only positive values are multiplied, all others stay.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import factored_scores
+        >>> query = torch.tensor([2.0, -1.0]).view(1, 2, 1, 1)
+        >>> weights, factors = torch.ones(1, 2), torch.full((1, 1, 1, 1, 1), 3.0)
+        >>> factored_scores(query, weights, factors, positive_only=True).item()
+        5.0
+
     Paper: dmf "Meta-classifier"
     """
+    # <w, f x> = sum over groups of f_g <w_g, x_g>: the inner products know no class's
+    # factors. With positive_only, x = relu(x) + min(x, 0) and the second term stays.
     groups = factors.size(-1)
     moving = query.relu() if positive_only else query
     by_group = torch.einsum(
@@ -108,6 +131,16 @@ class DMFClassifier(EpisodeClassifier):
             class, as in the paper's figure; the authors' code does not align them.
         **kwargs: As of `EpisodeClassifier`, whose base is MMEngine's BaseModel.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import DMFClassifier, DynamicMetaFilter, ResNet12
+        >>> backbone = dict(type=ResNet12, widths=(2, 2, 4, 8))
+        >>> filters = dict(type=DynamicMetaFilter, groups=2)
+        >>> model = DMFClassifier(backbone, meta_filter=filters, feat_channels=8)
+        >>> images, labels = torch.rand(1, 5, 3, 32, 32), torch.arange(5)[None]
+        >>> model.eval()(images, labels, images).shape  # episodes, queries, classes
+        torch.Size([1, 5, 5])
+
     Paper: dmf "Meta-classifier"
     """
 
@@ -137,12 +170,6 @@ class DMFClassifier(EpisodeClassifier):
         self.zero_pad_score = zero_pad_score
         self.global_on_aligned = global_on_aligned
 
-    def scores_by_feat(
-        self, support: Tensor, support_label: Tensor, query: Tensor, ways: int
-    ) -> Tensor:
-        """Return the scores of one episode at all positions, (Q, K, H, W)."""
-        return self._episode(support, support_label, query, ways)[0]
-
     def loss_by_feat(
         self,
         support: Tensor,
@@ -162,7 +189,7 @@ class DMFClassifier(EpisodeClassifier):
         if self.global_on_aligned:
             own = query_label
         results = [
-            self._episode(*each[:3], ways, each[3])
+            self.score_episode(*each[:3], ways, each[3])
             for each in zip(support, support_label, query, own, strict=True)
         ]
         scores = torch.cat([scores for scores, _ in results])
@@ -197,26 +224,38 @@ class DMFClassifier(EpisodeClassifier):
             support_feats, support_label, query_feats, ways
         )
 
-    def align(self, query: Tensor, filters: Tensor) -> Tensor:
-        """Return queries aligned to all classes, (Q, K, C, H, W).
+    def align(
+        self,
+        query: Float[Tensor, 'queries channels height width'],
+        filters: Float[Tensor, '#queries classes height width groups taps'],
+    ) -> Float[Tensor, 'queries classes channels height width']:
+        """Return queries aligned to all classes.
 
         Args:
-            query: (Q, C, H, W).
+            query: The queries' feature maps.
             filters: Of the meta-filter.
         """
         return self.alignment(query[:, None], filters)
 
-    def _episode(
+    def score_episode(
         self,
-        support: Tensor,
-        support_label: Tensor,
-        query: Tensor,
+        support: Float[Tensor, 'supports channels height width'],
+        support_label: Int[Tensor, ' supports'],
+        query: Float[Tensor, 'queries channels height width'],
         ways: int,
-        own: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the scores, and the maps for the global classifier.
+        query_label: Int[Tensor, ' queries'] | None = None,
+    ) -> tuple[
+        Float[Tensor, 'queries {ways} score_height score_width'],
+        Float[Tensor, 'queries channels height width'],
+    ]:
+        """Return the scores at all positions, and the maps for the global classifier.
 
-        With the queries' own classes `own` the maps are aligned to them.
+        Args:
+            support: The supports' feature maps.
+            support_label: From 0 to `ways - 1`.
+            query: The queries' feature maps.
+            ways: Number of classes.
+            query_label: With the queries' own classes the maps are aligned to them.
         """
         classes = prototypes(support, support_label, ways)
         weights = class_weights(classes)
@@ -225,14 +264,28 @@ class DMFClassifier(EpisodeClassifier):
         parts, maps = [], []
         for block in self.query_blocks(query, ways):
             filters = self.meta_filter(query[block], classes)
-            parts.append(self._block_scores(query[block], weights, filters))
-            if own is not None:
-                row = torch.arange(len(own[block]), device=own.device)
+            parts.append(self.score_block(query[block], weights, filters))
+            if query_label is not None:
+                own = query_label[block]
+                # Without dynamic sampling all queries share one row of filters.
+                row = torch.arange(len(own), device=own.device)
                 row = row.clamp(max=len(filters) - 1)
-                maps.append(self.alignment(query[block], filters[row, own[block]]))
+                maps.append(self.alignment(query[block], filters[row, own]))
         return self._pad(torch.cat(parts)), torch.cat(maps) if maps else query
 
-    def _block_scores(self, query: Tensor, weights: Tensor, filters: Tensor) -> Tensor:
+    def score_block(
+        self,
+        query: Float[Tensor, 'queries channels height width'],
+        weights: Float[Tensor, 'classes channels'],
+        filters: Float[Tensor, '#queries classes height width groups taps'],
+    ) -> Float[Tensor, 'queries classes height width']:
+        """Return the scores at all positions of some of the queries.
+
+        Args:
+            query: Their feature maps.
+            weights: Of `class_weights`.
+            filters: Of the meta-filter.
+        """
         if filters.size(-1) > 1:
             return meta_scores(self.align(query, filters), weights)
         factors = self.alignment.factors(filters)

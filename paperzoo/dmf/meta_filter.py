@@ -35,6 +35,13 @@ def sampling_offsets(
         weight: Kernel over the channels of the query, then of the support. `offsets`
             are (dy, dx) of each tap of the filter-predicting convolution.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import sampling_offsets
+        >>> query, support = torch.rand(4, 8, 3, 3), torch.rand(5, 8, 3, 3)
+        >>> sampling_offsets(query, support, torch.rand(18, 16, 5, 5)).shape
+        torch.Size([4, 5, 18, 3, 3])
+
     Paper: dmf "Dynamic Sampling"
     """
     of_query, of_support = weight.chunk(2, dim=1)
@@ -58,6 +65,13 @@ def sampled_filters(
         offsets: (dy, dx) of each tap, in pixels; outside of the map there are zeros.
         weight: Kernel of the convolution, of odd size.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import plain_filters, sampled_filters
+        >>> support, weight = torch.rand(2, 4, 3, 3), torch.rand(6, 4, 3, 3)
+        >>> still = sampled_filters(support, torch.zeros(1, 2, 18, 3, 3), weight)
+        >>> torch.testing.assert_close(still, plain_filters(support, weight))
+
     Paper: dmf "Dynamic Sampling"
     """
     classes, channels, height, width = support.shape
@@ -67,9 +81,9 @@ def sampled_filters(
     table = support.flatten(2).mT.reshape(-1, channels) @ kernel
     table = table.view(-1, weight.size(0))
 
-    moves = offsets.unflatten(2, (size**2, 2)).permute(0, 1, 4, 5, 2, 3)
     shape = support.new_tensor((height, width)).long()
-    rows, shares = bilinear_corners(moves + tap_places(support, size), shape)
+    rows, shares = bilinear_corners(sample_places(support, offsets, size), shape)
+    # Classes, pixels and taps lie one behind the other in the table.
     first = torch.arange(classes, device=rows.device) * (height * width)
     rows = rows + first.view(-1, 1, 1, 1, 1)
     rows = rows * size**2 + torch.arange(size**2, device=rows.device)[:, None]
@@ -88,6 +102,12 @@ def plain_filters(
         support: The classes' feature maps.
         weight: Kernel of the convolution, of odd size.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import plain_filters
+        >>> plain_filters(torch.rand(5, 8, 3, 3), torch.rand(2, 8, 3, 3)).shape
+        torch.Size([1, 5, 3, 3, 2])
+
     Paper: dmf "Dynamic Meta-filter"
     """
     out = F.conv2d(support, weight, padding=weight.size(-1) // 2)
@@ -104,6 +124,15 @@ def apply_filters(
         x: The maps, with zeros around them.
         filters: One filter for each position and group of neighbouring channels; taps
             are the rows of a square one after the other.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import apply_filters
+        >>> x, filters = torch.ones(4, 3, 3), torch.full((3, 3, 2, 9), 0.5)
+        >>> apply_filters(x, filters)[0]  # 4, 6 or 9 neighbours, each one half
+        tensor([[2.0000, 3.0000, 2.0000],
+                [3.0000, 4.5000, 3.0000],
+                [2.0000, 3.0000, 2.0000]])
 
     Paper: dmf "Dynamic Meta-filter"
     """
@@ -131,6 +160,13 @@ def interleave_taps(
 
     Args:
         filters: The filters as they should be.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf.meta_filter import interleave_taps
+        >>> filters = torch.arange(4.0).view(1, 2, 1, 2)  # two positions of two taps
+        >>> interleave_taps(filters).flatten()
+        tensor([0., 2., 1., 3.])
     """
     height, width, _, taps = filters.shape[-4:]
     memory = filters.movedim((-2, -1), (-4, -3)).flatten(-3)
@@ -138,12 +174,20 @@ def interleave_taps(
     return mixed.movedim(-4, -2)
 
 
-def tap_places(support: Tensor, size: int) -> Float[Tensor, 'height width taps 2']:
+def tap_places(
+    support: Float[Tensor, '*maps height width'], size: int
+) -> Float[Tensor, 'height width taps 2']:
     """Return the regular places (y, x) of the taps around each position.
 
     Args:
         support: Maps whose height and width count.
         size: Side of the kernel, odd.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf.meta_filter import tap_places
+        >>> tap_places(torch.rand(8, 5, 5), 3)[2, 1, :4].tolist()
+        [[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [2.0, 0.0]]
     """
     near = torch.arange(size, device=support.device) - size // 2
     y = torch.arange(support.size(-2), device=support.device)[:, None] + near
@@ -151,6 +195,31 @@ def tap_places(support: Tensor, size: int) -> Float[Tensor, 'height width taps 2
     full = (len(y), len(x), size, size)
     grid = y[:, None, :, None].expand(full), x[None, :, None, :].expand(full)
     return torch.stack(grid, dim=-1).flatten(2, 3).to(support.dtype)
+
+
+def sample_places(
+    support: Float[Tensor, '*maps height width'],
+    offsets: Float[Tensor, '*pairs coordinates height width'],
+    size: int,
+) -> Float[Tensor, '*pairs height width taps 2']:
+    """Return the places (y, x) on the support where the taps of a position sample it.
+
+    Args:
+        support: Maps whose height and width count.
+        offsets: (dy, dx) of each tap, in pixels.
+        size: Side of the kernel, odd.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf.meta_filter import sample_places
+        >>> offsets = torch.tensor([0.5, -2.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+        >>> sample_places(torch.rand(8, 4, 4), offsets, size=1)[0, 1, 3].tolist()
+        [[1.5, 1.0]]
+
+    Paper: dmf "Dynamic Sampling"
+    """
+    moves = offsets.unflatten(-3, (size**2, 2)).movedim((-4, -3), (-2, -1))
+    return moves + tap_places(support, size)
 
 
 @MODELS.register_module()
@@ -166,6 +235,17 @@ class DynamicMetaFilter(BaseModule):
         official_kernel3: With `kernel=3`, mix up positions and taps as the authors'
             code does; to compare with it.
         init_cfg: As in every MMEngine module.
+
+    Raises:
+        UserError: If `groups` is no divisor, or `kernel` not odd.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import DynamicMetaFilter
+        >>> meta_filter = DynamicMetaFilter(8, groups=2)
+        >>> query, support = torch.rand(4, 8, 3, 3), torch.rand(5, 8, 3, 3)
+        >>> meta_filter(query, support).shape  # queries, classes, map, groups, taps
+        torch.Size([4, 5, 3, 3, 2, 1])
 
     Paper: dmf "Dynamic Meta-filter"
     """
@@ -200,21 +280,40 @@ class DynamicMetaFilter(BaseModule):
         bound = (9 * in_channels) ** -0.5
         nn.init.uniform_(self.filter_conv.weight, -bound, bound)
 
-    def forward(self, query: Tensor, support: Tensor) -> Tensor:
-        """Return the filters, from 0 to 1: (Q or 1, K, H, W, groups, taps).
+    def forward(
+        self,
+        query: Float[Tensor, 'queries channels height width'],
+        support: Float[Tensor, 'classes channels height width'],
+    ) -> Float[Tensor, '#queries classes height width {self.groups} {self.kernel**2}']:
+        """Return the filters, from 0 to 1; without dynamic sampling all queries share.
 
         Args:
-            query: (Q, C, H, W).
-            support: Maps of the classes, (K, C, H, W).
+            query: The queries' feature maps.
+            support: The classes' feature maps.
         """
         weight = self.filter_conv.weight
         # Positions and many-term sums: not for half precision.
         with torch.autocast(query.device.type, enabled=False):
             query, support = query.to(weight.dtype), support.to(weight.dtype)
-            if self.offset_conv is None:
+            offsets = self.offsets(query, support)
+            if offsets is None:
                 logits = plain_filters(support, weight)
             else:
-                offsets = sampling_offsets(query, support, self.offset_conv.weight)
                 logits = sampled_filters(support, offsets, weight)
             filters = logits.sigmoid().unflatten(-1, (self.groups, self.kernel**2))
         return interleave_taps(filters) if self.official_kernel3 else filters
+
+    def offsets(
+        self,
+        query: Float[Tensor, 'queries channels height width'],
+        support: Float[Tensor, 'classes channels height width'],
+    ) -> Float[Tensor, 'queries classes coordinates height width'] | None:
+        """Return the offsets of the samples; None without dynamic sampling.
+
+        Args:
+            query: The queries' feature maps.
+            support: The classes' feature maps.
+        """
+        if self.offset_conv is None:
+            return None
+        return sampling_offsets(query, support, self.offset_conv.weight)

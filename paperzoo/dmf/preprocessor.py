@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float, Integer, Shaped
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
@@ -22,6 +23,16 @@ class EpisodeDataPreprocessor(BaseDataPreprocessor):
         mean: Of each channel, on the scale of the images (0 to 255); by default 0.
         std: Of each channel; by default 1.
         non_blocking: Do not wait for the copy to the device.
+
+    Raises:
+        UserError: If a number of `std` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import EpisodeDataPreprocessor
+        >>> preprocessor = EpisodeDataPreprocessor(mean=[100.0], std=[50.0])
+        >>> preprocessor.normalize(torch.full((1, 1, 1), 200, dtype=torch.uint8))
+        tensor([[[2.]]])
     """
 
     mean: Tensor
@@ -43,8 +54,17 @@ class EpisodeDataPreprocessor(BaseDataPreprocessor):
             column = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
             self.register_buffer(name, column, persistent=False)
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """Return images (..., C, H, W) of any type as the model wants them."""
+    def normalize(
+        self, images: Shaped[Tensor, '*batch channels height width']
+    ) -> Float[Tensor, '*batch channels height width']:
+        """Return images of any type as the model wants them.
+
+        Args:
+            images: On the scale of `mean`.
+
+        Raises:
+            UserError: If `mean` is of another number of channels.
+        """
         images = images.to(self.mean.device, non_blocking=self._non_blocking)
         if self.mean.numel() not in (1, images.size(-3)):
             raise UserError(
@@ -63,6 +83,9 @@ class EpisodeDataPreprocessor(BaseDataPreprocessor):
 
         Returns:
             Images and labels on the device, and `ways`, the number of classes.
+
+        Raises:
+            UserError: If there is no support, no label of it or no query.
         """
         missing = {'support', 'support_label', 'query'} - data.keys()
         if missing:
@@ -78,14 +101,20 @@ class EpisodeDataPreprocessor(BaseDataPreprocessor):
         return {**images, **self.cast_data(labels), 'ways': int(ways)}
 
 
-def count_ways(support_label: Tensor) -> int:
+def count_ways(support_label: Integer[Tensor, 'episodes supports']) -> int:
     """Return the number of classes of episodes whose supports have these labels.
 
     Args:
-        support_label: (E, K * S), from 0 to K - 1.
+        support_label: From 0 to the number of classes - 1.
 
     Raises:
         UserError: If an episode has no support for a class.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf.preprocessor import count_ways
+        >>> count_ways(torch.tensor([[0, 1, 2], [2, 0, 1]]))
+        3
     """
     ways = int(support_label.max()) + 1
     there = torch.zeros(len(support_label), ways, dtype=torch.bool)

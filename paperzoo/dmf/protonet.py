@@ -1,4 +1,4 @@
-"""The yardsticks: prototypes without any alignment, on the same backbone and episodes.
+"""The baselines: prototypes without any alignment, on the same backbone and episodes.
 
 Prototypical Networks, arXiv 1703.05175; and the nearest prototype of a backbone that
 has only learnt to tell the training classes apart.
@@ -7,11 +7,11 @@ has only learnt to tell the training classes apart.
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from paperzoo.dmf.episodes import (
+from paperzoo.dmf.episode_classifier import (
     BACKBONE,
     EpisodeClassifier,
     dense_cross_entropy,
@@ -32,6 +32,13 @@ def prototype_scores(
         query: The queries' features.
         prototype: The classes' mean features.
         distance: `'euclidean'`: minus the squared distance; `'cosine'`: the cosine.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import prototype_scores
+        >>> query, prototype = torch.tensor([[3.0, 4.0]]), torch.eye(2)
+        >>> prototype_scores(query, prototype, 'cosine')
+        tensor([[0.6000, 0.8000]])
     """
     if distance == 'cosine':
         return F.normalize(query, dim=1) @ F.normalize(prototype, dim=1).mT
@@ -49,6 +56,17 @@ class ProtoNet(EpisodeClassifier):
         meta_weight: Weight of the episodes' loss; the global loss has 1. With 0 only
             the global classifier learns.
         **kwargs: As of `EpisodeClassifier`, whose base is MMEngine's BaseModel.
+
+    Raises:
+        UserError: If the distance is unknown, or nothing would be learnt.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import ProtoNet, ResNet12
+        >>> model = ProtoNet(dict(type=ResNet12, widths=(2, 2, 4, 8))).eval()
+        >>> images = torch.rand(1, 5, 3, 32, 32)  # one episode of five classes
+        >>> model(images, torch.arange(5)[None], images).argmax(-1)
+        tensor([[0, 1, 2, 3, 4]])
     """
 
     def __init__(
@@ -72,13 +90,20 @@ class ProtoNet(EpisodeClassifier):
         self.scale = scale
         self.meta_weight = meta_weight
 
-    def scores_by_feat(
-        self, support: Tensor, support_label: Tensor, query: Tensor, ways: int
-    ) -> Tensor:
-        """Return the scores of one episode, (Q, K)."""
+    def score_episode(
+        self,
+        support: Float[Tensor, 'supports channels height width'],
+        support_label: Int[Tensor, ' supports'],
+        query: Float[Tensor, 'queries channels height width'],
+        ways: int,
+        query_label: Int[Tensor, ' queries'] | None = None,
+    ) -> tuple[
+        Float[Tensor, 'queries {ways}'], Float[Tensor, 'queries channels height width']
+    ]:
+        """Return the scores of one episode, and the maps as they are."""
         classes = prototypes(support, support_label, ways).mean(dim=(2, 3))
         scores = prototype_scores(query.mean(dim=(2, 3)), classes, self.distance)
-        return self.scale * scores
+        return self.scale * scores, query
 
     def loss_by_feat(
         self,
@@ -109,6 +134,11 @@ class NearestPrototype(ProtoNet):
         backbone: Config of the backbone.
         num_classes: Classes of the training set.
         **kwargs: As of `EpisodeClassifier`, whose base is MMEngine's BaseModel.
+
+    Example:
+        >>> from paperzoo.dmf import NearestPrototype
+        >>> NearestPrototype(num_classes=64).distance
+        'cosine'
     """
 
     def __init__(

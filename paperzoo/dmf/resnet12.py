@@ -36,9 +36,17 @@ def dropblock_gamma(
         block_size: Side of a block.
         size: Height and width of the map.
 
+    Example:
+        >>> from paperzoo.dmf.resnet12 import dropblock_gamma
+        >>> dropblock_gamma(0.1, block_size=1, size=(6, 6))
+        0.1
+        >>> dropblock_gamma(0.5, block_size=2, size=(3, 3))  # 4 places, 4 pixels each
+        0.28125
+
     Paper: dmf "Implementation Details"
     """
     height, width = size
+    # A block begins where it fits into the map and drops block_size^2 of its pixels.
     places = (height - block_size + 1) * (width - block_size + 1)
     return drop_rate * (height * width / (block_size**2 * places))
 
@@ -52,6 +60,13 @@ def keep_mask(
         starts: 1 where a block begins; blocks lie inside the map, which is larger by
             `block_size - 1` both ways.
         block_size: Side of a block.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf.resnet12 import keep_mask
+        >>> keep_mask(torch.tensor([[[[0.0, 1.0]]]]), block_size=2)[0, 0]
+        tensor([[1., 0., 0.],
+                [1., 0., 0.]])
     """
     margin = block_size - 1
     padded = F.pad(starts, (margin, margin, margin, margin))
@@ -67,6 +82,13 @@ def apply_keep_mask(
     Args:
         x: The maps.
         keep: 1 where they are kept.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf.resnet12 import apply_keep_mask
+        >>> keep = torch.tensor([1.0, 1, 0, 0]).view(1, 1, 2, 2)
+        >>> apply_keep_mask(torch.ones(1, 1, 2, 2), keep).flatten()
+        tensor([2., 2., 0., 0.])
     """
     # The scale is counted in single precision; nothing kept is no division by zero.
     scale = keep.numel() / keep.sum(dtype=torch.float32).clamp(min=1)
@@ -165,6 +187,17 @@ class ResNet12(BaseModule):
             `drop_rate`.
         out_indices: Stages whose maps are returned; by default the last.
         init_cfg: As in every MMEngine module.
+
+    Raises:
+        UserError: If `pools` or `drop_blocks` has not one entry per stage, or
+            `out_indices` names no stage.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import ResNet12
+        >>> (maps,) = ResNet12(widths=(2, 4, 8, 16)).eval()(torch.rand(1, 3, 84, 84))
+        >>> maps.shape
+        torch.Size([1, 16, 11, 11])
 
     Paper: dmf "Implementation Details"
     """

@@ -1,85 +1,33 @@
 """Pages that answer what a paper's reader asks about a model and an image of his.
 
+    report = paperzoo.explain('fcos_tiny_shapes', 'data/shapes/val', checkpoint='w.pth')
+    report.save('report.html')
+
 A paper's folder has two parts: `trace.py` records arrays while the model's own
-functions run, and `page.py` says what they mean (`sections`). One renderer, in `html/`,
+methods run, and `page.py` says what they mean (`sections`). One renderer, in `html/`,
 draws all pages: the next paper's page is a folder and a line in `PAGES`.
 
-Files: sample.py, an image as the model gets it; hook.py, pictures during a training;
+Files: api.py, `explain` itself; pages.py, which page is whose; recording.py, calls of
+methods; sample.py, an image as the model gets it; hook.py, pictures during a training;
 marks.py, points and boxes of several pages; html/, figures, pixels, the HTML file.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import sys
+from types import ModuleType
+from typing import Any
 
-from paperzoo.utils.errors import UserError
+import lazy_loader
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from paperzoo.explain.html.report import Section
-
-SEQUENCES = 'paperzoo.explain.attention.page_sequences'
-# Texts, so that a room without its stack does not hinder the others.
-PAGES = {
-    'paperzoo.fcos.head.FCOSHead': 'paperzoo.explain.fcos.page',
-    'paperzoo.knet.detector.KNet': 'paperzoo.explain.knet.page',
-    'paperzoo.knet.semantic.KNetSemanticHead': 'paperzoo.explain.knet.page',
-    'paperzoo.dmf.classifier.DMFClassifier': 'paperzoo.explain.dmf.page',
-    'paperzoo.dmf.protonet.ProtoNet': 'paperzoo.explain.dmf.page',
-    'paperzoo.attention.sequence_models.SequenceModel': SEQUENCES,
-}
-# Pages of items of the config's test set, not of images; they have `item`.
-ITEM_PAGES = ('paperzoo.explain.dmf.page', SEQUENCES)
-# Layers within any model: explained after its own page, or alone.
-ATTENTION = 'paperzoo.explain.attention.page'
-LAYERS = {
-    'paperzoo.attention.local.LocalSelfAttention2d': ATTENTION,
-    'paperzoo.attention.modules.MultiHeadSelfAttention': ATTENTION,
-}
+# Names and their files are in __init__.pyi: each is imported when it is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
-def page_of(model: 'nn.Module') -> str:
-    """Return the module that explains a model, found by the model or a part of it.
+class _Room(ModuleType):
+    """A room that is called like the function in it."""
 
-    Args:
-        model: The whole network; of its parts the outermost with a page counts.
-
-    Raises:
-        UserError: If there is no page for it.
-    """
-    found = _listed(model, PAGES) or _listed(model, LAYERS)
-    if found is not None:
-        return found
-    known = ', '.join(name.rpartition('.')[2] for name in (*PAGES, *LAYERS))
-    raise UserError(
-        f'{type(model).__name__} has no page: models with one of these can be '
-        f'explained: {known}'
-    )
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Explain; see `paperzoo.explain.api.explain`."""
+        return self.explain(*args, **kwargs)
 
 
-def sections(model: 'nn.Module', sample: Any) -> list['Section']:
-    """Return the sections of a model's page for a sample.
-
-    Raises:
-        UserError: If there is no page for it.
-    """
-    own = page_of(model)
-    pages = [own]
-    # What is no image is on its own page with all its layers.
-    if own not in (ATTENTION, *ITEM_PAGES) and _listed(model, LAYERS):
-        pages.append(ATTENTION)
-    return [
-        section
-        for page in pages
-        for section in import_module(page).sections(model, sample)
-    ]
-
-
-def _listed(model: 'nn.Module', pages: dict[str, str]) -> str | None:
-    """Return the page of the outermost part whose class, or a base of it, is listed."""
-    for part in model.modules():
-        for base in type(part).__mro__:
-            page = pages.get(f'{base.__module__}.{base.__qualname__}')
-            if page is not None:
-                return page
-    return None
+sys.modules[__name__].__class__ = _Room

@@ -1,7 +1,6 @@
 """The pictures of `paperzoo explain` during a training."""
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,9 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from paperzoo.explain.api import evaluating, sample_loader
+from paperzoo.explain.html.raster import pixels_of
+from paperzoo.explain.pages import sections
 from paperzoo.registry import HOOKS
 from paperzoo.utils.errors import UserError
 from paperzoo.utils.wrappers import unwrap_model
@@ -71,39 +73,19 @@ class ExplainHook(Hook):
 
     @master_only
     def _load(self, runner: Runner) -> None:
-        # Imported when needed: not every stack that trains has what draws.
-        from paperzoo.explain import ITEM_PAGES, page_of
-
-        page = page_of(unwrap_model(runner.model))
-        if (page in ITEM_PAGES) != bool(self.items):
-            kind = 'items' if page in ITEM_PAGES else 'images'
-            raise UserError(
-                f'ExplainHook: a {type(unwrap_model(runner.model)).__name__} is '
-                f'explained on {kind}; give {kind}=[...]'
-            )
-        if self.items:
-            item = import_module(page).item
-            self._samples = [item(runner.cfg, number) for number in self.items]
-            return
-        from paperzoo.apis.config import class_names
-        from paperzoo.data.paths import ensure_generated
-        from paperzoo.explain.sample import SampleLoader
-
-        names = class_names(runner.cfg, {})
-        load = SampleLoader(
-            runner.cfg, unwrap_model(runner.model), names, self.score_thr
+        given, load = sample_loader(
+            unwrap_model(runner.model),
+            runner.cfg,
+            self.images,
+            items=self.items,
+            score_thr=self.score_thr,
         )
-        self._samples = [load(Path(ensure_generated(image))) for image in self.images]
+        self._samples = [load(one) for one in given]
 
     @master_only
     def _draw(self, runner: Runner, step: int) -> None:
-        from paperzoo.explain import sections
-        from paperzoo.explain.html.raster import pixels_of
-
         model = unwrap_model(runner.model)
-        training = {part: part.training for part in model.modules()}
-        model.eval()
-        try:
+        with evaluating(model):
             for place, sample in enumerate(self._samples, 1):
                 for number, section in enumerate(sections(model, sample), 1):
                     pixels = pixels_of(section)
@@ -111,10 +93,6 @@ class ExplainHook(Hook):
                         stem = Path(sample.name).stem
                         name = _tag(f'{place} {number} {stem} {section.title}')
                         runner.visualizer.add_image(name, pixels, step)
-        finally:
-            # Part by part, for frozen norms stay in evaluation mode.
-            for part, mode in training.items():
-                part.training = mode
 
 
 def _tag(text: str) -> str:

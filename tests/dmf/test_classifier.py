@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from paperzoo.dmf import AdaptiveAlignment, DMFClassifier, DynamicMetaFilter
 from paperzoo.dmf import classifier as room
-from paperzoo.dmf import episodes as shared
+from paperzoo.dmf import episode_classifier as shared
 from paperzoo.registry import MODELS
 from paperzoo.utils.errors import UserError
 

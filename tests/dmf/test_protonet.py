@@ -1,4 +1,4 @@
-"""The yardsticks: distances, losses, and what learns."""
+"""The baselines: distances, losses, and what learns."""
 
 import pytest
 import torch

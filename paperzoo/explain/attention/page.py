@@ -54,7 +54,7 @@ def _section(view: GlobalView | LocalView, sample: Sample) -> Section:
         )
     return Section(
         f'Whom does a place attend to? {name}',
-        text,
+        f'{text} {view.note}'.rstrip(),
         [Slider('place', labels, frames)],
         equation,
         source,

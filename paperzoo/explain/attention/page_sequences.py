@@ -124,6 +124,7 @@ def _answer(sample: SequenceSample, said: list[str], tagged: bool) -> Section:
 def _attention(view: GlobalView, words: list[str], said: list[str]) -> Section:
     """Return one matrix per head, queries from top to bottom."""
     weights = view.weights[0].cpu().numpy()
+    heads = [str(head) for head in range(1, len(weights) + 1)]
     given = ['(start)', *said[:-1]]
     part, _, rest = view.layer.partition('.')
     rows = given if part == 'decoder' else words
@@ -138,14 +139,8 @@ def _attention(view: GlobalView, words: list[str], said: list[str]) -> Section:
     )
     return Section(
         f'Whom does a token attend to? {view.layer}',
-        text,
-        [
-            Slider(
-                'head',
-                [str(head) for head in range(1, len(weights) + 1)],
-                [Matrix(head, rows, columns) for head in weights],
-            )
-        ],
+        f'{text} {view.note}'.rstrip(),
+        [Slider('head', heads, [Matrix(head, rows, columns) for head in weights])],
         r'\mathrm{softmax}\left(\frac{Q K^T}{\sqrt{d_k}}\right)',
         'attention Eq. 1',
     )
@@ -160,12 +155,8 @@ def _numbers(_: Any, values: np.ndarray) -> list[str]:
     return [str(value) if np.ndim(value) == 0 else 'vector' for value in values]
 
 
-def _letters(_: Any, tokens: np.ndarray) -> list[str]:
-    return [_letter(token) for token in tokens.tolist()]
-
-
-def _seen(_: Any, labels: np.ndarray) -> list[str]:
-    return ['seen before' if label else 'new' for label in labels.tolist()]
+def _each(write: Callable[[Any, int], str]) -> Writer:
+    return lambda data, values: [write(data, value) for value in values.tolist()]
 
 
 def _pairs(data: LookUpDataset, vectors: np.ndarray) -> list[str]:
@@ -176,26 +167,20 @@ def _pairs(data: LookUpDataset, vectors: np.ndarray) -> list[str]:
     ]
 
 
-def _values(_: Any, labels: np.ndarray) -> list[str]:
-    return [f'value {label}' for label in labels.tolist()]
-
-
-def _counted(data: RunLengthDataset, tokens: np.ndarray) -> list[str]:
+def _count_or_letter(data: RunLengthDataset, token: int) -> str:
     most = data.max_count
-    return [
-        str(token + 1) if token < most else _letter(token - most)
-        for token in tokens.tolist()
-    ]
+    return str(token + 1) if token < most else _letter(token - most)
 
 
-def _repeated(_: Any, labels: np.ndarray) -> list[str]:
-    return [
-        '(end)' if label == END else _letter(label - 1) for label in labels.tolist()
-    ]
-
-
+# How the inputs and the labels of a data set are written.
 _WRITERS: dict[type, tuple[Writer, Writer]] = {
-    SeenBeforeDataset: (_letters, _seen),
-    LookUpDataset: (_pairs, _values),
-    RunLengthDataset: (_counted, _repeated),
+    SeenBeforeDataset: (
+        _each(lambda _, token: _letter(token)),
+        _each(lambda _, label: 'seen before' if label else 'new'),
+    ),
+    LookUpDataset: (_pairs, _each(lambda _, label: f'value {label}')),
+    RunLengthDataset: (
+        _each(_count_or_letter),
+        _each(lambda _, label: '(end)' if label == END else _letter(label - 1)),
+    ),
 }

@@ -1,22 +1,29 @@
 """Whom attention attends to, as arrays.
 
-Nothing is recorded unless somebody looks: the weights are computed once more, from what
-went into a layer, by hooks that are gone afterwards.
+Nothing is kept unless somebody looks: the layers' own methods are recorded while the
+model runs. A fused kernel never has weights: those of Eq. 1 are then computed from the
+queries and keys that it was given.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from paperzoo.attention.functional import attention_weights
 from paperzoo.attention.local import LocalSelfAttention2d
 from paperzoo.attention.modules import MultiHeadSelfAttention
 from paperzoo.attention.windows import neighbour_spread
+from paperzoo.explain.recording import Call, record, redefined
 from paperzoo.utils.errors import UserError
+
+# What decides in a layer whom its queries attend to.
+_METHODS: dict[type, str] = {
+    LocalSelfAttention2d: 'window_weights',
+    MultiHeadSelfAttention: 'attend',
+}
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,13 @@ class GlobalView:
         layer: The layer's name in the model.
         call: How often it had been called before: a pyramid's level, for instance.
         weights: (B, heads, queries, keys); each row sums to 1, or 0 if it saw nothing.
+        note: What a subclass of the layer redefines, as a sentence.
     """
 
     layer: str
     call: int
     weights: Tensor
+    note: str = ''
 
     def attended(self, image: int, place: int) -> Tensor:
         """Return whom a query attends to, (heads, keys).
@@ -54,6 +63,7 @@ class LocalView:
             to 1 over its taps.
         x: What was looked at, (B, channels, height, width).
         module: The layer.
+        note: What a subclass of the layer redefines, as a sentence.
     """
 
     layer: str
@@ -61,6 +71,7 @@ class LocalView:
     weights: Tensor
     x: Tensor
     module: LocalSelfAttention2d
+    note: str = ''
 
     def attended(self, image: int, place: tuple[int, int]) -> Tensor:
         """Return whom an output attends to, laid on the map: (heads, height, width).
@@ -104,35 +115,41 @@ def attention_views(
 
     Raises:
         UserError: If there was no attention to be seen.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import TransformerEncoder
+        >>> model = TransformerEncoder(2, 8, 2, 16)
+        >>> views = attention_views(model, lambda: model(torch.rand(1, 5, 8)))
+        >>> [(view.layer, tuple(view.weights.shape)) for view in views]
+        [('layers.0.self_attn', (1, 2, 5, 5)), ('layers.1.self_attn', (1, 2, 5, 5))]
     """
-    views: list[GlobalView | LocalView] = []
-    calls: Counter[str] = Counter()
-
-    def look(layer: str, module: Any, args: tuple, kwargs: dict, _: Tensor) -> None:
-        weights = module.attention_weights(*args, **kwargs)
-        call = calls[layer]
-        calls[layer] += 1
-        if isinstance(module, LocalSelfAttention2d):
-            x = args[0] if args else kwargs['x']
-            views.append(LocalView(layer, call, weights, x, module))
-        else:
-            views.append(GlobalView(layer, call, weights))
-
-    kinds = (LocalSelfAttention2d, MultiHeadSelfAttention)
-    hooks = [
-        module.register_forward_hook(partial(look, name), with_kwargs=True)
-        for name, module in model.named_modules()
-        if isinstance(module, kinds)
-    ]
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    layers: dict[str, tuple[str, Any]] = {}
+    for name, module in model.named_modules():
+        for kind, method in _METHODS.items():
+            if isinstance(module, kind):
+                layers[f'{name}.{method}'.removeprefix('.')] = name, module
+    with torch.no_grad(), record(model, *layers) as calls:
+        run()
+    with torch.no_grad():
+        views = {
+            call.number: _view(*layers[method], place, call)
+            for method, own in calls.items()
+            for place, call in enumerate(own)
+        }
     if not views:
         raise UserError(
             f'{type(model).__name__} ran without any attention: it needs a layer '
             'LocalSelfAttention2d or MultiHeadSelfAttention of paperzoo'
         )
-    return views
+    return [views[number] for number in sorted(views)]
+
+
+def _view(layer: str, module: Any, place: int, call: Call) -> GlobalView | LocalView:
+    note = redefined(module)
+    if isinstance(module, LocalSelfAttention2d):
+        x = call.args[0]
+        weights = module.inside_only(call.result, x)
+        return LocalView(layer, place, weights, x, module, note)
+    query, key, _, may_see = call.args
+    return GlobalView(layer, place, attention_weights(query, key, may_see), note)

@@ -11,6 +11,7 @@ from torch import Tensor
 from paperzoo.explain.dmf.page_query import QueryPage
 from paperzoo.explain.dmf.trace import EpisodeView, explain_episode, explain_query
 from paperzoo.explain.html.report import Picture, Row, Section, Table
+from paperzoo.explain.recording import redefined
 from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,21 +65,25 @@ def sections(model: Any, sample: EpisodeSample) -> list[Section]:
     """Return the page of one episode.
 
     Args:
-        model: A `DMFClassifier`, or one of its yardsticks, which align nothing, in
-            evaluation mode.
+        model: A `DMFClassifier`, or a baseline, which aligns nothing, in evaluation
+            mode.
         sample: The episode.
     """
-    data = {key: sample.data[key] for key in ('support', 'support_label', 'query')}
-    batch = model.data_preprocessor({key: data[key][None] for key in data})
-    images = batch['support'][0], batch['support_label'][0], batch['query'][0]
-    view = explain_episode(model, *images)
+    keys = ('support', 'support_label', 'query', 'query_label')
+    batch = model.data_preprocessor({key: sample.data[key][None] for key in keys})
+    view = explain_episode(model, *(batch[key][0] for key in keys))
     index, why = _telling_query(view, sample.data['query_label'])
     pictures = [_picture(sample.data['support'][k]) for k in _firsts(sample)]
     query = _picture(sample.data['query'][index])
     best = view.scores[index].argsort(descending=True)[:2].tolist()
-    page = QueryPage(sample.class_names, query, pictures, best[0], best[1])
-    found = [_task(sample, page, index, why)]
-    if getattr(model, 'meta_filter', None) is not None:
+    scores = view.scores[index]
+    page = QueryPage(sample.class_names, query, pictures, scores, best[0], best[1])
+    note = redefined(
+        model, getattr(model, 'meta_filter', None), getattr(model, 'alignment', None)
+    )
+    why = f'{why}. {note}'.rstrip()
+    found = [_task(sample, page, index, why, _losses(model, view))]
+    if view.calls:
         flow = explain_query(model, view, index)
         if flow.offsets is not None:
             found.append(page.sampling(flow))
@@ -106,26 +111,20 @@ def _firsts(sample: EpisodeSample) -> list[int]:
     return [int((labels == label).int().argmax()) for label in ways]
 
 
-def _task(sample: EpisodeSample, page: QueryPage, index: int, why: str) -> Section:
+def _task(
+    sample: EpisodeSample, page: QueryPage, index: int, why: str, losses: Table
+) -> Section:
     truth = sample.class_names[int(sample.data['query_label'][index])]
     shots = len(sample.data['support']) // len(sample.class_names)
     more = f', of which the first of {shots} is shown' if shots > 1 else ''
+    named = zip(page.supports, page.names, strict=True)
+    supports = [Picture(image, name) for image, name in named]
     return Section(
         'What is the task?',
         'The model was never trained on these classes; each has only its support '
         f'images{more}. Which of them is the query? This page follows query {index}, '
-        f'{why}. The model says {page.names[page.winner]}, the truth is {truth}.',
-        [
-            Row(
-                [
-                    Picture(page.query, 'the query'),
-                    *(
-                        Picture(image, name)
-                        for image, name in zip(page.supports, page.names, strict=True)
-                    ),
-                ]
-            )
-        ],
+        f'{why} The model says {page.names[page.winner]}, the truth is {truth}.',
+        [Row([Picture(page.query, 'the query'), *supports]), losses],
     )
 
 
@@ -156,6 +155,15 @@ def _compared(
             Table(['rule', f'right, of {len(labels)} queries'], right),
         ],
     )
+
+
+def _losses(model: Any, view: EpisodeView) -> Table:
+    """Return the model's own loss, its parts and what is logged beside them."""
+    caption = "What the model's loss says of all queries, in evaluation mode."
+    if getattr(model, 'global_classifier', None) is not None:
+        # They would be of other classes than those it was trained on.
+        caption += ' No query counts for the global classifier.'
+    return Table(['', 'mean'], list(view.losses.items()), caption)
 
 
 def _picture(image: Tensor) -> NDArray:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from paperzoo.explain.dmf.trace import QueryView
 from paperzoo.explain.html.report import (
@@ -33,6 +35,7 @@ class QueryPage:
         names: Of the classes.
         query: Its image, (H, W, 3).
         supports: An image of each class.
+        scores: The model's scores of the query.
         winner: The class with the highest score.
         next: The class that comes next.
     """
@@ -40,6 +43,7 @@ class QueryPage:
     names: Sequence[str]
     query: NDArray
     supports: Sequence[NDArray]
+    scores: Tensor
     winner: int
     next: int
 
@@ -133,6 +137,10 @@ class QueryPage:
         times = [f't = {time:.2f}' for time in flow.times.tolist()]
         means = flow.score_maps.mean(dim=(2, 3)).numpy()
         best = [(row, int(column)) for row, column in enumerate(means.argmax(1))]
+        # Zeros around the maps, or a method of a subclass.
+        differ = not np.allclose(means[-1], self.scores, rtol=1e-4, atol=1e-6)
+        scores = ', '.join(f'{score:.3f}' for score in self.scores.tolist())
+        own = f' Its scores in the end are not these means but {scores}.'
         steps = 'steps that it chooses' if alignment.adaptive else 'fixed steps'
         solved = (
             f'The solver {alignment.solver} with {steps} evaluates the right-hand '
@@ -145,7 +153,7 @@ class QueryPage:
             'A residual layer adds what it computes, x + f(x): that is one Euler step '
             'of dx/dt = f(x). Repeating it with smaller steps is solving the equation '
             'more exactly, and a solver may choose how many steps an episode needs. '
-            f'{solved} The maps are the length of the feature vector.',
+            f'{solved} The maps are the length of the feature vector.{own * differ}',
             [
                 Slider('time', times, frames),
                 Matrix(means, times, self.names, 'mean score of each class', best),

@@ -1,17 +1,25 @@
 """What DMF did with one episode, as arrays; `paperzoo.explain.dmf.page` draws them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from paperzoo.dmf.alignment import ORDERS, grow_positive
+from paperzoo.dmf.alignment import ORDERS
 from paperzoo.dmf.classifier import class_weights, meta_scores
-from paperzoo.dmf.episodes import prototypes
-from paperzoo.dmf.meta_filter import sampling_offsets, tap_places
+from paperzoo.dmf.episode_classifier import prototypes
+from paperzoo.dmf.meta_filter import sample_places, tap_places
 from paperzoo.dmf.protonet import prototype_scores
+from paperzoo.explain.recording import Call, record
+from paperzoo.utils.errors import UserError
+
+_PARTS = (
+    *('score_block', 'meta_filter.offsets'),
+    *('alignment.factors', 'alignment.forward'),
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,11 @@ class EpisodeView:
         support: Feature maps of the supports, (supports, channels, height, width).
         classes: Their means, (classes, channels, height, width).
         query: Feature maps of the queries, (queries, channels, height, width).
+        losses: What the model's loss says, by name; empty if labels were not given.
+        evaluations: How often the flow was evaluated for each block of queries, where
+            that was counted.
+        calls: Of the parts of a model with a meta-filter; each was called once for each
+            block of queries that it scores together. Empty if it does not score so.
     """
 
     scores: Tensor
@@ -33,6 +46,9 @@ class EpisodeView:
     support: Tensor
     classes: Tensor
     query: Tensor
+    losses: Mapping[str, float] = field(default_factory=dict)
+    evaluations: Sequence[int] = ()
+    calls: Mapping[str, Sequence[Call]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,11 +64,12 @@ class QueryView:
         times: Times of `states`.
         states: The query at these times, (times, classes, channels, height, width);
             the last one is what the model compares with the class.
-        score_maps: Of each state, (times, classes, height, width).
+        score_maps: Of each state, (times, classes, height, width); the last ones are
+            the model's.
         by_group: What each group of channels adds to each state's mean score, (times,
             classes, groups).
         evaluations: How often the flow is evaluated, by definition of the solver or,
-            for an adaptive one, as counted; 0 without flow.
+            where one is asked, as counted; 0 without flow.
     """
 
     offsets: Tensor | None
@@ -67,29 +84,58 @@ class QueryView:
 
 @torch.no_grad()
 def explain_episode(
-    model: Any, support: Tensor, support_label: Tensor, query: Tensor
+    model: Any,
+    support: Float[Tensor, 'supports rgb height width'],
+    support_label: Int[Tensor, ' supports'],
+    query: Float[Tensor, 'queries rgb height width'],
+    query_label: Int[Tensor, ' queries'] | None = None,
 ) -> EpisodeView:
     """Return how a `DMFClassifier` and simpler rules score the queries.
 
     Args:
         model: The classifier, in evaluation mode.
-        support: Normalised images, (K * S, 3, H, W).
+        support: Normalised images.
         support_label: Their classes, from 0 to K - 1.
-        query: Normalised images, (Q, 3, H, W).
+        query: Normalised images.
+        query_label: Their classes, for the losses.
+
+    Raises:
+        UserError: If the model makes its scores without `score_episode`.
     """
-    ways = int(support_label.max()) + 1
-    feats = model.extract_feat(torch.cat([support, query]))
-    supports, queries = feats.split([len(support), len(query)])
+    parts = () if getattr(model, 'meta_filter', None) is None else _PARTS
+    batch = support[None], support_label[None], query[None]
+    with record(model, 'score_episode', *parts) as calls:
+        scores = model(*batch)[0]
+    if not calls['score_episode']:
+        raise UserError(
+            f'{type(model).__name__}: its scores do not come from score_episode, so '
+            'there is nothing to follow: redefine that method'
+        )
+    evaluations = model.alignment.evaluations if parts else ()
+    supports, _, queries, ways = calls['score_episode'][0].args
     classes = prototypes(supports, support_label, ways)
-    scores = model.predict_from_feats(
-        supports[None], support_label[None], queries[None], ways
-    )[0]
     unaligned = meta_scores(queries[:, None], class_weights(classes))
     means = queries.mean(dim=(2, 3)), classes.mean(dim=(2, 3))
-    nearest = prototype_scores(*means, 'cosine')
-    averages = unaligned.mean(dim=(2, 3))
-    arrays = (scores, averages, nearest, supports, classes, queries)
-    return EpisodeView(*(array.cpu() for array in arrays))
+    losses: dict[str, float] = {}
+    if query_label is not None:
+        labels = query_label[None]
+        # The global classifier was trained on other classes: no query counts for it.
+        found = model(
+            *batch, labels, query_class=torch.full_like(labels, -1), mode='loss'
+        )
+        logs = model.parse_losses(found)[1]
+        losses = {name: float(value) for name, value in logs.items()}
+    return EpisodeView(
+        scores.cpu(),
+        unaligned.mean(dim=(2, 3)).cpu(),
+        prototype_scores(*means, 'cosine').cpu(),
+        supports.cpu(),
+        classes.cpu(),
+        queries.cpu(),
+        losses,
+        evaluations,
+        {part: calls[part] for part in parts if calls['score_block']},
+    )
 
 
 @torch.no_grad()
@@ -106,34 +152,41 @@ def explain_query(
 
     Paper: dmf "Adaptive Alignment"
     """
-    device = model.meta_filter.filter_conv.weight.device
-    classes, queries = episode.classes.to(device), episode.query.to(device)
-    block = slice(index, index + 1)
-    if model.alignment.adaptive:
-        # It chooses its steps for a block of queries together.
-        blocks = model.query_blocks(queries, len(classes))
-        block = next(part for part in blocks if index < part.stop)
-    row, queries = index - block.start, queries[block]
-    filters = model.meta_filter(queries, classes)
-    states, counts = [], []
-    times = torch.linspace(0, 1, points if model.alignment.flows else 2)
-    for time in times.tolist():
-        model.alignment.reset()
-        states.append(_state(model.alignment, queries, filters, row, time))
-        counts.append(model.alignment.evaluations)
-    ends = torch.stack(states)
-    weights = class_weights(classes)
-    maps = torch.stack([meta_scores(state[None], weights)[0] for state in ends])
-    offsets, places = _samples(model.meta_filter, queries[row : row + 1], classes)
+    calls, row, block = episode.calls, index, 0
+    while row >= len(calls['score_block'][block].args[0]):
+        row -= len(calls['score_block'][block].args[0])
+        block += 1
+    queries, weights, filters = calls['score_block'][block].args
+    # Without dynamic sampling all queries share one row of filters.
+    own = min(row, len(filters) - 1)
+    alignment = model.alignment
+    if calls['alignment.factors']:
+        factors = calls['alignment.factors'][block].result[own]
+        end = alignment.scale(queries[row], factors)
+    else:
+        end = calls['alignment.forward'][block].result[row]
+    counts = episode.evaluations
+    times = torch.linspace(0, 1, points if alignment.flows else 2)
+    before = [_state(alignment, queries, filters, row, t) for t in times[:-1].tolist()]
+    states = torch.stack([*before, end])
+    maps = meta_scores(states[:-1], weights), calls['score_block'][block].result[row]
+    size = model.meta_filter.filter_conv.kernel_size[0]
+    classes = episode.classes.to(states)
+    regular = tap_places(classes, size).expand(len(classes), -1, -1, -1, -1)
+    places, moves = regular, None
+    sampled = calls['meta_filter.offsets']
+    if sampled and (offsets := sampled[block].result) is not None:
+        places = sample_places(classes, offsets[row], size)
+        moves = (places - regular).cpu()
     return QueryView(
-        offsets,
+        moves,
         places.cpu(),
-        filters[min(row, len(filters) - 1)].cpu(),
+        filters[own].cpu(),
         times,
-        ends.cpu(),
-        maps.cpu(),
-        group_scores(ends, weights, model.meta_filter.groups).cpu(),
-        sum(counts[-1]) or _evaluations(model.alignment),
+        states.cpu(),
+        torch.cat((maps[0], maps[1][None])).cpu(),
+        group_scores(states, weights, model.meta_filter.groups).cpu(),
+        counts[block] if counts else alignment.steps * ORDERS.get(alignment.solver, 0),
     )
 
 
@@ -149,6 +202,12 @@ def group_scores(
         weights: Of `paperzoo.dmf.class_weights`.
         groups: Number of groups of neighbouring channels.
 
+    Example:
+        >>> import torch
+        >>> states, weights = torch.ones(1, 1, 4, 2, 2), torch.tensor([[1.0, 2, 3, 4]])
+        >>> group_scores(states, weights, 2)
+        tensor([[[3., 7.]]])
+
     Paper: dmf "Meta-classifier"
     """
     shares = states.mean(dim=(3, 4)) * weights
@@ -161,30 +220,15 @@ def _state(
     """Return one query of a block at a time of its flow to each class.
 
     The flow is linear in its filters: filters half as large until time 1 lead where
-    whole ones lead until 1/2, whatever the solver.
+    whole ones lead until 1/2, whatever the solver. An adaptive one chooses its steps
+    for all queries of a block together.
     """
-    own = min(row, len(filters) - 1)
     if not alignment.flows:
-        whole = filters[own] if time else torch.ones_like(filters[own, ..., :1])
-        return alignment(queries[row], whole)
+        return queries[row].expand(filters.size(1), -1, -1, -1)
+    own = min(row, len(filters) - 1)
+    if not alignment.adaptive:
+        queries, filters = queries[row : row + 1], filters[own : own + 1]
+        row = own = 0
     if filters.size(-1) == 1:
-        return grow_positive(queries[row], alignment.factors(time * filters)[own])
+        return alignment.scale(queries[row], alignment.factors(time * filters)[own])
     return alignment(queries[:, None], time * filters)[row]
-
-
-def _samples(
-    meta_filter: Any, query: Tensor, classes: Tensor
-) -> tuple[Tensor | None, Tensor]:
-    """Return offsets and places of the samples for one query."""
-    size = meta_filter.filter_conv.kernel_size[0]
-    places = tap_places(classes, size).expand(len(classes), -1, -1, -1, -1)
-    if meta_filter.offset_conv is None:
-        return None, places
-    offsets = sampling_offsets(query, classes, meta_filter.offset_conv.weight)[0]
-    moves = offsets.unflatten(1, (size**2, 2)).permute(0, 3, 4, 1, 2)
-    return moves.cpu(), places + moves
-
-
-def _evaluations(alignment: Any) -> int:
-    """Return how often a solver of fixed steps evaluates the flow."""
-    return alignment.steps * ORDERS.get(alignment.solver, 0)

@@ -107,12 +107,11 @@ def _enlarged(
 
 def _stack(parts: list[Pixels], *, down: bool) -> Pixels:
     """Return pictures on white, below each other or side by side."""
-    along, across = (0, 1) if down else (1, 0)
+    across = 1 if down else 0
     longest = max(part.shape[across] for part in parts)
     filled = []
     for part in parts:
-        fill = [(0, 0), (0, 0), (0, 0)]
+        fill = [(0, _GAP), (0, _GAP), (0, 0)]
         fill[across] = (0, longest - part.shape[across])
-        fill[along] = (0, _GAP)
         filled.append(np.pad(part, fill, constant_values=255))
-    return np.concatenate(filled, axis=along)
+    return np.concatenate(filled, axis=1 - across)

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Sequence
-from functools import singledispatchmethod
 from typing import Any
 
 import cv2
@@ -47,122 +46,55 @@ class Views:
         self.images: dict[str, dict[str, Any]] = {}
         self._count = 0
 
-    @singledispatchmethod
     def of(self, figure: Figure) -> dict[str, Any]:
-        """Return the values that the template needs of a figure."""
-        raise TypeError(f'no figure of a report: {figure!r}')
+        """Return what the template needs: the figure's fields, drawn where needed."""
+        shown = {'kind': type(figure).__name__.lower(), **vars(figure)}
+        match figure:
+            case Picture(image, _, marks):
+                height, width = image.shape[:2]
+                radius = _radius(marks, max(height, width))
+                size = (width, height)
+                drawn = [_mark(mark, radius, size) for mark in marks]
+                shown |= {'size': size, 'image': self._image(image), 'marks': drawn}
+                shown['letters'] = max(size) / 34
+            case HeatMap():
+                shown |= self._heat(figure)
+            case Matrix():
+                shown |= _cells(figure)
+            case Bars(values, labels):
+                shown['bars'] = _bars(values, labels)
+            case Table():
+                shown['rows'] = [
+                    [
+                        (c, False) if isinstance(c, str) else (number(c), True)
+                        for c in row
+                    ]
+                    for row in figure.rows
+                ]
+            case Slider(_, labels, frames):
+                self._count += 1
+                shown['id'] = f'slider{self._count}'
+                shown['frames'] = list(zip(labels, map(self.of, frames), strict=True))
+            case Row(figures):
+                shown['figures'] = [self.of(one) for one in figures]
+            case _:
+                raise TypeError(f'no figure of a report: {figure!r}')
+        return shown
 
-    @of.register
-    def _(self, figure: Picture) -> dict[str, Any]:
-        height, width = figure.image.shape[:2]
-        radius = _radius(figure.marks, max(height, width))
-        return {
-            'kind': 'picture',
-            'caption': figure.caption,
-            'size': (width, height),
-            'image': self._image(figure.image),
-            'marks': [_mark(mark, radius, (width, height)) for mark in figure.marks],
-            'letters': max(height, width) / 34,
-        }
-
-    @of.register
-    def _(self, figure: HeatMap) -> dict[str, Any]:
+    def _heat(self, figure: HeatMap) -> dict[str, Any]:
         low, high = limits(figure.values, figure.low, figure.high)
-        under = None if figure.over is None else self._image(figure.over)
         ground = figure.values if figure.over is None else figure.over
-        values, start, end = _packed(figure.values)
+        codes, start, end = _packed(figure.values)
         return {
-            'kind': 'heat',
-            'caption': figure.caption,
             'size': (ground.shape[1], ground.shape[0]),
-            'under': under,
+            'under': None if figure.over is None else self._image(figure.over),
             'image': self._image(coloured(figure.values, low, high), smooth=False),
-            'cells': values.shape,
-            'values': base64.b64encode(values.tobytes()).decode(),
+            'cells': codes.shape,
+            'values': base64.b64encode(codes.tobytes()).decode(),
             'span': (start, end),
             'low': number(low),
             'high': number(high),
         }
-
-    @of.register
-    def _(self, figure: Matrix) -> dict[str, Any]:
-        low, high = limits(figure.values)
-        colours = coloured(figure.values, low, high)[..., :3]
-        marked = {tuple(cell) for cell in figure.marked}
-        rows = [
-            {
-                'name': name,
-                'cells': [
-                    {
-                        'text': number(value),
-                        'colour': '#' + bytes(colour.tolist()).hex(),
-                        'dark': bool(colour @ [0.3, 0.6, 0.1] < 140),
-                        'marked': (r, c) in marked,
-                    }
-                    for c, (value, colour) in enumerate(zip(line, shown, strict=True))
-                ],
-            }
-            for r, (name, line, shown) in enumerate(
-                zip(figure.rows, figure.values, colours, strict=True)
-            )
-        ]
-        written = figure.values.size <= _WRITTEN
-        return {
-            'kind': 'matrix',
-            'caption': figure.caption,
-            'columns': figure.columns,
-            'rows': rows,
-            'written': written,
-            'low': number(low),
-            'high': number(high),
-        }
-
-    @of.register
-    def _(self, figure: Bars) -> dict[str, Any]:
-        finite = np.nan_to_num(np.asarray(figure.values, float))
-        low, high = min(0.0, finite.min(initial=0)), max(0.0, finite.max(initial=0))
-        scale = 100 / ((high - low) or 1.0)
-        bars = [
-            {
-                'label': label,
-                'text': number(value),
-                'left': (min(value, 0.0) - low) * scale,
-                'width': abs(value) * scale,
-            }
-            for label, value in zip(figure.labels, finite.tolist(), strict=True)
-        ]
-        return {'kind': 'bars', 'caption': figure.caption, 'bars': bars}
-
-    @of.register
-    def _(self, figure: Table) -> dict[str, Any]:
-        rows = [
-            [
-                (cell, False) if isinstance(cell, str) else (number(cell), True)
-                for cell in row
-            ]
-            for row in figure.rows
-        ]
-        return {
-            'kind': 'table',
-            'caption': figure.caption,
-            'columns': figure.columns,
-            'rows': rows,
-        }
-
-    @of.register
-    def _(self, figure: Slider) -> dict[str, Any]:
-        self._count += 1
-        frames = zip(figure.labels, map(self.of, figure.frames), strict=True)
-        return {
-            'kind': 'slider',
-            'id': f'slider{self._count}',
-            'name': figure.name,
-            'frames': list(frames),
-        }
-
-    @of.register
-    def _(self, figure: Row) -> dict[str, Any]:
-        return {'kind': 'row', 'figures': [self.of(one) for one in figure.figures]}
 
     def _image(self, pixels: Pixels, *, smooth: bool = True) -> str:
         """Store an image; return its id."""
@@ -232,6 +164,42 @@ def _packed(values: NDArray) -> tuple[NDArray, float, float]:
     share = np.nan_to_num((values - start) / ((end - start) or 1.0)).clip(0, 1)
     codes = np.where(np.isfinite(values), (share * 65534).round(), 65535)
     return codes.astype('<u2'), start, end
+
+
+def _cells(figure: Matrix) -> dict[str, Any]:
+    low, high = limits(figure.values)
+    colours = coloured(figure.values, low, high)[..., :3]
+    marked = {tuple(cell) for cell in figure.marked}
+    rows = []
+    lines = zip(figure.rows, figure.values, colours, strict=True)
+    for r, (name, line, shown) in enumerate(lines):
+        cells = [
+            {
+                'text': number(value),
+                'colour': '#' + bytes(colour.tolist()).hex(),
+                'dark': bool(colour @ [0.3, 0.6, 0.1] < 140),
+                'marked': (r, c) in marked,
+            }
+            for c, (value, colour) in enumerate(zip(line, shown, strict=True))
+        ]
+        rows.append({'name': name, 'cells': cells})
+    written = figure.values.size <= _WRITTEN
+    return {'rows': rows, 'written': written, 'low': number(low), 'high': number(high)}
+
+
+def _bars(values: NDArray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    finite = np.nan_to_num(np.asarray(values, float))
+    low, high = min(0.0, finite.min(initial=0)), max(0.0, finite.max(initial=0))
+    scale = 100 / ((high - low) or 1.0)
+    return [
+        {
+            'label': label,
+            'text': number(value),
+            'left': (min(value, 0.0) - low) * scale,
+            'width': abs(value) * scale,
+        }
+        for label, value in zip(labels, finite.tolist(), strict=True)
+    ]
 
 
 def _radius(marks: Sequence[Mark], side: int) -> float:

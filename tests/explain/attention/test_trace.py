@@ -1,12 +1,15 @@
 """Whom a token attends to: what is shown is what was computed with."""
 
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from paperzoo.attention import (
     LocalSelfAttention2d,
+    MultiHeadSelfAttention,
     TransformerEncoder,
     padding_mask,
 )
@@ -97,7 +100,9 @@ def test_looking_leaves_nothing_behind() -> None:
     with pytest.raises(ZeroDivisionError):
         attention_views(made, lambda: (made(x), 1 / 0))
     attention_views(made, lambda: made(x))
-    assert not any(module._forward_hooks for module in made.modules())
+    assert not any(
+        {'attend', 'window_weights'} & vars(module).keys() for module in made.modules()
+    )
     assert_close(made(x), before, rtol=0, atol=0)
     assert made(x).requires_grad
 
@@ -106,3 +111,38 @@ def test_a_model_without_attention_is_refused() -> None:
     model = nn.Conv2d(1, 1, 1)
     with pytest.raises(UserError, match='Conv2d ran without'):
         attention_views(model, lambda: model(torch.zeros(1, 1, 1, 1)))
+
+
+class Biased(MultiHeadSelfAttention):
+    """Queries that are turned around before they are compared."""
+
+    def _project(self, *args: Any) -> list[Tensor]:
+        query, key, value = super()._project(*args)
+        return [-query, key, value]
+
+
+class Flat(LocalSelfAttention2d):
+    """A softmax at a higher temperature."""
+
+    def window_weights(self, x: Tensor) -> Tensor:
+        return super().window_weights(x).sqrt().softmax(2)
+
+
+def test_a_subclass_of_tokens_is_shown_and_named() -> None:
+    made = Biased(8, 2)
+    x = torch.randn(1, 4, 8)
+    (view,) = attention_views(nn.Sequential(made), lambda: made(x))
+    assert view.note == 'Biased redefines _project of MultiHeadSelfAttention.'
+    _, _, values = made._project(x, None, None, None, None)
+    out = made.out_proj((view.weights @ values).transpose(1, 2).flatten(2))
+    assert_close(out, made(x))
+
+
+def test_a_subclass_of_neighbourhoods_is_shown_and_named() -> None:
+    made = Flat(4, 8, 3, num_heads=2, bias=False, padding=1).double()
+    x = torch.randn(1, 4, 5, 6, dtype=torch.float64)
+    (view,) = attention_views(nn.Sequential(made), lambda: made(x))
+    assert view.note == 'Flat redefines window_weights of LocalSelfAttention2d.'
+    values = nn.functional.conv2d(x, made.value).unflatten(1, (2, 4))
+    found = torch.einsum('hyx,hcyx->hc', view.attended(0, (2, 3)), values[0])
+    assert_close(found, made(x).unflatten(1, (2, 4))[0, :, :, 2, 3])

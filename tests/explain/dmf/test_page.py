@@ -187,3 +187,86 @@ def test_the_query_that_tells_most() -> None:
     assert chosen([one, two, two], [one, two, one]) == 2  # only the model is right
     assert chosen([two, two, two], [two, two, two]) == 1  # the first that is right
     assert chosen([two, one, one], [one, two, two]) == 0  # all wrong
+
+
+class Sharper(DMFClassifier):
+    """Scores that are multiplied, and one more loss."""
+
+    def score_episode(self, *args: Any, **kwargs: Any) -> Any:
+        scores, maps = super().score_episode(*args, **kwargs)
+        return 3 * scores, maps
+
+    def loss_by_feat(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        losses = super().loss_by_feat(*args, **kwargs)
+        return {**losses, 'loss_extra': torch.tensor(0.25)}
+
+
+class Constant(DMFClassifier):
+    """Scores without a meta-filter, whatever is configured."""
+
+    def score_episode(self, *args: Any, **kwargs: Any) -> Any:
+        query, ways = args[2], args[3]
+        return query.new_ones(len(query), ways, *query.shape[2:]), query
+
+
+class HalfFilter(DynamicMetaFilter):
+    def forward(self, query: Any, support: Any) -> Any:
+        return super().forward(query, support) / 2
+
+
+@pytest.mark.parametrize('options', [{}, dict(kernel=3), dict(solver='dopri5')])
+def test_a_subclass_is_shown_and_named(tmp_path: Path, options: dict) -> None:
+    sample = item(config(tmp_path))
+    plain = model(**options)
+    own = model(**options)
+    own.__class__ = Sharper
+    task, *_, compared = sections(own, sample)
+    flow = {section.title: section for section in sections(own, sample)}[FLOW]
+    named = 'Sharper redefines score_episode, loss_by_feat of DMFClassifier.'
+    assert named in task.text
+    losses = dict(task.figures[1].rows)
+    assert losses['loss_extra'] == 0.25
+    with torch.no_grad():
+        batch = own.data_preprocessor({k: v[None] for k, v in sample.data.items()})
+        scores = own(**batch)[0]
+        expected = own.parse_losses(own(**batch, mode='loss'))[1]
+    assert losses == {name: float(value) for name, value in expected.items()}
+    columns = [float(row[1]) for row in compared.figures[0].rows]
+    assert any(np.allclose(columns, one, atol=6e-4) for one in scores.tolist())
+    assert 'are not these means' in flow.text
+    before = {section.title: section for section in sections(plain, sample)}[FLOW]
+    assert 'are not these means' not in before.text
+    np.testing.assert_array_equal(flow.figures[1].values, before.figures[1].values)
+
+
+def test_what_scores_in_another_way_has_no_flow_to_show(tmp_path: Path) -> None:
+    own = model()
+    own.__class__ = Constant
+    task, compared = sections(own, item(config(tmp_path)))
+    assert 'Constant redefines score_episode of DMFClassifier.' in task.text
+    assert [row[1] for row in compared.figures[0].rows] == ['1.000'] * 3
+
+
+def test_the_filters_shown_are_those_of_a_subclass(tmp_path: Path) -> None:
+    sample, own = item(config(tmp_path)), model()
+
+    def filters() -> dict[str, np.ndarray]:
+        slider = sections(own, sample)[2].figures[1]
+        frames = zip(slider.labels, slider.frames, strict=True)
+        return {label: frame.figures[0].values for label, frame in frames}
+
+    plain = filters()
+    own.meta_filter.__class__ = HalfFilter
+    task = sections(own, sample)[0]
+    assert 'HalfFilter redefines forward of DynamicMetaFilter.' in task.text
+    for label, values in filters().items():
+        np.testing.assert_allclose(values, plain[label] / 2)
+
+
+def test_the_border_of_zeros_is_told(tmp_path: Path) -> None:
+    own = model()
+    own.zero_pad_score = True
+    found = {
+        section.title: section for section in sections(own, item(config(tmp_path)))
+    }
+    assert 'Its scores in the end are not these means but' in found[FLOW].text

@@ -1,4 +1,4 @@
-"""What every few-shot classifier of episodes shares, and what it computes with."""
+"""What the classifiers of few-shot episodes share: embedding, prototypes, modes."""
 
 from abc import abstractmethod
 from typing import Any
@@ -37,8 +37,16 @@ def prototypes(
         labels: Their classes, from 0 to `ways - 1`; each has a support.
         ways: Number of classes.
 
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import prototypes
+        >>> support = torch.tensor([1.0, 3.0, 8.0]).view(3, 1, 1, 1)
+        >>> prototypes(support, torch.tensor([0, 0, 1]), 2).flatten()
+        tensor([2., 8.])
+
     Paper: dmf "Meta-classifier"
     """
+    # A matrix product, not a loop over classes: supports come in any order.
     member = F.one_hot(labels, ways).to(support.dtype)
     return torch.einsum('sk,schw->kchw', member / member.sum(0), support)
 
@@ -51,15 +59,24 @@ def dense_cross_entropy(
     Args:
         logits: Class scores of every place.
         labels: The map's class; -1 for a map that does not count.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf import dense_cross_entropy
+        >>> logits = torch.zeros(2, 4, 3, 3)  # four classes, all equally likely
+        >>> dense_cross_entropy(logits, torch.tensor([1, -1]))
+        tensor(1.3863)
     """
     places = logits.shape[2:]
-    spread = labels.view(-1, *(1 for _ in places)).expand(len(labels), *places)
-    total = F.cross_entropy(logits, spread, ignore_index=-1, reduction='sum')
+    targets = labels.view(-1, *(1 for _ in places)).expand(len(labels), *places)
+    total = F.cross_entropy(logits, targets, ignore_index=-1, reduction='sum')
     return total / ((labels >= 0).sum() * places.numel()).clamp(min=1)
 
 
 class EpisodeClassifier(BaseModel):
     """Embeds the images of episodes and scores each query for each class.
+
+    A subclass says how: losses and predictions both come from its `score_episode`.
 
     Args:
         backbone: Config of the backbone; the last map that it returns is used.
@@ -89,16 +106,26 @@ class EpisodeClassifier(BaseModel):
         rename_on_load(self, AUTHORS_NAMES)
 
     @abstractmethod
-    def scores_by_feat(
-        self, support: Tensor, support_label: Tensor, query: Tensor, ways: int
-    ) -> Tensor:
-        """Return the scores of one episode, (Q, K) or (Q, K, H, W).
+    def score_episode(
+        self,
+        support: Float[Tensor, 'supports channels height width'],
+        support_label: Int[Tensor, ' supports'],
+        query: Float[Tensor, 'queries channels height width'],
+        ways: int,
+        query_label: Int[Tensor, ' queries'] | None = None,
+    ) -> tuple[
+        Float[Tensor, 'queries {ways} *places'],
+        Float[Tensor, 'queries channels height width'],
+    ]:
+        """Return the scores of one episode, and the maps for the global classifier.
 
         Args:
-            support: (K * S, C, H, W).
-            support_label: (K * S).
-            query: (Q, C, H, W).
-            ways: Number of classes, K.
+            support: The supports' feature maps.
+            support_label: From 0 to `ways - 1`.
+            query: The queries' feature maps.
+            ways: Number of classes.
+            query_label: In training, the queries' own classes, should the maps depend
+                on them.
         """
 
     @abstractmethod
@@ -111,12 +138,12 @@ class EpisodeClassifier(BaseModel):
         query_class: Tensor | None,
         ways: int,
     ) -> dict[str, Tensor]:
-        """Return the losses of a batch of episodes.
+        """Return the losses of a batch of episodes, from `score_episode`.
 
         Args:
-            support: (E, K * S, C, H, W).
+            support: Feature maps, (E, K * S, C, H, W).
             support_label: (E, K * S).
-            query: (E, Q, C, H, W).
+            query: Feature maps, (E, Q, C, H, W).
             query_label: (E, Q), from 0 to K - 1.
             query_class: (E, Q), the classes among those of the training set.
             ways: Number of classes, K.
@@ -145,6 +172,9 @@ class EpisodeClassifier(BaseModel):
             query_class: (E, Q), the classes among those of the training set.
             ways: Number of classes, K; by default counted in the labels.
             mode: `'loss'`, `'predict'` or `'tensor'` (scores, (E, Q, K)).
+
+        Raises:
+            UserError: If the mode is none of these, or `'loss'` without `query_label`.
         """
         ways = ways or count_ways(support_label)
         episodes = support, support_label, query
@@ -197,25 +227,27 @@ class EpisodeClassifier(BaseModel):
             for i in range(len(pred_label))
         ]
 
-    def extract_feat(self, images: Tensor) -> Tensor:
-        """Return the feature maps (N, C, h, w) of normalised images (N, C, H, W)."""
+    def extract_feat(
+        self, images: Float[Tensor, 'images rgb image_height image_width']
+    ) -> Float[Tensor, 'images channels height width']:
+        """Return the feature maps of normalised images."""
         feats = self.backbone(images)
         return feats[-1] if isinstance(feats, (tuple, list)) else feats
 
     def predict_from_feats(
         self,
-        support_feats: Tensor,
-        support_label: Tensor,
-        query_feats: Tensor,
+        support_feats: Float[Tensor, 'episodes supports channels height width'],
+        support_label: Int[Tensor, 'episodes supports'],
+        query_feats: Float[Tensor, 'episodes queries channels height width'],
         ways: int,
-    ) -> Tensor:
-        """Return the scores of the queries, (E, Q, K).
+    ) -> Float[Tensor, 'episodes queries {ways}']:
+        """Return the scores of the queries: the means of `score_episode`'s maps.
 
         Args:
-            support_feats: Maps of `extract_feat`, (E, K * S, C, h, w).
-            support_label: (E, K * S), from 0 to K - 1.
-            query_feats: (E, Q, C, h, w).
-            ways: Number of classes, K.
+            support_feats: Maps of `extract_feat`.
+            support_label: From 0 to `ways - 1`.
+            query_feats: Likewise maps of `extract_feat`.
+            ways: Number of classes.
         """
         scores = self._scores(support_feats, support_label, query_feats, ways)
         return scores.flatten(3).mean(-1) if scores.dim() > 3 else scores
@@ -224,7 +256,7 @@ class EpisodeClassifier(BaseModel):
         self, support: Tensor, support_label: Tensor, query: Tensor, ways: int
     ) -> Tensor:
         episodes = zip(support, support_label, query, strict=True)
-        return torch.stack([self.scores_by_feat(*each, ways) for each in episodes])
+        return torch.stack([self.score_episode(*each, ways)[0] for each in episodes])
 
     def _embed(
         self, support: Tensor, support_label: Tensor, query: Tensor
@@ -239,7 +271,11 @@ class EpisodeClassifier(BaseModel):
     def _global_loss(
         self, maps: Tensor, query_class: Tensor | None
     ) -> dict[str, Tensor]:
-        """Return the loss of the global classifier on the queries' maps, if any."""
+        """Return the loss of the global classifier on the queries' maps, if any.
+
+        Raises:
+            UserError: If there is one and no `query_class` to compare with.
+        """
         if self.global_classifier is None:
             return {}
         if query_class is None:

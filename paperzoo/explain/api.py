@@ -1,0 +1,176 @@
+"""What `paperzoo explain` does, as a function."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
+from paperzoo.apis.build import build_model, default_device, load_weights
+from paperzoo.apis.config import class_names, load_config
+from paperzoo.apis.inference import find_images
+from paperzoo.data.paths import ensure_generated
+from paperzoo.explain.html.report import Section
+from paperzoo.explain.pages import ITEM_PAGES, page_of, sections
+from paperzoo.explain.sample import SampleLoader
+from paperzoo.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page, not yet drawn.
+
+    Attributes:
+        title: Of the page.
+        sections: What it shows, from top to bottom.
+    """
+
+    title: str
+    sections: list[Section]
+
+    def save(self, path: str | Path) -> Path:
+        """Write one HTML file, which replaces an earlier one; return its path."""
+        # Imported when needed: TensorBoard's pictures do without.
+        from paperzoo.explain.html.render import write_report
+
+        return write_report(self.title, self.sections, Path(path))
+
+
+def explain(
+    model: nn.Module | Config | str | Path,
+    images: str | Path | Sequence[str | Path] = (),
+    *,
+    items: Sequence[int] = (),
+    cfg: Config | None = None,
+    checkpoint: str | None = None,
+    device: str | None = None,
+    score_thr: float = 0.3,
+    progress: Callable[[Sequence[Any], str], Iterable[Any]] | None = None,
+) -> Report:
+    """Return the report of what a model does with images, episodes or sequences.
+
+    Args:
+        model: A model, or the config of one: an object, a file or a bare name.
+        images: Files, folders and globs. Images of the config's data sets come with
+            their annotations; `data/...` follows `$PAPERZOO_DATA`, as in a config.
+        items: Of a model of episodes or sequences: which of the test set; by default
+            the first.
+        cfg: The config of a model that has none as its `cfg`.
+        checkpoint: File or URL of the weights; without it, the model's own.
+        device: Where a model is built; by default on the GPU, if there is one.
+        score_thr: Predictions below it are left out.
+        progress: Goes through what is explained beside a bar: gets it and its kind.
+
+    Raises:
+        UserError: If there is no config, the model has no page, or it is explained on
+            something else.
+
+    Example:
+        >>> import paperzoo.explain
+        >>> report = paperzoo.explain('attention_tagging', items=[0], device='cpu')
+        >>> report.title, report.sections[0].title
+        ('attention_tagging on sequence 0', 'What does the model say?')
+    """
+    if not isinstance(model, nn.Module):
+        cfg = model if isinstance(model, Config) else load_config(model)
+        model = build_model(cfg, device or default_device())
+    # mmdet's and mmseg's `init_...` leave it there.
+    cfg = cfg or getattr(model, 'cfg', None)
+    if cfg is None:
+        raise UserError(
+            f'explain: a {type(model).__name__} does not know its config, which says '
+            'how images are loaded: give cfg=load_config(...)'
+        )
+    meta = load_weights(model, checkpoint) if checkpoint else {}
+    given, load = sample_loader(
+        model, cfg, images, items=items, meta=meta, score_thr=score_thr
+    )
+    kind = 'items' if page_of(model) in ITEM_PAGES else 'images'
+    names: list[str] = []
+    found: list[Section] = []
+    with evaluating(model):
+        for one in progress(given, kind) if progress else given:
+            sample = load(one)
+            names.append(sample.name)
+            own = sections(model, sample)
+            if len(given) > 1:
+                own = [replace(s, title=f'{sample.name}: {s.title}') for s in own]
+            found += own
+    listed = ', '.join(names[:3]) + (f' and {len(names) - 3} more' * (len(names) > 3))
+    stem = Path(cfg.filename).stem if cfg.filename else type(model).__name__
+    return Report(f'{stem} on {listed}', found)
+
+
+def sample_loader(
+    model: nn.Module,
+    cfg: Config,
+    images: str | Path | Sequence[str | Path] = (),
+    *,
+    items: Sequence[int] = (),
+    meta: dict | None = None,
+    score_thr: float = 0.3,
+) -> tuple[Sequence[Any], Callable[[Any], Any]]:
+    """Return the files or numbers of the samples to explain, and what loads one.
+
+    Args:
+        model: The model.
+        cfg: Its config.
+        images: As of `explain`.
+        items: As of `explain`.
+        meta: Of the checkpoint, which may know names of classes.
+        score_thr: Predictions below it are left out.
+
+    Raises:
+        UserError: If the model has no page, or is explained on the other kind.
+    """
+    name = type(model).__name__
+    if isinstance(images, str | Path):
+        images = [images]
+    if (page := page_of(model)) in ITEM_PAGES:
+        if images:
+            raise UserError(
+                f"'{images[0]}': a {name} is explained on items of the config's test "
+                'set, not on images; give their numbers (--item 0, or items=[0])'
+            )
+        item = import_module(page).item
+        return items or [0], lambda number: item(cfg, number)
+    if items or not images:
+        raise UserError(
+            f'a {name} is explained on images; give one or more files (items are for '
+            'models of episodes or sequences)'
+        )
+    # A set that paperzoo makes is named as in a config: data/shapes/val.
+    files = [
+        str(one) if Path(one).exists() else ensure_generated(str(one)) for one in images
+    ]
+    known = meta or {'dataset_meta': getattr(model, 'dataset_meta', None)}
+    return find_images(files), SampleLoader(
+        cfg, model, class_names(cfg, known), score_thr
+    )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and each part back as it was.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.ReLU(), nn.BatchNorm2d(1).eval())
+        >>> with evaluating(model):
+        ...     model.training
+        False
+        >>> model.training, model[1].training
+        (True, False)
+    """
+    training = {part: part.training for part in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        # Part by part, for frozen norms stay in evaluation mode.
+        for part, mode in training.items():
+            part.training = mode
