@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def config_folders() -> list[Path]:
-    """Return the folders that hold configs: paperzoo's, mmdet's and mmseg's."""
+    """Return the folders that hold configs: paperzoo's, mmdet's and mmseg's.
+
+    Example:
+        >>> from paperzoo.apis.config import config_folders
+        >>> config_folders()[0].name
+        'configs'
+    """
     here = Path(__file__).parents[1]
     folders = [here / 'configs', here.parent / 'configs']
     for package in ('mmdet', 'mmseg'):
@@ -35,6 +41,11 @@ def find_config(name: str) -> Path:
 
     Raises:
         UserError: If there is none; it names the nearest ones.
+
+    Example:
+        >>> from paperzoo.apis.config import find_config
+        >>> find_config('fcos_r50_fpn').name
+        'fcos_r50_fpn.py'
     """
     if Path(name).is_file():
         return Path(name)
@@ -78,7 +89,7 @@ def load_config(
         (80, 2)
     """
     check_stack()
-    path = find_config(str(config))
+    path = find_config(str(Path(config).expanduser()))
     # A config may name modules of the project that it lies in, as under `python -m`.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -104,6 +115,11 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
 
     Raises:
         UserError: If neither says them.
+
+    Example:
+        >>> from paperzoo.apis.config import class_names, load_config
+        >>> class_names(load_config('fcos_tiny_shapes'), {})[:3]
+        ('circle', 'rectangle', 'triangle')
     """
     from paperzoo.preflight.issues import data_sets
 
@@ -121,20 +137,36 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
 
 
 def dataset_config(cfg: 'Config', split: str) -> dict:
-    """Return the config of a split's data set without wrappers around it, or {}."""
-    spec = (cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}
-    while isinstance(spec.get('dataset'), dict):
-        spec = spec['dataset']
-    if 'datasets' in spec:
-        spec = spec['datasets'][0]
-    return spec
+    """Return the config of a split's data set without wrappers around it, or {}.
+
+    Args:
+        cfg: The config.
+        split: `'train'`, `'val'` or `'test'`.
+
+    Example:
+        >>> from paperzoo.apis.config import dataset_config, load_config
+        >>> dataset_config(load_config('fcos_tiny_shapes'), 'test').ann_file
+        'annotations/instances_val.json'
+    """
+    from paperzoo.preflight.issues import data_set_dicts
+
+    return next((spec for _, spec in data_set_dicts(cfg, split)), {})
 
 
 def image_pipeline(cfg: 'Config') -> list[dict]:
     """Return the test pipeline without the steps that load annotations.
 
+    Args:
+        cfg: The config.
+
     Raises:
-        UserError: If the config has none.
+        UserError: If the config has no test pipeline.
+
+    Example:
+        >>> from paperzoo.apis.config import image_pipeline, load_config, type_name
+        >>> steps = image_pipeline(load_config('fcos_tiny_shapes'))
+        >>> [type_name(step['type']) for step in steps]
+        ['LoadImageFromFile', 'Resize', 'PackDetInputs']
     """
     steps = dataset_config(cfg, 'test').get('pipeline') or cfg.get('test_pipeline')
     if not steps:
@@ -152,6 +184,11 @@ def test_scale(cfg: 'Config') -> tuple[tuple[int, int] | None, bool]:
 
     Raises:
         UserError: If the pipeline resizes in a way that is not understood.
+
+    Example:
+        >>> from paperzoo.apis.config import load_config, test_scale
+        >>> test_scale(load_config('fcos_tiny_shapes'))
+        ((256, 192), True)
     """
     split = 'test' if cfg.get('test_dataloader') else 'val'
     for step in dataset_config(cfg, split).get('pipeline') or []:
@@ -170,5 +207,14 @@ def test_scale(cfg: 'Config') -> tuple[tuple[int, int] | None, bool]:
 
 
 def type_name(kind: Any) -> str:
-    """Return the name of a type that a config gives as a text or as a class."""
+    """Return the name of a type that a config gives as a text or as a class.
+
+    Args:
+        kind: The text or the class.
+
+    Example:
+        >>> from paperzoo.apis.config import type_name
+        >>> type_name('mmdet.models.FCOS'), type_name(dict)
+        ('FCOS', 'dict')
+    """
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__

@@ -55,22 +55,44 @@ def data_sets(cfg: Config, split: str) -> list[DataSpec]:
         cfg: The config.
         split: `'train'`, `'val'` or `'test'`.
     """
-    loader = cfg.get(f'{split}_dataloader') or {}
     names = KnownNames(cfg.get('default_scope') or 'mmengine', {'paperzoo'})
-    return _unwrapped(loader.get('dataset'), f'{split}_dataloader.dataset', names)
+    found = []
+    for key, spec in data_set_dicts(cfg, split):
+        kind = spec.get('type')
+        built = names.find(kind) if isinstance(kind, str) else [kind]
+        if built and built[0]:
+            found.append(DataSpec(key, spec, built[0]))
+    return found
 
 
-def _unwrapped(spec: Any, key: str, names: KnownNames) -> list[DataSpec]:
+def data_set_dicts(cfg: Config, split: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the data sets of a split as dicts, without wrappers, with their keys.
+
+    Args:
+        cfg: The config.
+        split: `'train'`, `'val'` or `'test'`.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> from paperzoo.preflight.issues import data_set_dicts
+        >>> repeated = dict(type='RepeatDataset', dataset=dict(type='CocoDataset'))
+        >>> cfg = Config(dict(train_dataloader=dict(dataset=repeated)))
+        >>> data_set_dicts(cfg, 'train')
+        [('train_dataloader.dataset.dataset', {'type': 'CocoDataset'})]
+    """
+    loader = cfg.get(f'{split}_dataloader') or {}
+    return _unwrapped(loader.get('dataset'), f'{split}_dataloader.dataset')
+
+
+def _unwrapped(spec: Any, key: str) -> list[tuple[str, dict[str, Any]]]:
     if not isinstance(spec, dict):
         return []
     if isinstance(inner := spec.get('dataset'), dict):
-        return _unwrapped(inner, f'{key}.dataset', names)
+        return _unwrapped(inner, f'{key}.dataset')
     if isinstance(several := spec.get('datasets'), list | tuple):
         return [
             one
             for number, each in enumerate(several)
-            for one in _unwrapped(each, f'{key}.datasets.{number}', names)
+            for one in _unwrapped(each, f'{key}.datasets.{number}')
         ]
-    kind = spec.get('type')
-    found = names.find(kind) if isinstance(kind, str) else [kind]
-    return [DataSpec(key, spec, found[0])] if found and found[0] else []
+    return [(key, spec)]
