@@ -41,8 +41,9 @@ def browse(
         >>> from tempfile import TemporaryDirectory
         >>> from paperzoo.apis.browse import browse
         >>> from paperzoo.apis.config import load_config
+        >>> cfg = load_config('knet_tiny_shapes_semantic')
         >>> with TemporaryDirectory() as folder:
-        ...     page = browse(load_config('fcos_tiny_shapes'), number=1, out=folder)
+        ...     page = browse(cfg, number=1, out=folder)
         ...     page.name, page.is_file()
         ('page.jpg', True)
     """
@@ -87,7 +88,7 @@ def build_dataset(cfg: 'Config', split: str) -> Any:
     Example:
         >>> from paperzoo.apis.browse import build_dataset
         >>> from paperzoo.apis.config import load_config
-        >>> len(build_dataset(load_config('fcos_tiny_shapes'), 'val'))
+        >>> len(build_dataset(load_config('knet_tiny_shapes_semantic'), 'val'))
         100
     """
     from mmengine.registry import DATASETS

@@ -38,20 +38,52 @@ def default_scope(cfg: 'Config') -> Iterator[None]:
     """
     from mmengine.registry import DefaultScope
 
-    known = DefaultScope._instance_dict
-    with _SCOPE:
-        before = dict(known)
-        name = f'paperzoo-{len(before)}'
-        DefaultScope.get_instance(
-            name, scope_name=cfg.get('default_scope') or 'mmengine'
-        )
-        try:
-            yield
-        finally:
-            # What was built inside may have left scopes of its own.
-            known = DefaultScope._instance_dict
-            known.clear()
-            known.update(before)
+    with _SCOPE, _restored([DefaultScope]):
+        scope = cfg.get('default_scope') or 'mmengine'
+        count = len(DefaultScope._instance_dict)
+        DefaultScope.get_instance(f'paperzoo-{count}', scope_name=scope)
+        yield
+
+
+@contextmanager
+def own_instances() -> Iterator[None]:
+    """Let a run make its own visualizer, loggers and so on; then forget them.
+
+    MMEngine keeps them by name for the whole process: the visualizer of a second run
+    would write into the folder of the first.
+
+    Example:
+        >>> from mmengine.visualization import Visualizer
+        >>> from paperzoo.apis.build import own_instances
+        >>> with own_instances():
+        ...     made = Visualizer.get_instance('mine')
+        >>> Visualizer.check_instance_created('mine')
+        False
+    """
+    from mmengine.utils import ManagerMixin
+    from mmengine.visualization import Visualizer
+
+    with _restored(list(_below(ManagerMixin))):
+        for cls in _below(Visualizer):
+            cls._instance_dict.clear()
+        yield
+
+
+def _below(cls: Any) -> Iterator[Any]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from _below(child)
+
+
+@contextmanager
+def _restored(classes: list[Any]) -> Iterator[None]:
+    before = {cls: dict(cls._instance_dict) for cls in classes}
+    try:
+        yield
+    finally:
+        for cls, instances in before.items():
+            cls._instance_dict.clear()
+            cls._instance_dict.update(instances)
 
 
 def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
@@ -190,7 +222,7 @@ def build_stored_model(cfg: 'Config', device: str, checkpoint: str) -> 'nn.Modul
         >>> cfg = stored_config({'cfg': "model = dict(type='mmdet.FCOS')"}, 'a.pth')
         >>> build_stored_model(cfg, 'cpu', 'a.pth')
         Traceback (most recent call last):
-        paperzoo.utils.errors.UserError: the config in the checkpoint 'a.pth' does not ...
+        paperzoo.utils.errors.UserError: the config in the checkpoint 'a.pth' does ...
     """
     import torch
 

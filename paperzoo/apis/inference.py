@@ -72,13 +72,13 @@ def load(
             detection or segmentation, or if there is no such device.
 
     Example:
-        >>> import numpy as np, paperzoo, tempfile, torch
-        >>> model = paperzoo.build_model(paperzoo.load_config('fcos_tiny_shapes'), 'cpu')
+        >>> import paperzoo, tempfile, torch
+        >>> cfg = paperzoo.load_config('fcos_tiny_shapes')
+        >>> model = paperzoo.build_model(cfg, 'cpu')
         >>> with tempfile.NamedTemporaryFile(suffix='.pth') as file:
         ...     torch.save({'state_dict': model.state_dict()}, file.name)
-        ...     model = paperzoo.load(file.name, 'fcos_tiny_shapes', device='cpu')
-        >>> model(np.zeros((96, 128, 3), np.uint8))
-        Result(128 x 96 pixels: nothing)
+        ...     paperzoo.load(file.name, cfg, device='cpu')
+        Predictor(FCOS, 7 classes, on cpu)
     """
     import torch
 

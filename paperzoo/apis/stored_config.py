@@ -1,9 +1,9 @@
 """The config that a checkpoint holds, read as data: nothing of it is ever run.
 
-MMEngine stores a config as the text of a Python file, and would run it. A checkpoint may
-come from anywhere, so here the text is parsed as assignments of literals, and of it only
-what a prediction needs is kept. A type is what a registry holds under its name: the
-text cannot name anything else, nor have anything imported but parts of OpenMMLab's
+MMEngine stores a config as the text of a Python file, and would run it. A checkpoint
+may come from anywhere, so here the text is parsed as assignments of literals, and of it
+only what a prediction needs is kept. A type is what a registry holds under its name:
+the text cannot name anything else, nor have anything imported but parts of OpenMMLab's
 packages and of paperzoo. Weights to start from are left out, for the checkpoint brings
 them all.
 """
@@ -11,6 +11,7 @@ them all.
 import ast
 import builtins
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -71,7 +72,7 @@ def stored_config(meta: Mapping[str, Any], checkpoint: str) -> 'Config':
         )
     try:
         return Config(_checked(read_literals(text)))
-    except (UserError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except Exception as error:  # Anything: the text may come from anywhere.
         said = str(error) or type(error).__name__
         raise UserError(
             f"the config in the checkpoint '{checkpoint}' is not used: {said}. Nothing "
@@ -198,7 +199,9 @@ def _part(value: Any, key: str, types: 'RegisteredTypes') -> Any:
             raise UserError(f'{place}={inner!r} is none of {", ".join(PACKAGES)}')
         elif name == 'type' and isinstance(inner, str):
             operator = key.rpartition('.')[2] in _OPERATORS
-            made[name] = _operator(inner, place) if operator else types.find(inner, place)
+            made[name] = (
+                _operator(inner, place) if operator else types.find(inner, place)
+            )
         else:
             made[name] = _part(inner, place, types)
     return made
@@ -227,10 +230,9 @@ def _data_set(
     if with_pipeline and spec.get('pipeline'):
         steps = _without_truth(spec['pipeline'])
         made['pipeline'] = _part(steps, f'{key}.dataset.pipeline', types)
-    try:
+    # It only knows the names of the classes, as the checkpoint does.
+    with suppress(UserError):
         made['type'] = types.find(spec.get('type'), f'{key}.dataset.type')
-    except UserError:
-        pass  # It only knows the names of the classes, as the checkpoint does.
     return made
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import build_runner
+from paperzoo.apis.build import build_runner, own_instances
 from paperzoo.apis.training import config_to_train
 from paperzoo.utils.errors import UserError
 from paperzoo.utils.files import write_json
@@ -71,9 +71,10 @@ def evaluate_checkpoint(
         show_images=show_images,
         show_score=show_score,
     )
-    runner = build_runner(cfg, strict=True)
-    start = time.time()
-    metrics = runner.test()
+    with own_instances():
+        runner = build_runner(cfg, strict=True)
+        start = time.time()
+        metrics = runner.test()
     record = {
         'metrics': metrics,
         'images': len(runner.test_dataloader.dataset),

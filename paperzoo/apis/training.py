@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import build_runner
+from paperzoo.apis.build import build_runner, own_instances
 from paperzoo.apis.config import load_config
 from paperzoo.apis.vis_backends import add_backend
 from paperzoo.utils.errors import UserError
@@ -77,13 +77,13 @@ def train(
         auto_scale_lr=auto_scale_lr,
         resume=resume,
     )
-    runner = _runner(cfg, preflight=preflight)
-
     from paperzoo.engine.random_state import make_resumable
 
-    make_resumable(runner)
-    watch(runner, preflight=preflight, finite_check=finite_check)
-    runner.train()
+    with own_instances():
+        runner = _runner(cfg, preflight=preflight)
+        make_resumable(runner)
+        watch(runner, preflight=preflight, finite_check=finite_check)
+        runner.train()
     written = Path(runner.work_dir, 'last_checkpoint')
     last = Path(written.read_text()) if written.is_file() else None
     return Trained(Path(runner.work_dir), last)
@@ -118,7 +118,8 @@ def replay_step(
     from paperzoo.engine.finite_loss import replay
 
     cfg = config_to_train(config, cfg_options, work_dir)
-    return replay(_runner(cfg, preflight=False), file)
+    with own_instances():
+        return replay(_runner(cfg, preflight=False), file)
 
 
 def config_to_train(

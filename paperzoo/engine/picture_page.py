@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import mmcv
 import numpy as np
 from mmengine.hooks import Hook
@@ -11,7 +10,7 @@ from mmengine.runner import Runner
 
 from paperzoo.registry import HOOKS
 from paperzoo.visualization.drawable import drawable
-from paperzoo.visualization.overlays import make_grid
+from paperzoo.visualization.overlays import make_grid, titled, write_picture
 
 
 @HOOKS.register_module()
@@ -82,30 +81,11 @@ class PicturePageHook(Hook):
             return
         page = self.out_dir / 'page.png'
         pairs = [self._thumbnail(file) for file in self.files]
-        cv2.imwrite(str(page), make_grid(pairs, self.columns))
+        write_picture(page, make_grid(pairs, self.columns))
         runner.logger.info(
             f'Pictures (left: ground truth, right: prediction): {page.absolute()}'
         )
 
     def _thumbnail(self, file: Path) -> np.ndarray:
         picture = mmcv.imread(str(file))
-        height = max(1, round(picture.shape[0] * self.pair_width / picture.shape[1]))
-        small = cv2.resize(
-            picture, (self.pair_width, height), interpolation=cv2.INTER_AREA
-        )
-        title = np.full((22, self.pair_width, 3), 255, np.uint8)
-        for x, text in (
-            (6, f'{file.stem}: truth'),
-            (self.pair_width // 2, 'prediction'),
-        ):
-            cv2.putText(
-                title,
-                text,
-                (x, 16),
-                cv2.FONT_HERSHEY_SIMPLEX,
-                0.5,
-                (0, 0, 0),
-                1,
-                cv2.LINE_AA,
-            )
-        return np.concatenate([title, small])
+        return titled(picture, (f'{file.stem}: truth', 'prediction'), self.pair_width)

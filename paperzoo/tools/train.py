@@ -72,9 +72,7 @@ def main() -> None:
     if args.replay:
         print(replay_step(cfg, args.replay))
         return
-    train(
-        cfg, preflight=not args.no_preflight, finite_check=not args.no_finite_check
-    )
+    train(cfg, preflight=not args.no_preflight, finite_check=not args.no_finite_check)
 
 
 if __name__ == '__main__':
