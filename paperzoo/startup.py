@@ -54,9 +54,9 @@ class RemedyFinder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None
     ) -> ModuleSpec | None:
         for finder in list(sys.meta_path):
-            if finder is not self and (
-                spec := finder.find_spec(fullname, path, target)
-            ):
+            if finder is self:
+                continue
+            if spec := finder.find_spec(fullname, path, target):
                 return spec
         return None
 

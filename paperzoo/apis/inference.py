@@ -148,8 +148,10 @@ class Predictor:
         with default_scope(cfg):
             self.pipeline = Compose(image_pipeline(cfg))
 
-    @overload
-    def __call__(self, image: Image, *, score: float | None = None) -> Result: ...
+    @overload  # A text is a name first, a sequence last.
+    def __call__(  # type: ignore[overload-overlap]
+        self, image: Image, *, score: float | None = None
+    ) -> Result: ...
     @overload
     def __call__(
         self, image: Sequence[Image], *, score: float | None = None

@@ -1,7 +1,6 @@
 """load: one model for every task, from a checkpoint alone; nothing else changes."""
 
 import json
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -158,11 +157,8 @@ def test_what_is_no_image_is_one_message(image: Any, said: str, checkpoint) -> N
 def test_a_damaged_image_is_one_message(checkpoint, file: Path, tmp_path) -> None:
     model = load(checkpoint('fcos_tiny_shapes'), device='cpu')
     whole = file.read_bytes()
-    for name, content in (
-        ('cut.jpg', whole[:999]),
-        ('empty.png', b''),
-        ('a.jpg', b'x'),
-    ):
+    damaged = {'cut.jpg': whole[:999], 'empty.png': b'', 'text.jpg': b'x'}
+    for name, content in damaged.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=f'{name}.*empty, cut off or no image'):
             model(tmp_path / name)
@@ -207,7 +203,6 @@ def test_several_threads_get_the_same(checkpoint) -> None:
     model = load(checkpoint('knet_tiny_shapes_instance'), device='cpu', score=0.0)
     files = sorted(Path(resolve('data/shapes/val')).glob('*.jpg'))[:6]
     expected = model(files)
-    assert threading.active_count() >= 1
     with ThreadPoolExecutor(3) as pool:
         for one, other in zip(expected, pool.map(model, files), strict=True):
             assert_same(one, other)

@@ -53,7 +53,8 @@ def test_two_trainings_in_one_process_and_their_checkpoints(tmp_path: Path) -> N
 
 
 def test_a_given_config_is_used(tmp_path: Path) -> None:
-    cfg = Config(dict(a=1), filename=str(tmp_path / 'mine.py'))
+    (tmp_path / 'mine.py').write_text('a = 1')
+    cfg = Config.fromfile(str(tmp_path / 'mine.py'))
     assert config_to_train(cfg, {'a': 2}) is cfg
     assert (cfg.a, cfg.work_dir) == (2, str(Path('work_dirs', 'mine')))
     assert config_to_train(cfg, work_dir=tmp_path).work_dir == str(tmp_path)
