@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.stack import check_stack
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.files import write_safely
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -104,6 +106,39 @@ def load_config(
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
     return cfg
+
+
+def dump_config(cfg: 'Config', file: str | Path) -> Path:
+    """Write a config with everything it inherits, as a file to inherit from.
+
+    Args:
+        cfg: The config.
+        file: Where to write: `.py`, `.json`, `.yml` or `.yaml`.
+
+    Raises:
+        UserError: If there is such a file already, its name has another ending, or it
+            cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.apis.config import dump_config, load_config
+        >>> with TemporaryDirectory() as folder:
+        ...     file = dump_config(load_config('fcos_r50_fpn'), Path(folder, 'base.py'))
+        ...     load_config(file).model.bbox_head.num_classes
+        80
+    """
+    file = Path(file)
+    if file.exists():
+        raise UserError(f"'{file}' exists already: name another file, or remove it")
+    if file.suffix not in ('.py', '.json', '.yml', '.yaml'):
+        raise UserError(f"'{file}' must end in .py, .json or .yml")
+    with TemporaryDirectory() as folder:
+        whole = Path(folder, file.name)
+        cfg.dump(str(whole))
+        content = whole.read_bytes()
+    write_safely(file, lambda stream: stream.write(content))
+    return file
 
 
 def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
