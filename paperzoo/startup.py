@@ -7,11 +7,11 @@ or at the first import of mmcv's ops, mmdet or mmseg.
 """
 
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 _AFTER = 'mmengine'  # the remedies import it themselves
 _BEFORE = ('mmcv', 'mmcv.ops', 'mmdet', 'mmseg')
@@ -23,7 +23,7 @@ class RemedyFinder(MetaPathFinder):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None = None,
+        path: Any = None,  # a namespace's is no Sequence
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Let the remedies come after mmengine's import, before that of the others.
@@ -51,7 +51,7 @@ class RemedyFinder(MetaPathFinder):
         return spec
 
     def _found(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None
+        self, fullname: str, path: Any, target: ModuleType | None
     ) -> ModuleSpec | None:
         for finder in list(sys.meta_path):
             if finder is self:

@@ -78,7 +78,9 @@ class Result:
     def names(self) -> list[str] | None:
         """Name of each object's class."""
         labels = self.labels
-        return None if labels is None else [self._name(label) for label in labels]
+        if labels is None:
+            return None
+        return [self._name(label) for label in labels.tolist()]
 
     @property
     def masks(self) -> NDArray[np.bool_] | None:
@@ -169,7 +171,7 @@ class Result:
         if (segments := self.segments) is not None:
             return Counter(segment['name'] for segment in segments)
         if (plane := self.sem_seg) is not None and self.labels is None:
-            return Counter(self._name(label) for label in np.unique(plane))
+            return Counter(self._name(label) for label in np.unique(plane).tolist())
         return Counter(self.names or ())
 
     def _kept(self) -> NDArray[np.bool_]:

@@ -135,7 +135,7 @@ def deepest(mask: NDArray[np.bool_]) -> tuple[int, int]:
 
 def _size(record: Record) -> float:
     width, height = record.get('bbox', [0, 0, 0, 0])[2:]
-    return width * height
+    return float(width * height)
 
 
 def beside(*pictures: Picture) -> Picture:

@@ -216,7 +216,11 @@ def test_options_change_a_stored_config(checkpoint, file: Path) -> None:
     assert len(model(file)) == 3
     cfg = paperzoo.load_config('fcos_tiny_shapes')
     model = load(
-        checkpoint('fcos_tiny_shapes'), cfg, cfg_options=options, device='cpu', score=0
+        checkpoint('fcos_tiny_shapes'),
+        cfg,
+        cfg_options=options,
+        device='cpu',
+        score=0.0,
     )
     assert len(model(file)) == 3
     assert cfg.model.test_cfg.max_per_img == 100  # the given one stays

@@ -79,7 +79,9 @@ def test_masks(as_codes: bool) -> None:
 def test_no_masks_at_all_keep_the_size() -> None:
     for masks in ([], torch.zeros(0, 40, 60)):
         found = InstanceData(
-            bboxes=torch.zeros(0, 4), labels=torch.zeros(0), scores=torch.zeros(0)
+            bboxes=torch.zeros(0, 4),
+            labels=torch.zeros(0, dtype=torch.long),
+            scores=torch.zeros(0),
         )
         found.masks = masks
         sample = DetDataSample(pred_instances=found, metainfo=SHAPE)
