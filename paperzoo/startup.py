@@ -7,11 +7,11 @@ or at the first import of mmcv's ops, mmdet or mmseg.
 """
 
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 _AFTER = 'mmengine'  # the remedies import it themselves
 _BEFORE = ('mmcv', 'mmcv.ops', 'mmdet', 'mmseg')
@@ -23,28 +23,42 @@ class RemedyFinder(MetaPathFinder):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None = None,
+        path: Any = None,  # a namespace's is no Sequence
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Apply the remedies, after mmengine's import and before that of the others."""
+        """Let the remedies come after mmengine's import, before that of the others.
+
+        Not here, only when the module is executed: who asks where a package lies does
+        not import it.
+        """
         if fullname != _AFTER and fullname not in _BEFORE:
             return None
-        sys.meta_path.remove(self)
-        if fullname in _BEFORE:
-            _apply()
+        if 'paperzoo.compat' in sys.modules:
             return None
-        spec = _found(fullname, path, target)
+        spec = self._found(fullname, path, target)
         if spec is None or spec.loader is None:
-            sys.meta_path.insert(0, self)
             return spec
         execute = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
+            if fullname in _BEFORE:
+                _apply()
             execute(module)
-            _apply()
+            if fullname == _AFTER:
+                _apply()
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
+
+    def _found(
+        self, fullname: str, path: Any, target: ModuleType | None
+    ) -> ModuleSpec | None:
+        for finder in list(sys.meta_path):
+            if finder is self:
+                continue
+            if spec := finder.find_spec(fullname, path, target):
+                return spec
+        return None
 
 
 def attach() -> None:
@@ -62,13 +76,3 @@ def _apply() -> None:
         # Without torch or mmengine there is nothing to repair: their import says so.
         if (error.name or '').partition('.')[0] not in ('torch', 'mmengine'):
             raise
-
-
-def _found(
-    fullname: str, path: Sequence[str] | None, target: ModuleType | None
-) -> ModuleSpec | None:
-    for finder in list(sys.meta_path):
-        spec = finder.find_spec(fullname, path, target)
-        if spec is not None:
-            return spec
-    return None

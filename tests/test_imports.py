@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / 'paperzoo'
 # Forked for each module from one interpreter that has what is slow and harmless. What
 # follows once mmdet or mmseg is asked for, with the remedies in place, is theirs.
 IMPORT_EACH = """
-import importlib, os, sys
+import importlib.machinery, os, sys
 import cv2, faster_coco_eval, jaxtyping, mmcv, mmengine.model.wrappers, mmengine.runner
 import numpy, scipy.optimize, torch.distributed.fsdp
 
@@ -22,8 +22,14 @@ import numpy, scipy.optimize, torch.distributed.fsdp
 class Theirs:
     def find_spec(self, name, path=None, target=None):
         if name.partition('.')[0] in ('mmdet', 'mmseg') or name == 'mmcv._ext':
-            finders = [type(finder).__name__ for finder in sys.meta_path]
-            os._exit(0 if 'StandInFinder' in finders else 3)
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        finders = [type(finder).__name__ for finder in sys.meta_path]
+        os._exit(0 if 'StandInFinder' in finders else 3)
 
 
 for name in sys.argv[1:]:

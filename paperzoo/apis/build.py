@@ -1,18 +1,89 @@
 """Models and runners of configs, with the weights of checkpoints."""
 
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.runner import Runner
     from torch import nn
 
-from typing import TYPE_CHECKING
+_SCOPE = threading.RLock()
 
-if TYPE_CHECKING:
-    from mmengine.config import Config
-    from mmengine.runner import Runner
+
+@contextmanager
+def default_scope(cfg: 'Config') -> Iterator[None]:
+    """Let names without a scope mean what a config means by them, for a while.
+
+    MMEngine's default scope belongs to the process; afterwards it is what it was.
+
+    Args:
+        cfg: With `default_scope`; without one it is mmengine's.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> from mmengine.registry import DefaultScope
+        >>> from paperzoo.apis.build import default_scope
+        >>> before = DefaultScope.get_current_instance()
+        >>> with default_scope(Config(dict(default_scope='mmdet'))):
+        ...     DefaultScope.get_current_instance().scope_name
+        'mmdet'
+        >>> DefaultScope.get_current_instance() is before
+        True
+    """
+    from mmengine.registry import DefaultScope
+
+    with _SCOPE, _restored([DefaultScope]):
+        scope = cfg.get('default_scope') or 'mmengine'
+        count = len(DefaultScope._instance_dict)
+        DefaultScope.get_instance(f'paperzoo-{count}', scope_name=scope)
+        yield
+
+
+@contextmanager
+def own_instances() -> Iterator[None]:
+    """Let a run make its own visualizer, loggers and so on; then forget them.
+
+    MMEngine keeps them by name for the whole process: the visualizer of a second run
+    would write into the folder of the first.
+
+    Example:
+        >>> from mmengine.visualization import Visualizer
+        >>> from paperzoo.apis.build import own_instances
+        >>> with own_instances():
+        ...     made = Visualizer.get_instance('mine')
+        >>> Visualizer.check_instance_created('mine')
+        False
+    """
+    from mmengine.utils import ManagerMixin
+    from mmengine.visualization import Visualizer
+
+    with _restored(list(_below(ManagerMixin))):
+        for cls in _below(Visualizer):
+            cls._instance_dict.clear()
+        yield
+
+
+def _below(cls: Any) -> Iterator[Any]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from _below(child)
+
+
+@contextmanager
+def _restored(classes: list[Any]) -> Iterator[None]:
+    before = {cls: dict(cls._instance_dict) for cls in classes}
+    try:
+        yield
+    finally:
+        for cls, instances in before.items():
+            cls._instance_dict.clear()
+            cls._instance_dict.update(instances)
 
 
 def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
@@ -24,6 +95,16 @@ def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
 
     Raises:
         UserError: If it cannot be built for a misspelt name.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.apis.build import build_runner
+        >>> from paperzoo.apis.config import load_config
+        >>> options = {'log_level': 'ERROR'}
+        >>> with TemporaryDirectory() as folder:
+        ...     cfg = load_config('fcos_tiny_shapes', options, work_dir=folder)
+        ...     type(build_runner(cfg, strict=False).model).__name__
+        'FCOS'
     """
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
@@ -41,68 +122,154 @@ def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
     def load_strictly(filename: str, *args: object, **kwargs: object) -> dict:
         # MMEngine only warns, and goes on with random weights.
         kwargs['strict'] = True
-        try:
+        with mismatch_explained(filename):
             return load(filename, *args, **kwargs)
-        except RuntimeError as error:
-            if 'do not match exactly' not in str(error) and 'size mismatch' not in str(
-                error
-            ):
-                raise
-            raise UserError(mismatch_message(filename, str(error))) from error
 
     runner.load_checkpoint = load_strictly
     return runner
 
 
-def mismatch_message(checkpoint: str, detail: str, lines: int = 6) -> str:
-    """Return the message for a checkpoint that belongs to another model.
+@contextmanager
+def mismatch_explained(checkpoint: str, lines: int = 6) -> Iterator[None]:
+    """Say in one message that a checkpoint belongs to another model.
 
     Args:
-        checkpoint: The checkpoint's file.
-        detail: What MMEngine says about the keys.
-        lines: How many lines of the detail to keep.
+        checkpoint: The file that is loaded inside the context.
+        lines: How many lines of what MMEngine says about the keys to keep.
+
+    Raises:
+        UserError: If its weights do not fit.
+
+    Example:
+        >>> from paperzoo.apis.build import mismatch_explained
+        >>> with mismatch_explained('epoch_1.pth'):
+        ...     raise RuntimeError('size mismatch for conv.weight')
+        Traceback (most recent call last):
+        paperzoo.utils.errors.UserError: checkpoint 'epoch_1.pth' belongs to another ...
     """
-    rows = [row[:300] for row in detail.splitlines() if row.strip()]
-    return (
-        f"checkpoint '{checkpoint}' belongs to another model:\n  "
-        + '\n  '.join(rows[1 : lines + 1])
-        + '\nGive the config that it was trained with (a copy lies beside it), or the '
-        'checkpoint that belongs to this config. To start a training from the weights '
-        'that do fit: --cfg-options load_from=CHECKPOINT'
-    )
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error)
+        if 'do not match exactly' not in said and 'size mismatch' not in said:
+            raise
+        rows = [row[:300] for row in said.splitlines() if row.strip()]
+        raise UserError(
+            f"checkpoint '{checkpoint}' belongs to another model:\n  "
+            + '\n  '.join(rows[1 : lines + 1])
+            + '\nGive the config that it was trained with (a copy lies beside it), or '
+            'the checkpoint that belongs to this config. To start a training from the '
+            'weights that do fit: --cfg-options load_from=CHECKPOINT'
+        ) from error
 
 
-def build_model(cfg: 'Config', device: str) -> 'nn.Module':
+def build_model(cfg: 'Config', device: str | None = None) -> 'nn.Module':
     """Return the model of a config, in evaluation mode, with random weights.
 
     Args:
-        cfg: The config.
-        device: Where it goes.
+        cfg: The config, as `load_config` gives it.
+        device: Where it goes, such as `'cpu'`; by default the GPU if there is one.
 
     Raises:
-        UserError: If there is no such device.
+        UserError: If there is no such device, or a misspelt name keeps the model from
+            being built.
+
+    Example:
+        >>> import paperzoo
+        >>> cfg = paperzoo.load_config('fcos_tiny_shapes')
+        >>> model = paperzoo.build_model(cfg, 'cpu')
+        >>> model.bbox_head.num_classes, model.training
+        (7, False)
     """
     import torch
-    from mmengine.registry import MODELS, init_default_scope
 
     from paperzoo.preflight.build_errors import spelling_explained
 
+    device = device or default_device()
     check_device(device)
-    init_default_scope(cfg.get('default_scope') or 'mmengine')
-    with spelling_explained(cfg):
-        spec = cfg.model.copy()
-        # As the Runner does it.
-        if cfg.get('data_preprocessor') is not None:
-            spec.setdefault('data_preprocessor', cfg.data_preprocessor)
-        model = MODELS.build(spec)
+    with default_scope(cfg), spelling_explained(cfg):
+        model = _network(cfg)
     return model.to(torch.device(device)).eval()
+
+
+def _network(cfg: 'Config') -> 'nn.Module':
+    from mmengine.registry import MODELS
+
+    spec = cfg.model.copy()
+    # As the Runner does it.
+    if cfg.get('data_preprocessor') is not None:
+        spec.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return MODELS.build(spec)
+
+
+def build_stored_model(cfg: 'Config', device: str, checkpoint: str) -> 'nn.Module':
+    """Return the model of a config that a checkpoint holds, with random weights.
+
+    Other than `build_model` it looks for no misspelt names: that would import the
+    modules that the config names.
+
+    Args:
+        cfg: As `stored_config` gives it.
+        device: Where it goes.
+        checkpoint: Its file, for messages.
+
+    Raises:
+        UserError: If there is no such device, or the model cannot be built.
+
+    Example:
+        >>> from paperzoo.apis.build import build_stored_model
+        >>> from paperzoo.apis.stored_config import stored_config
+        >>> cfg = stored_config({'cfg': "model = dict(type='mmdet.FCOS')"}, 'a.pth')
+        >>> build_stored_model(cfg, 'cpu', 'a.pth')
+        Traceback (most recent call last):
+        paperzoo.utils.errors.UserError: the config in the checkpoint 'a.pth' does ...
+    """
+    import torch
+
+    check_device(device)
+    try:
+        with default_scope(cfg):
+            model = _network(cfg)
+    except Exception as error:  # Anything: it may come from anywhere.
+        first = (str(error).splitlines() or [''])[0][:300]
+        raise UserError(
+            f"the config in the checkpoint '{checkpoint}' does not build a model: "
+            f'{type(error).__name__}: {first}. Give the config that it was trained '
+            'with: config=FILE'
+        ) from error
+    return model.to(torch.device(device)).eval()
+
+
+def family(model: 'nn.Module') -> str | None:
+    """Return `'mmdet'` or `'mmseg'`, by whose detectors or segmentors a model extends.
+
+    None for another model, such as one of episodes or sequences.
+
+    Args:
+        model: Any.
+
+    Example:
+        >>> from torch import nn
+        >>> from paperzoo.apis.build import family
+        >>> family(nn.Linear(2, 2)) is None
+        True
+    """
+    packages = {cls.__module__.partition('.')[0] for cls in type(model).__mro__}
+    return next((name for name in ('mmseg', 'mmdet') if name in packages), None)
 
 
 def check_device(device: str) -> None:
     """Refuse a device that is not there.
 
+    Args:
+        device: As torch names it.
+
     Raises:
         UserError: If torch does not know it or it is not there.
+
+    Example:
+        >>> from paperzoo.apis.build import check_device
+        >>> check_device('cpu')
     """
     import torch
 
@@ -116,27 +283,82 @@ def check_device(device: str) -> None:
 
 
 def default_device() -> str:
-    """Return `'cuda'` if there is a GPU, else `'cpu'`."""
+    """Return `'cuda'` if there is a GPU, else `'cpu'`.
+
+    Example:
+        >>> from paperzoo.apis.build import default_device
+        >>> default_device() in ('cuda', 'cpu')
+        True
+    """
     import torch
 
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
-def load_weights(model: 'nn.Module', checkpoint: str) -> dict:
-    """Load a checkpoint that must fit the model exactly; return its `meta`.
+def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint holds; no code in it is run.
+
+    Args:
+        checkpoint: File or URL.
 
     Raises:
-        UserError: If the checkpoint is not there or belongs to another model.
-    """
-    from mmengine.runner import load_checkpoint
+        UserError: If it is not there, damaged, or holds no weights.
 
-    try:
-        loaded = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-    except FileNotFoundError as error:
-        raise UserError(f"checkpoint '{checkpoint}' is not there: {error}") from error
-    except RuntimeError as error:
-        if 'do not match exactly' not in str(error):
-            raise
-        raise UserError(mismatch_message(checkpoint, str(error))) from error
-    meta = loaded.get('meta') if isinstance(loaded, dict) else None
-    return meta or {}
+    Example:
+        >>> import torch
+        >>> from tempfile import NamedTemporaryFile
+        >>> from paperzoo.apis.build import read_checkpoint
+        >>> with NamedTemporaryFile(suffix='.pth') as file:
+        ...     torch.save({'state_dict': {'weight': torch.ones(2)}}, file.name)
+        ...     read_checkpoint(file.name)
+        {'state_dict': {'weight': tensor([1., 1.])}}
+    """
+    from mmengine.runner import CheckpointLoader
+    from torch import Tensor
+
+    loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+    weights = loaded.get('state_dict', loaded) if isinstance(loaded, dict) else None
+    if (
+        not isinstance(weights, Mapping)
+        or not weights
+        or not any(isinstance(one, Tensor) for one in weights.values())
+    ):
+        raise UserError(
+            f"checkpoint '{checkpoint}' holds no weights: a checkpoint is a dict of "
+            "tensors by name, or has one as its 'state_dict'"
+        )
+    if not isinstance(loaded.get('meta', {}), dict):
+        raise UserError(f"checkpoint '{checkpoint}': its 'meta' is no dict")
+    return loaded
+
+
+def load_weights(
+    model: 'nn.Module', checkpoint: str | Path, loaded: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Load a checkpoint that must fit the model exactly; return its `meta`.
+
+    Args:
+        model: Gets the weights.
+        checkpoint: File or URL.
+        loaded: What it holds, if it has been read already.
+
+    Raises:
+        UserError: If the checkpoint is not there, damaged, or of another model.
+
+    Example:
+        >>> import torch
+        >>> from tempfile import NamedTemporaryFile
+        >>> from paperzoo.apis.build import load_weights
+        >>> with NamedTemporaryFile(suffix='.pth') as file:
+        ...     weights = {'weight': torch.ones(1, 1), 'bias': torch.zeros(1)}
+        ...     torch.save({'state_dict': weights, 'meta': {'epoch': 3}}, file.name)
+        ...     load_weights(torch.nn.Linear(1, 1), file.name)
+        {'epoch': 3}
+    """
+    # The second half of mmengine's load_checkpoint.
+    from mmengine.runner.checkpoint import _load_checkpoint_to_model
+
+    loaded = read_checkpoint(checkpoint) if loaded is None else loaded
+    with mismatch_explained(str(checkpoint)):
+        _load_checkpoint_to_model(model, loaded, strict=True)
+    return loaded.get('meta') or {}

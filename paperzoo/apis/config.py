@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.stack import check_stack
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.files import write_safely
 from paperzoo.utils.wrappers import unwrap_datasets
 
 if TYPE_CHECKING:
@@ -17,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def config_folders() -> list[Path]:
-    """Return the folders that hold configs: paperzoo's, mmdet's and mmseg's."""
+    """Return the folders that hold configs: paperzoo's, mmdet's and mmseg's.
+
+    Example:
+        >>> from paperzoo.apis.config import config_folders
+        >>> config_folders()[0].name
+        'configs'
+    """
     here = Path(__file__).parents[1]
     folders = [here / 'configs', here.parent / 'configs']
     for package in ('mmdet', 'mmseg'):
@@ -36,6 +44,11 @@ def find_config(name: str) -> Path:
 
     Raises:
         UserError: If there is none; it names the nearest ones.
+
+    Example:
+        >>> from paperzoo.apis.config import find_config
+        >>> find_config('fcos_r50_fpn').name
+        'fcos_r50_fpn.py'
     """
     if Path(name).is_file():
         return Path(name)
@@ -79,7 +92,7 @@ def load_config(
         (80, 2)
     """
     check_stack()
-    path = find_config(str(config))
+    path = find_config(str(Path(config).expanduser()))
     # A config may name modules of the project that it lies in, as under `python -m`.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -96,6 +109,39 @@ def load_config(
     return cfg
 
 
+def dump_config(cfg: 'Config', file: str | Path) -> Path:
+    """Write a config with everything it inherits, as a file to inherit from.
+
+    Args:
+        cfg: The config.
+        file: Where to write: `.py`, `.json`, `.yml` or `.yaml`.
+
+    Raises:
+        UserError: If there is such a file already, its name has another ending, or it
+            cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.apis.config import dump_config, load_config
+        >>> with TemporaryDirectory() as folder:
+        ...     file = dump_config(load_config('fcos_r50_fpn'), Path(folder, 'base.py'))
+        ...     load_config(file).model.bbox_head.num_classes
+        80
+    """
+    file = Path(file)
+    if file.exists():
+        raise UserError(f"'{file}' exists already: name another file, or remove it")
+    if file.suffix not in ('.py', '.json', '.yml', '.yaml'):
+        raise UserError(f"'{file}' must end in .py, .json or .yml")
+    with TemporaryDirectory() as folder:
+        whole = Path(folder, file.name)
+        cfg.dump(str(whole))
+        content = whole.read_bytes()
+    write_safely(file, lambda stream: stream.write(content))
+    return file
+
+
 def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
     """Return the class names: the checkpoint's, else those of the config's data set.
 
@@ -105,6 +151,11 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
 
     Raises:
         UserError: If neither says them.
+
+    Example:
+        >>> from paperzoo.apis.config import class_names, load_config
+        >>> class_names(load_config('fcos_tiny_shapes'), {})[:3]
+        ('circle', 'rectangle', 'triangle')
     """
     from paperzoo.preflight.datasets import data_sets
 
@@ -122,7 +173,17 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
 
 
 def dataset_config(cfg: 'Config', split: str) -> dict:
-    """Return the config of a split's data set without wrappers around it, or {}."""
+    """Return the config of a split's data set without wrappers around it, or {}.
+
+    Args:
+        cfg: The config.
+        split: `'train'`, `'val'` or `'test'`.
+
+    Example:
+        >>> from paperzoo.apis.config import dataset_config, load_config
+        >>> dataset_config(load_config('fcos_tiny_shapes'), 'test').ann_file
+        'annotations/instances_val.json'
+    """
     found = unwrap_datasets((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
     return found[0][1] if found else {}
 
@@ -130,8 +191,17 @@ def dataset_config(cfg: 'Config', split: str) -> dict:
 def image_pipeline(cfg: 'Config') -> list[dict]:
     """Return the test pipeline without the steps that load annotations.
 
+    Args:
+        cfg: The config.
+
     Raises:
-        UserError: If the config has none.
+        UserError: If the config has no test pipeline.
+
+    Example:
+        >>> from paperzoo.apis.config import image_pipeline, load_config, type_name
+        >>> steps = image_pipeline(load_config('fcos_tiny_shapes'))
+        >>> [type_name(step['type']) for step in steps]
+        ['LoadImageFromFile', 'Resize', 'PackDetInputs']
     """
     steps = dataset_config(cfg, 'test').get('pipeline') or cfg.get('test_pipeline')
     if not steps:
@@ -149,6 +219,11 @@ def test_scale(cfg: 'Config') -> tuple[tuple[int, int] | None, bool]:
 
     Raises:
         UserError: If the pipeline resizes in a way that is not understood.
+
+    Example:
+        >>> from paperzoo.apis.config import load_config, test_scale
+        >>> test_scale(load_config('fcos_tiny_shapes'))
+        ((256, 192), True)
     """
     split = 'test' if cfg.get('test_dataloader') else 'val'
     for step in dataset_config(cfg, split).get('pipeline') or []:
@@ -167,5 +242,14 @@ def test_scale(cfg: 'Config') -> tuple[tuple[int, int] | None, bool]:
 
 
 def type_name(kind: Any) -> str:
-    """Return the name of a type that a config gives as a text or as a class."""
+    """Return the name of a type that a config gives as a text or as a class.
+
+    Args:
+        kind: The text or the class.
+
+    Example:
+        >>> from paperzoo.apis.config import type_name
+        >>> type_name('mmdet.models.FCOS'), type_name(dict)
+        ('FCOS', 'dict')
+    """
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__

@@ -1,39 +1,36 @@
 """What `paperzoo doctor` looks at: versions, imports, ops, folders."""
 
 import ast
-from collections.abc import Iterator
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 import os
 import platform
 import sys
 import textwrap
-from importlib import metadata
+from collections.abc import Iterator
+from importlib import import_module, metadata
 from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
 from paperzoo import __version__
+from paperzoo.apis.stack import REPAIR
 
 # Ops that compiled mmcv has for other devices only.
 NOT_FOR_CPU = ('ms_deform_attn', 'roi_pool', 'sigmoid_focal_loss', 'softmax_focal_loss')
 
 
-# Only the standard library is imported above: torch or mmcv may be what is broken.
+# Nothing heavy is imported above: torch or mmcv may be what is broken.
 
-REPAIR = "pip install 'paperzoo[lite]'"
-TORCH = '>=2.6'  # setup.cfg says why
-# Import name, dists that provide it (upstream first), versions that fit upstream's.
+# Import name, dists that provide it: upstream first.
 STACK = {
-    'mmengine': (('mmengine', 'mmengine-lite', 'onedl-mmengine'), '>=0.10.7,<0.11'),
-    'mmcv': (('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv'), '>=2.1,<2.2'),
-    'mmdet': (('mmdet', 'onedl-mmdetection'), '>=3.3,<3.4'),
-    'mmseg': (('mmsegmentation', 'onedl-mmsegmentation'), '>=1.2.2,<1.3'),
+    'mmengine': ('mmengine', 'mmengine-lite', 'onedl-mmengine'),
+    'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv'),
+    'mmdet': ('mmdet', 'onedl-mmdetection'),
+    'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
 }
 FORKS = 'onedl-'
 EVALUATORS = {'pycocotools': 'pycocotools', 'faster_coco_eval': 'faster-coco-eval'}
@@ -80,7 +77,13 @@ class Report:
 
 
 def examine() -> Report:
-    """Return what this machine has, whatever of it is broken."""
+    """Return what this machine has, whatever of it is broken.
+
+    Example:
+        >>> from paperzoo.apis.diagnostics import examine
+        >>> list(examine().rows)[:2]
+        ['paperzoo', 'Python']
+    """
     report = Report()
     report.rows['paperzoo'] = f'{__version__} in {Path(__file__).parents[1]}'
     _python(report)
@@ -95,28 +98,61 @@ def examine() -> Report:
     return report
 
 
+def wanted_versions(dist: str) -> str:
+    """Return the versions of a dist that paperzoo's own metadata asks for.
+
+    An empty text means any: where paperzoo is not installed, only on the path.
+
+    Args:
+        dist: Upstream's or paperzoo's own requirement.
+
+    Example:
+        >>> from paperzoo.apis.diagnostics import wanted_versions
+        >>> wanted_versions('torch'), wanted_versions('mmcv-full')
+        ('>=2.6', '>=2.1,<2.2')
+    """
+    try:
+        lines = metadata.requires('paperzoo') or []
+    except metadata.PackageNotFoundError:
+        return ''
+    known = {one.name: one.specifier for one in map(Requirement, lines)}
+    if dist not in known:
+        # mmcv-full and mmengine-lite are the same code under another name.
+        provided = next((dists for dists in STACK.values() if dist in dists), ())
+        dist = next((name for name in provided if name in known), dist)
+    ranges = sorted(map(str, known.get(dist, SpecifierSet())), reverse=True)
+    return ','.join(ranges)
+
+
 def fits(version: str, wanted: str) -> bool:
-    """Return whether a version lies in a range such as `>=2.1,<2.2`."""
+    """Return whether a version lies in a range; a candidate counts as its release.
 
-    def numbers(text: str) -> list[int]:
-        found: list[int] = []
-        for part in text.split('+')[0].split('.'):
-            digits = part[: len(part) - len(part.lstrip('0123456789'))]
-            if not digits:
-                break
-            found.append(int(digits))
-        return found + [0] * (4 - len(found))
+    Args:
+        version: Such as `2.1.0rc1` or `2.13.0+cpu`.
+        wanted: Such as `>=2.1,<2.2`.
 
-    for bound in wanted.split(','):
-        if bound.startswith('>=') and numbers(version) < numbers(bound[2:]):
-            return False
-        if bound.startswith('<') and numbers(version) >= numbers(bound[1:]):
-            return False
-    return True
+    Example:
+        >>> from paperzoo.apis.diagnostics import fits
+        >>> fits('2.10.0', '>=2.1,<2.2'), fits('2.1.0rc1', '>=2.1,<2.2')
+        (False, True)
+    """
+    try:
+        return Version(version).base_version in SpecifierSet(wanted)
+    except InvalidVersion:
+        return False
 
 
 def version_of(dist: str) -> str | None:
-    """Return the version of an installed dist, or None."""
+    """Return the version of an installed dist, or None.
+
+    Args:
+        dist: As pip names it.
+
+    Example:
+        >>> from paperzoo.apis.diagnostics import version_of
+        >>> version_of('no-such-dist') is None
+        True
+    """
     try:
         return metadata.version(dist)
     except (metadata.PackageNotFoundError, KeyError):
@@ -124,7 +160,17 @@ def version_of(dist: str) -> str | None:
 
 
 def special_command(error: BaseException, package: str) -> str | None:
-    """Return the command for a few frequent errors."""
+    """Return the command that mends a frequent error of an import, or None.
+
+    Args:
+        error: What the import raised.
+        package: What was imported.
+
+    Example:
+        >>> from paperzoo.apis.diagnostics import special_command
+        >>> special_command(ModuleNotFoundError(name='ftfy'), 'mmseg')
+        'pip install ftfy'
+    """
     if 'libGL' in str(error) or 'libgthread' in str(error):
         return 'pip uninstall -y opencv-python && pip install opencv-python-headless'
     if isinstance(error, AssertionError):
@@ -171,14 +217,15 @@ def _torch(report: Report) -> bool:
     report.rows['torch'] = version
     report.rows['CUDA'] = f'{cuda}; devices: {devices}'
     report.rows['CPU'] = f'{capability}, {os.cpu_count()} cores'
-    if not fits(version, TORCH):
-        report.wrong(f'torch {version} is not {TORCH}', f"pip install 'torch{TORCH}'")
+    wanted = wanted_versions('torch')
+    if not fits(version, wanted):
+        report.wrong(f'torch {version} is not {wanted}', f"pip install 'torch{wanted}'")
     return True
 
 
 def _stack_versions(report: Report) -> None:
     """Note which dists provide each package of the OpenMMLab stack."""
-    for module, (dists, wanted) in STACK.items():
+    for module, dists in STACK.items():
         found = {dist: version for dist in dists if (version := version_of(dist))}
         listed = ', '.join(f'{dist} {version}' for dist, version in found.items())
         there = find_spec(module) is not None
@@ -196,6 +243,7 @@ def _stack_versions(report: Report) -> None:
                 f'{module} is not installed{lost}', REPAIR, stops_work=not lost
             )
         for dist, version in found.items():
+            wanted = wanted_versions(dist)
             if not dist.startswith(FORKS) and not fits(version, wanted):
                 report.wrong(
                     f'{dist} {version} is not {wanted}', f"pip install '{dist}{wanted}'"
@@ -211,13 +259,13 @@ def _remedies(report: Report) -> bool:
 
 def _stack_imports(report: Report) -> bool:
     """Import the stack in order; return whether mmcv can be imported."""
-    for module, (dists, wanted) in STACK.items():
+    for module, dists in STACK.items():
         if find_spec(module) is None:
             if module in ('mmengine', 'mmcv'):
                 break  # The others need it; it has been noted.
             continue
         dist = next((name for name in dists if version_of(name)), dists[0])
-        wanted = '' if dist.startswith(FORKS) else wanted
+        wanted = '' if dist.startswith(FORKS) else wanted_versions(dist)
         command = f"pip install --force-reinstall --no-deps '{dist}{wanted}'"
         if not report.load(module, module, command) and module in ('mmengine', 'mmcv'):
             break
@@ -274,7 +322,20 @@ def _state(folder: Path) -> str:
 
 
 def ops_of_mmcv(folder: Path) -> Iterator[str]:
-    """Yield the names of the compiled ops that mmcv's Python files ask for."""
+    """Yield the names of the compiled ops that mmcv's Python files ask for.
+
+    Args:
+        folder: Of `mmcv.ops`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.apis.diagnostics import ops_of_mmcv
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, 'a.py').write_text("load_it.load_ext('_ext', ['nms'])")
+        ...     list(ops_of_mmcv(Path(folder)))
+        ['nms']
+    """
     for file in sorted(folder.glob('*.py')):
         for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
             if isinstance(node, ast.Call) and len(node.args) == 2:
@@ -285,7 +346,20 @@ def ops_of_mmcv(folder: Path) -> Iterator[str]:
 
 
 def note_ops(report: 'Report') -> None:
-    """Note which `mmcv._ext` is in use and where each op comes from."""
+    """Note which `mmcv._ext` is in use and where each op comes from.
+
+    Args:
+        report: Of which mmcv has been loaded.
+
+    Example:
+        >>> import mmcv
+        >>> from paperzoo.apis.diagnostics import Report, note_ops
+        >>> report = Report()
+        >>> report.loaded['mmcv'] = mmcv
+        >>> note_ops(report)
+        >>> report.ops['nms'] in ('stand-in', 'compiled')
+        True
+    """
     from paperzoo.compat import mmcv_ext
 
     rebuild = f'export PAPERZOO_OPS=standin   # or compile again: {mmcv_ext.COMPILE}'

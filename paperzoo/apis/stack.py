@@ -24,6 +24,10 @@ def check_stack(scope: str | None = None) -> None:
 
     Raises:
         UserError: It names the package, what is installed, and the repairing command.
+
+    Example:
+        >>> from paperzoo.apis.stack import check_stack
+        >>> check_stack('mmdet')
     """
     for package in _NEEDED.get(scope or 'mmengine', ('mmengine',)):
         try:

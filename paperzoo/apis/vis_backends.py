@@ -28,6 +28,13 @@ def add_backend(cfg: 'Config', name: str) -> None:
 
     Raises:
         UserError: If the package is not installed or the config has no visualizer.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> from paperzoo.apis.vis_backends import add_backend
+        >>> add_backend(Config(dict(filename='a.py')), 'tensorboard')
+        Traceback (most recent call last):
+        paperzoo.utils.errors.UserError: ...
     """
     backend, package = BACKENDS[name]
     if find_spec(package) is None:

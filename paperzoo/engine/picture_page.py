@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from paperzoo.registry import HOOKS
 from paperzoo.visualization.drawable import drawable
-from paperzoo.visualization.overlays import beside, make_grid, titled, write_picture
+from paperzoo.visualization.overlays import make_grid, titled, write_picture
 
 
 @HOOKS.register_module()
@@ -83,17 +83,13 @@ class PicturePageHook(Hook):
         """Write `page.png` and say where it is."""
         if not self.files:
             return
-        pairs = [self._titled_pair(file) for file in self.files]
-        page = write_picture(self.out_dir / 'page.png', make_grid(pairs, self.columns))
+        page = self.out_dir / 'page.png'
+        pairs = [self._thumbnail(file) for file in self.files]
+        write_picture(page, make_grid(pairs, self.columns))
         runner.logger.info(
             f'Pictures (left: ground truth, right: prediction): {page.absolute()}'
         )
 
-    def _titled_pair(self, file: Path) -> np.ndarray:
-        picture, width = mmcv.imread(str(file)), self.pair_width // 2
-        middle = picture.shape[1] // 2
-        truth, prediction = picture[:, :middle], picture[:, middle : 2 * middle]
-        return beside(
-            titled(truth, f'{file.stem}: truth', width),
-            titled(prediction, 'prediction', width),
-        )
+    def _thumbnail(self, file: Path) -> np.ndarray:
+        picture = mmcv.imread(str(file))
+        return titled(picture, (f'{file.stem}: truth', 'prediction'), self.pair_width)

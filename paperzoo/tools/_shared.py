@@ -3,10 +3,11 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from paperzoo.apis.config import load_config
+from paperzoo.apis.progress import track as track  # other scripts show it, too
 from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,14 +59,3 @@ def config_of(args: argparse.Namespace) -> 'Config':
     cfg.launcher = args.launcher
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return cfg
-
-
-def track(items: Sequence[Any], text: str) -> Iterable[Any]:
-    """Yield the items beside a bar with the time left, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import track as rich_track
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        print(f'{text}: {len(items)}', file=sys.stderr, flush=True)
-    return rich_track(items, text, console=console, disable=not console.is_terminal)

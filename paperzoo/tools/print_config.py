@@ -1,10 +1,9 @@
 """Print a config with everything it inherits, or write it as a file to inherit from."""
 
 import argparse
-from pathlib import Path
 
+from paperzoo.apis.config import dump_config
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
-from paperzoo.utils.errors import UserError
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,14 +30,7 @@ def main() -> None:
     if args.output is None:
         print(cfg.pretty_text)
         return
-    if Path(args.output).exists():
-        raise UserError(
-            f"'{args.output}' exists already: name another file, or remove it"
-        )
-    if Path(args.output).suffix not in ('.py', '.json', '.yml', '.yaml'):
-        raise UserError(f"'{args.output}' must end in .py, .json or .yml")
-    cfg.dump(args.output)
-    print(f'Written: {args.output}')
+    print(f'Written: {dump_config(cfg, args.output)}')
 
 
 if __name__ == '__main__':

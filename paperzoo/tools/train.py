@@ -1,16 +1,10 @@
 """Train a model from a config: paperzoo's, mmdet's or mmseg's."""
 
 import argparse
-from typing import TYPE_CHECKING
 
-from paperzoo.apis.build import build_runner
-from paperzoo.apis.vis_backends import BACKENDS, add_backend
+from paperzoo.apis.training import replay_step, set_training_options, train
+from paperzoo.apis.vis_backends import BACKENDS
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
-from paperzoo.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
-    from mmengine.runner import Runner
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,7 +34,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--resume',
         nargs='?',
-        const='auto',
+        const=True,
+        default=False,
         metavar='CHECKPOINT',
         help='go on from a checkpoint, by default the last one in the work dir',
     )
@@ -62,98 +57,22 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
-    """Write the training options into the config.
-
-    Raises:
-        UserError: If the config has no base batch size to scale by.
-    """
-    if args.amp:
-        use_amp(cfg)
-    from paperzoo.engine.compile import use_compile
-
-    options = {'backend': args.compile} if args.compile else cfg.get('compile', False)
-    use_compile(cfg, options)
-    for name in args.vis:
-        add_backend(cfg, name)
-    if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise UserError(
-                f'{cfg.filename}: --auto-scale-lr needs the batch size that the '
-                'learning rate was set for: auto_scale_lr=dict(base_batch_size=16)'
-            )
-        cfg.auto_scale_lr.enable = True
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-
-
-def use_amp(cfg: 'Config') -> None:
-    """Train in mixed precision: float16 on a GPU, bfloat16 on a CPU."""
-    from mmengine.device import is_cuda_available
-
-    if is_cuda_available():
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-        return
-    cfg.optim_wrapper.type = 'paperzoo.Bf16OptimWrapper'
-    cfg.optim_wrapper.pop('loss_scale', None)
-    # Without it bfloat16 convolutions are slower than those of float32.
-    hooks = [*(cfg.get('custom_hooks') or []), {'type': 'paperzoo.ChannelsLastHook'}]
-    cfg.custom_hooks = hooks
-
-
-def look_first(cfg: 'Config') -> None:
-    """Look for what would fail later, or teach the model the wrong thing.
-
-    Raises:
-        UserError: If there is something.
-    """
-    from paperzoo.preflight.run import check_before_training
-    from paperzoo.preflight.spelling import check_config
-
-    check_config(cfg, '(Without these checks: --no-preflight)')
-    check_before_training(cfg)
-
-
-def watch(runner: 'Runner', args: argparse.Namespace) -> None:
-    """Let the training stop at a loss that is no number, or before a full disk.
-
-    Raises:
-        UserError: If there is no room for checkpoints.
-    """
-    from paperzoo.engine.finite_loss import FiniteLossHook
-    from paperzoo.preflight.run import check_space
-
-    named = any(isinstance(hook, FiniteLossHook) for hook in runner.hooks)
-    if not (named or args.no_finite_check):
-        runner.register_hook(FiniteLossHook())
-    # A strategy (FSDP) builds the model only when the training begins.
-    if not args.no_preflight and not isinstance(runner.model, dict):
-        check_space(runner)
-
-
 def main() -> None:
     """Train."""
     args = parse_args()
     cfg = config_of(args)
-    apply_options(cfg, args)
-    # Weights to start from (load_from without resume) may come from another model.
-    strict = bool(cfg.get('resume'))
-    from paperzoo.engine.random_state import adopt_seed, make_resumable
-
-    adopt_seed(cfg)
-    if not (args.no_preflight or args.replay):
-        look_first(cfg)
-    runner = build_runner(cfg, strict=strict)
+    set_training_options(
+        cfg,
+        amp=args.amp,
+        compile_backend=args.compile,
+        vis=args.vis,
+        auto_scale_lr=args.auto_scale_lr,
+        resume=args.resume,
+    )
     if args.replay:
-        from paperzoo.engine.finite_loss import replay
-
-        print(replay(runner, args.replay))
+        print(replay_step(cfg, args.replay))
         return
-    make_resumable(runner)
-    watch(runner, args)
-    runner.train()
+    train(cfg, preflight=not args.no_preflight, finite_check=not args.no_finite_check)
 
 
 if __name__ == '__main__':

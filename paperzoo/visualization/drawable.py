@@ -17,6 +17,15 @@ def drawable(
         sample: With its predictions.
         score_thr: Instances of a lower score are not drawn.
         num_classes: Number of classes, which is the id of void in a panoptic map.
+
+    Example:
+        >>> import torch
+        >>> from mmengine.structures import BaseDataElement, PixelData
+        >>> from paperzoo.visualization.drawable import drawable
+        >>> void = PixelData(sem_seg=torch.full((1, 2, 2), 7))
+        >>> sample = BaseDataElement(pred_panoptic_seg=void)
+        >>> 'pred_panoptic_seg' in drawable(sample, 0.3, num_classes=7)
+        False
     """
     shown = sample.new()
     instances = shown.get('pred_instances')
@@ -38,6 +47,16 @@ def decoded(instances: InstanceData) -> InstanceData:
 
     Args:
         instances: At least their `masks`, a list of codes.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmengine.structures import InstanceData
+        >>> from paperzoo.utils.masks import encode
+        >>> from paperzoo.visualization.drawable import decoded
+        >>> masks = [encode(np.eye(2, dtype=bool))]
+        >>> decoded(InstanceData(masks=masks)).masks
+        tensor([[[ True, False],
+                 [False,  True]]])
     """
     from pycocotools import mask as coco_mask  # heavy, and not needed by most runs
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from paperzoo.utils.files import write_safely
 from paperzoo.utils.masks import Record, decode
 
 # (H, W, 3), BGR, 0 to 255; OpenCV's types say less.
@@ -21,6 +22,11 @@ def color_of(label: int) -> tuple[int, int, int]:
 
     Args:
         label: Index of the class.
+
+    Example:
+        >>> from paperzoo.visualization.overlays import color_of
+        >>> color_of(0)
+        (38, 38, 255)
     """
     # Steps of the golden ratio spread any number of hues.
     red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN % 1, 0.85, 1.0)
@@ -35,6 +41,17 @@ def draw(image: Picture, records: Sequence[Record], alpha: float = 0.45) -> Pict
         records: What to draw; those with a segmentation of another size than the image
             are refused.
         alpha: Opacity of the masks.
+
+    Raises:
+        ValueError: If a mask has another size than the image.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.visualization.overlays import draw
+        >>> box = {'category_id': 0, 'category': 'cat', 'bbox': [2, 20, 30, 30]}
+        >>> image = np.zeros((60, 60, 3), np.uint8)
+        >>> draw(image, [box])[50, 10].tolist(), int(image.max())
+        ([38, 38, 255], 0)
     """
     picture = image.copy()
     # Large ones first, or they would hide the small ones.
@@ -103,6 +120,12 @@ def deepest(mask: NDArray[np.bool_]) -> tuple[int, int]:
 
     Args:
         mask: (H, W), not empty.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.visualization.overlays import deepest
+        >>> deepest(np.ones((5, 7), bool))[1]
+        2
     """
     # The image's border is an edge too.
     depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
@@ -112,47 +135,81 @@ def deepest(mask: NDArray[np.bool_]) -> tuple[int, int]:
 
 def _size(record: Record) -> float:
     width, height = record.get('bbox', [0, 0, 0, 0])[2:]
-    return width * height
+    return float(width * height)
 
 
 def beside(*pictures: Picture) -> Picture:
-    """Return pictures of one height beside each other."""
+    """Return pictures of one height beside each other.
+
+    Args:
+        pictures: Each (H, W_i, 3).
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.visualization.overlays import beside
+        >>> beside(np.zeros((2, 3, 3)), np.zeros((2, 4, 3))).shape
+        (2, 7, 3)
+    """
     return np.concatenate(pictures, axis=1)
 
 
-def titled(picture: Picture, title: str, width: int) -> Picture:
+def titled(picture: Picture, title: str | Sequence[str], width: int) -> Picture:
     """Return a picture scaled to a width, with a title above it.
 
     Args:
         picture: BGR, (H, W, 3).
-        title: One line.
+        title: One line; or several, side by side in equal parts of the width.
         width: In pixels.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.visualization.overlays import titled
+        >>> titled(np.zeros((30, 40, 3), np.uint8), 'a title', 80).shape
+        (82, 80, 3)
     """
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     smaller = width < picture.shape[1]
     how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     small = cv2.resize(picture, (width, height), interpolation=how)
     head = np.full((22, width, 3), 255, np.uint8)
-    place: Any = (6, 16)
-    cv2.putText(
-        head,
-        title,
-        place,
-        cv2.FONT_HERSHEY_SIMPLEX,
-        0.45,
-        (0, 0, 0),
-        1,
-        cv2.LINE_AA,
-    )
+    lines = [title] if isinstance(title, str) else title
+    for number, line in enumerate(lines):
+        cv2.putText(
+            head,
+            line,
+            (6 + number * width // len(lines), 16),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.45,
+            (0, 0, 0),
+            1,
+            cv2.LINE_AA,
+        )
     return np.concatenate([head, small])
 
 
 def write_picture(file: Path, picture: Picture) -> Path:
-    """Write a picture; a full disk or an unwritable folder is an `OSError`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode(file.suffix, picture)
+    """Write a picture, in the format that the file's name ends in.
+
+    Args:
+        file: Where to write; an earlier file is replaced.
+        picture: BGR, (H, W, 3).
+
+    Raises:
+        UserError: If the file cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.visualization.overlays import write_picture
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, 'new', 'a.png')
+        ...     write_picture(file, np.zeros((2, 2, 3), np.uint8)).is_file()
+        True
+    """
     # Unlike cv2.imwrite, this does not pass over a failure in silence.
-    file.write_bytes(data.tobytes())
+    _, data = cv2.imencode(file.suffix, picture)
+    write_safely(file, lambda stream: stream.write(data.tobytes()))
     return file
 
 
@@ -166,6 +223,20 @@ def write_page(
         pictures: Titles and pictures.
         columns: Pictures per row.
         width: Of each picture, in pixels.
+
+    Raises:
+        UserError: If the file cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.visualization.overlays import write_page
+        >>> grey = np.zeros((3, 4, 3), np.uint8)
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, 'page.png')
+        ...     write_page(file, [('one', grey)], columns=2, width=40).is_file()
+        True
     """
     small = [titled(picture, title, width) for title, picture in pictures]
     return write_picture(file, make_grid(small, min(columns, len(small))))
@@ -178,6 +249,12 @@ def make_grid(pictures: list[np.ndarray], columns: int, gap: int = 8) -> np.ndar
         pictures: BGR images of one width, each (H_i, W, 3), uint8.
         columns: Pictures per row.
         gap: White pixels around each.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.visualization.overlays import make_grid
+        >>> make_grid([np.zeros((10, 20, 3), np.uint8)] * 3, columns=2).shape
+        (36, 64, 3)
     """
     width = pictures[0].shape[1]
     rows = []

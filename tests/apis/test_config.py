@@ -1,14 +1,12 @@
 """Finding a config by path or name, and the errors around it."""
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from paperzoo.apis.config import config_folders, find_config
-from paperzoo.tools import _shared
+from paperzoo.apis.config import config_folders, find_config, load_config
 from paperzoo.utils.errors import UserError
 
 
@@ -67,9 +65,6 @@ def test_a_config_names_a_module_of_the_folder_one_works_in(
     # As in a console script, where the working directory is not searched.
     path = [entry for entry in sys.path if Path(entry).resolve() != tmp_path]
     monkeypatch.setattr(sys, 'path', [entry for entry in path if entry])
-    monkeypatch.setattr(sys, 'argv', ['tool', 'own.py'])
-    parser = argparse.ArgumentParser()
-    _shared.add_config_arguments(parser)
-    _shared.config_of(parser.parse_args())
+    load_config('own.py')
     assert 'own_project.part' in sys.modules
     del sys.modules['own_project.part'], sys.modules['own_project']

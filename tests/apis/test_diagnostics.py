@@ -23,7 +23,7 @@ def report() -> diagnostics.Report:
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The dists of a machine; modules are there if one of their dists is."""
     dists: dict[str, str] = {}
-    modules = {**{m: d for m, (d, _) in diagnostics.STACK.items()}, 'torch': ('torch',)}
+    modules = {**diagnostics.STACK, 'torch': ('torch',)}
 
     def find_spec(name: str) -> object | None:
         found = [d for d in modules.get(name, (name,)) if d in dists]
@@ -119,6 +119,7 @@ def test_forks_have_their_own_versions(report, installed) -> None:
         ('2.0.1', False),
         ('2.2', False),
         ('2.10.0', False),
+        ('of my own', False),
     ],
 )
 def test_ranges(version: str, fits: bool) -> None:
@@ -130,11 +131,15 @@ def test_ranges_are_those_of_the_package() -> None:
     setup.read(ROOT / 'setup.cfg', encoding='utf-8')
     lite = setup['options.extras_require']['lite'].split()
     core = setup['options']['install_requires'].split()
-    wanted = {d: r for dists, r in diagnostics.STACK.values() for d in dists}
-    named = [re.split('(?=[<>=])', line, maxsplit=1) for line in lite if '>' in line]
-    assert named
-    assert all(wanted[dist] == range_ for dist, range_ in named)
-    assert f'torch{diagnostics.TORCH}' in core
+    full = setup['options.extras_require']['full'].split()
+    lines = {line for line in (*lite, *full) if '>' in line}
+    named = [re.split('(?=[<>=])', line, maxsplit=1) for line in lines]
+    assert {dist for dist, _ in named} >= {'mmengine', 'mmcv', 'mmcv-lite', 'mmdet'}
+    assert all(diagnostics.wanted_versions(dist) == range_ for dist, range_ in named)
+    # Other names of the same code.
+    for dist, upstream in (('mmengine-lite', 'mmengine'), ('mmcv-full', 'mmcv')):
+        assert diagnostics.wanted_versions(dist) == dict(named)[upstream]
+    assert f'torch{diagnostics.wanted_versions("torch")}' in core
     assert set(diagnostics.EVALUATORS.values()) <= set(core)
 
 

@@ -8,7 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 from torch.testing import assert_close
 
-from paperzoo.tools.train import use_amp
+from paperzoo.apis.training import use_amp
 
 WRAPPER = {'optimizer': {'type': 'SGD', 'lr': 0.1}}
 

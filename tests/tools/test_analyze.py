@@ -10,8 +10,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from paperzoo.apis.testing import set_test_options
+from paperzoo.evaluation.analysis import read_results
 from paperzoo.evaluation.dump import DumpRecords
-from paperzoo.tools import analyze, test
+from paperzoo.tools import analyze
 from paperzoo.utils.errors import UserError
 
 CLASSES = ('cat', 'dog')
@@ -108,18 +110,18 @@ def test_what_is_no_result_is_one_message(tmp_path: Path, text, said) -> None:
     if text is not None:
         file.write_text(text)
     with pytest.raises(UserError, match=said):
-        analyze.read_results(str(file))
+        read_results(str(file))
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'--out results\.json'):
-        analyze.read_results(str(tmp_path / 'results.pkl'))
+        read_results(str(tmp_path / 'results.pkl'))
 
 
 def test_without_truth_nothing_is_invented(tmp_path: Path) -> None:
     file = write(tmp_path, [{'pred_instances': objects([BOX], [0], [0.5])}])
     with pytest.raises(UserError, match='LoadAnnotations'):
-        analyze.read_results(str(file))
+        read_results(str(file))
 
 
 @pytest.mark.parametrize(
@@ -129,10 +131,9 @@ def test_without_truth_nothing_is_invented(tmp_path: Path) -> None:
 def test_the_option_of_test(out: str, kind: str | None, tmp_path: Path) -> None:
     (tmp_path / 'c.py').write_text("test_evaluator = dict(type='CocoMetric')\n")
     cfg = Config.fromfile(str(tmp_path / 'c.py'))
-    args = test.argparse.Namespace(checkpoint='c.pth', show_dir=None, out=out)
     if kind is None:
         with pytest.raises(UserError, match=r'\.json or \.pkl'):
-            test.apply_options(cfg, args)
+            set_test_options(cfg, 'c.pth', out=out)
         return
-    test.apply_options(cfg, args)
+    set_test_options(cfg, 'c.pth', out=out)
     assert [one.type for one in cfg.test_evaluator] == ['CocoMetric', kind]

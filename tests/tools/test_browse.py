@@ -10,6 +10,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from paperzoo.apis.browse import picture_of
 from paperzoo.tools import browse
 from paperzoo.utils.errors import UserError
 
@@ -58,7 +59,7 @@ def test_the_picture_is_the_image_with_its_boxes() -> None:
             bboxes=torch.tensor([[10.0, 20, 30, 36]]), labels=torch.tensor([0])
         )
     )
-    picture = browse.picture_of({'inputs': image, 'data_samples': sample}, ('cat',))
+    picture = picture_of({'inputs': image, 'data_samples': sample}, ('cat',))
     plain = image.permute(1, 2, 0).numpy()
     changed = (picture != plain).any(axis=2)
     assert changed.any()
@@ -71,4 +72,4 @@ def test_the_picture_is_the_image_with_its_boxes() -> None:
 
 def test_something_else_than_images_is_one_message() -> None:
     with pytest.raises(UserError, match=r"\['img'\]"):
-        browse.picture_of({'img': 1}, ())
+        picture_of({'img': 1}, ())

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from paperzoo.apis.build import build_model
 from paperzoo.apis.config import find_config
+from paperzoo.apis.inference import find_images
 from paperzoo.data.paths import ensure_generated
 from paperzoo.tools import predict
 from paperzoo.utils.errors import UserError
@@ -146,7 +147,7 @@ def test_checkpoint_of_another_model_is_one_message(
 
 def test_files_folders_and_globs(images: Path) -> None:
     def names(*given: object) -> list[str]:
-        found = predict.find_images([str(one) for one in given])
+        found = find_images([str(one) for one in given])
         return [file.relative_to(images).as_posix() for file in found]
 
     assert names(images) == ['a.jpg', 'b.JPG', 'cut.jpg', 'deeper/a.jpg']

@@ -1,0 +1,165 @@
+"""Confusion matrix, best and worst images of a test, drawn and written."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paperzoo.apis.progress import track
+from paperzoo.evaluation.analysis import (
+    by_image,
+    confusion_and_quality,
+    read_results,
+)
+from paperzoo.utils.files import free_path, write_json, write_safely
+from paperzoo.utils.run_info import run_record
+
+
+def analyze(
+    results: str,
+    *,
+    out: str | Path = 'analysis',
+    score: float = 0.3,
+    iou: float = 0.5,
+    number: int = 8,
+) -> tuple[dict[str, Any], dict[str, Path | None]]:
+    """Write the confusion matrix, best and worst images, and all numbers of a test.
+
+    Args:
+        results: The JSON file that a test has written.
+        out: A new folder: another one if there is one of this name.
+        score: Records below it are left out.
+        iou: Smallest IoU of a pair of objects.
+        number: Of best and of worst images.
+
+    Returns:
+        What is written as `analysis.json`, and where each file is (None where no image
+        can be read any more).
+
+    Raises:
+        UserError: If the file holds no results with truth.
+
+    Example:
+        >>> from paperzoo.apis.analysis import analyze
+        >>> analyze('no_such.json')
+        Traceback (most recent call last):
+        paperzoo.utils.errors.UserError: 'no_such.json' cannot be read as results: ...
+    """
+    found = read_results(results)
+    counts, quality = confusion_and_quality(
+        found, score=score, iou=iou, images=track(found['images'], 'images')
+    )
+    folder = free_path(Path(out))
+    order = sorted(quality.items(), key=lambda pair: pair[1])
+    # Half of the images at most, so that none is among the best and the worst.
+    few = max(1, min(number, len(order) // 2))
+    names = [category['name'] for category in found['categories']] + ['nothing']
+    written = {
+        'confusion matrix': draw_matrix(counts, names, folder / 'confusion.png'),
+        'worst images': draw_images(found, order[:few], folder / 'worst.jpg', score),
+        'best images': draw_images(
+            found, order[::-1][:few], folder / 'best.jpg', score
+        ),
+    }
+    files = {image['id']: image['file_name'] for image in found['images']}
+    record = {
+        'results': results,
+        'kind': found['kind'],
+        'score': score,
+        'iou': iou,
+        'names': names,
+        'confusion': counts.tolist(),
+        'rows': 'truth',
+        'unit': 'objects' if found['kind'] == 'instances' else 'pixels',
+        'mean_quality': sum(quality.values()) / len(quality),
+        'quality': [{'file_name': files[k], 'quality': q} for k, q in order],
+        **run_record(),
+    }
+    written['numbers'] = write_json(folder / 'analysis.json', record)
+    return record, written
+
+
+def draw_matrix(counts: NDArray[np.int64], names: list[str], file: Path) -> Path:
+    """Draw a confusion matrix, each row in percent of its truth.
+
+    Args:
+        counts: (C + 1, C + 1): rows the truth, columns what was found.
+        names: Of rows and columns.
+        file: The picture.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.apis.analysis import draw_matrix
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, 'confusion.png')
+        ...     draw_matrix(np.eye(2, dtype=int), ['cat', 'nothing'], file).is_file()
+        True
+    """
+    from matplotlib.figure import Figure
+
+    rows = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(max(4.0, 0.45 * len(names) + 2), 40.0)
+    figure = Figure(figsize=(side, side), layout='constrained')
+    axes = figure.subplots()
+    axes.imshow(rows, cmap='Blues', vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel('found')
+    axes.set_ylabel('truth')
+    axes.set_title('percent of the truth')
+    if len(names) <= 40:
+        for (row, column), value in np.ndenumerate(rows):
+            if round(100 * value):
+                color = 'white' if value > 0.5 else 'black'
+                text = f'{100 * value:.0f}'
+                axes.text(
+                    column, row, text, ha='center', va='center', color=color, size=7
+                )
+    write_safely(file, lambda stream: figure.savefig(stream, format='png', dpi=110))
+    return file
+
+
+def draw_images(
+    results: dict[str, Any],
+    chosen: list[tuple[int, float]],
+    file: Path,
+    score: float,
+) -> Path | None:
+    """Draw images as one page, the truth at the left; None if none can be read.
+
+    Args:
+        results: As a test has written them.
+        chosen: Numbers and qualities of the images.
+        file: The page.
+        score: Records below it are left out.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.apis.analysis import draw_images
+        >>> results = {'annotations': [], 'truth': [], 'images': []}
+        >>> draw_images(results, [], Path('worst.jpg'), 0.3) is None
+        True
+    """
+    import cv2
+
+    from paperzoo.visualization.overlays import beside, draw, write_page
+
+    found, truth = by_image(results['annotations']), by_image(results['truth'])
+    images = {image['id']: image for image in results['images']}
+    pictures = []
+    for number, quality in chosen:
+        name = images[number]['file_name']
+        picture = cv2.imread(name)
+        if picture is None:
+            print(f'not drawn, for it cannot be read: {name}')
+            continue
+        kept = [one for one in found[number] if one.get('score', 1.0) >= score]
+        pair = beside(draw(picture, truth[number]), draw(picture, kept))
+        title = f'{quality:.3f} {Path(name).stem}: truth, found'
+        pictures.append((title, pair))
+    if not pictures:
+        return None
+    return write_page(file, pictures, columns=2, width=800)

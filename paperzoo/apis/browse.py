@@ -1,0 +1,146 @@
+"""What a config's pipeline feeds the model, as pictures."""
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paperzoo.apis.build import default_scope
+from paperzoo.apis.progress import track
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.files import free_path
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from numpy.typing import NDArray
+
+
+def browse(
+    cfg: 'Config',
+    *,
+    split: str = 'train',
+    number: int = 12,
+    out: str | Path = 'browse',
+    seed: int = 0,
+    columns: int = 4,
+) -> Path:
+    """Draw some images as the model gets them, after augmentation; return their page.
+
+    Args:
+        cfg: The config.
+        split: `'train'`, `'val'` or `'test'`.
+        number: How many images.
+        out: A new folder: another one if there is one of this name.
+        seed: Of the choice and of the augmentation.
+        columns: Of the page.
+
+    Raises:
+        UserError: If the config has no such data set, or it does not give one image
+            with boxes, masks or a map at a time.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.apis.browse import browse
+        >>> from paperzoo.apis.config import load_config
+        >>> cfg = load_config('knet_tiny_shapes_semantic')
+        >>> with TemporaryDirectory() as folder:
+        ...     page = browse(cfg, number=1, out=folder)
+        ...     page.name, page.is_file()
+        ('page.jpg', True)
+    """
+    from mmengine.runner import set_random_seed
+
+    from paperzoo.visualization.overlays import write_page, write_picture
+
+    set_random_seed(seed)
+    dataset = build_dataset(cfg, split)
+    classes = tuple(dataset.metainfo.get('classes') or ())
+    count = min(number, len(dataset))
+    if count < 1:
+        raise UserError(
+            f'nothing to draw: --number {number} of {len(dataset)} images of '
+            f'{split}_dataloader.dataset'
+        )
+    chosen = sorted(random.Random(seed).sample(range(len(dataset)), count))
+    folder = free_path(Path(out))
+    pictures = []
+    for index in track(chosen, f'{split} images'):
+        item = dataset[index]
+        picture = picture_of(item, classes)
+        stem = Path(getattr(item['data_samples'], 'img_path', None) or 'image').stem
+        write_picture(folder / f'{index:06d}_{stem}.jpg', picture)
+        height, width = picture.shape[:2]
+        pictures.append((f'{index}: {stem} {width} x {height}', picture))
+    return write_page(
+        folder / 'page.jpg', pictures, columns=columns, width=1600 // columns
+    )
+
+
+def build_dataset(cfg: 'Config', split: str) -> Any:
+    """Return the data set of a split with its whole pipeline.
+
+    Args:
+        cfg: The config.
+        split: `'train'`, `'val'` or `'test'`.
+
+    Raises:
+        UserError: If the config has no such data set, or its files are missing.
+
+    Example:
+        >>> from paperzoo.apis.browse import build_dataset
+        >>> from paperzoo.apis.config import load_config
+        >>> len(build_dataset(load_config('knet_tiny_shapes_semantic'), 'val'))
+        100
+    """
+    from mmengine.registry import DATASETS
+
+    from paperzoo.preflight.build_errors import spelling_explained
+
+    spec = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+    if not spec:
+        raise UserError(f'{cfg.filename}: {split}_dataloader.dataset is missing')
+    try:
+        with default_scope(cfg), spelling_explained(cfg):
+            return DATASETS.build(spec)
+    except FileNotFoundError as error:
+        raise UserError(
+            f'{cfg.filename}: {split}_dataloader.dataset: {error}. Put the data set '
+            f'there, or: --cfg-options {split}_dataloader.dataset.data_root=PATH'
+        ) from error
+
+
+def picture_of(item: dict, classes: tuple[str, ...]) -> 'NDArray':
+    """Return what a pipeline gives as a picture, the truth drawn over it.
+
+    Args:
+        item: `inputs` (3, H, W) and `data_samples`.
+        classes: Names of the classes.
+
+    Raises:
+        UserError: If it is not one image with boxes, masks or a map.
+
+    Example:
+        >>> import torch
+        >>> from mmdet.structures import DetDataSample
+        >>> from paperzoo.apis.browse import picture_of
+        >>> image = torch.zeros(3, 4, 6, dtype=torch.uint8)
+        >>> picture_of({'inputs': image, 'data_samples': DetDataSample()}, ()).shape
+        (4, 6, 3)
+    """
+    import numpy as np
+
+    from paperzoo.evaluation.results import has_truth, truth_records
+    from paperzoo.visualization.overlays import draw
+
+    inputs: Any = item.get('inputs')
+    sample: Any = item.get('data_samples')
+    if getattr(inputs, 'ndim', 0) != 3 or not hasattr(sample, 'to_dict'):
+        raise UserError(
+            'browse draws pipelines that end in PackDetInputs or PackSegInputs with '
+            f'one image; this one gives {sorted(item)}'
+        )
+    truth = sample.to_dict()
+    image = inputs.detach().cpu().permute(1, 2, 0).numpy()
+    if image.shape[2] == 1:
+        image = np.repeat(image, 3, axis=2)
+    image = np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
+    return draw(image, truth_records(truth, classes) if has_truth(truth) else [])

@@ -1,0 +1,94 @@
+"""Images of a user: everything found in them as one file, and drawn over them."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paperzoo.apis.inference import ImageError, Predictor
+from paperzoo.apis.progress import track
+from paperzoo.apis.results import Result
+from paperzoo.evaluation.results import categories
+from paperzoo.utils.files import free_path, write_json
+from paperzoo.utils.run_info import run_record
+
+
+def predict_files(
+    model: Predictor,
+    files: Sequence[Path],
+    *,
+    out: str | Path = 'predictions',
+    overlays: bool = True,
+    recorded: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Write what a model finds in images: one JSON file in COCO's layout, and overlays.
+
+    A damaged image is left out, with a line on stderr.
+
+    Args:
+        model: As `load` gives it.
+        files: The images.
+        out: A new folder: another one if there is one of this name.
+        overlays: Whether to draw what is found, a picture for each image.
+        recorded: What else the file says of the run, such as the checkpoint.
+
+    Returns:
+        What was written, and the file.
+
+    Raises:
+        UserError: If something cannot be written.
+
+    Example:
+        >>> import paperzoo
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.apis.inference import Predictor
+        >>> from paperzoo.apis.prediction import predict_files
+        >>> cfg = paperzoo.load_config('fcos_tiny_shapes')
+        >>> model = Predictor(paperzoo.build_model(cfg, 'cpu'), cfg, {})
+        >>> with TemporaryDirectory() as folder:
+        ...     found, file = predict_files(model, [Path('missing.jpg')], out=folder)
+        >>> found['failed']
+        [{'file_name': 'missing.jpg', 'error': 'there is no such file'}]
+    """
+    folder = free_path(Path(out))
+    start = time.time()
+    found: dict[str, Any] = {
+        'images': [],
+        'categories': categories(model.classes),
+        'annotations': [],
+        'failed': [],
+    }
+    for file in track(files, 'images'):
+        try:
+            result = model(file)
+        except ImageError as error:
+            print(f'paperzoo: {file} is left out: {error.reason}', file=sys.stderr)
+            found['failed'].append({'file_name': str(file), 'error': error.reason})
+            continue
+        image = {'id': len(found['images']) + 1, 'file_name': str(file)}
+        image |= {'width': result.width, 'height': result.height}
+        if overlays:
+            overlay = _overlay(file, result, folder / 'overlays')
+            image['overlay'] = overlay.relative_to(folder).as_posix()
+        found['images'].append(image)
+        for record in result.to_coco():
+            number = len(found['annotations']) + 1
+            found['annotations'].append(
+                {'id': number, 'image_id': image['id'], **record}
+            )
+    found['info'] = {
+        'score': model.score,
+        **(recorded or {}),
+        'seconds': round(time.time() - start, 1),
+        **run_record(),
+    }
+    return found, write_json(folder / 'predictions.json', found, one_a_line=True)
+
+
+def _overlay(file: Path, result: Result, folder: Path) -> Path:
+    from paperzoo.visualization.overlays import write_picture
+
+    # Images of two folders may have one name.
+    return write_picture(free_path(folder / f'{file.stem}.jpg'), result.drawn_bgr())

@@ -1,0 +1,143 @@
+"""Tests of checkpoints: metrics with what a number is worth nothing without."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paperzoo.apis.build import build_runner, own_instances
+from paperzoo.apis.training import config_to_train
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import checkpoint_record, run_record
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def evaluate_checkpoint(
+    config: 'str | Path | Config',
+    checkpoint: str | Path,
+    *,
+    cfg_options: Mapping[str, Any] | None = None,
+    work_dir: str | Path | None = None,
+    out: str | None = None,
+    show_dir: str | None = None,
+    show_images: int = 24,
+    show_score: float = 0.3,
+    preflight: bool = True,
+    recorded: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, float], Path | None]:
+    """Test a checkpoint on the config's test set, as `paperzoo test` does.
+
+    Args:
+        config: A path or a bare name, or what `load_config` gives; that one changes.
+        checkpoint: File or URL.
+        cfg_options: Overrides by dotted key.
+        work_dir: Where logs and metrics go.
+        out: Also write predictions and truth to this file: `.json` for `analyze`, or
+            `.pkl` for mmengine's pickle of the raw predictions.
+        show_dir: Also write pictures, truth beside prediction, to this folder.
+        show_images: How many of them.
+        show_score: What scores lower is not drawn.
+        preflight: Look for misspelt types and arguments before.
+        recorded: What else the file says of the test; by default the config's name and
+            `cfg_options`.
+
+    Returns:
+        The metrics, and the file with them, versions and the checkpoint's hash (None on
+        all processes but the first).
+
+    Raises:
+        UserError: If config, checkpoint or options are wrong.
+
+    Example:
+        >>> from paperzoo.apis.testing import evaluate_checkpoint
+        >>> evaluate_checkpoint('fcos_tiny_shapes', 'epoch_1.pth', out='results.txt')
+        Traceback (most recent call last):
+        paperzoo.utils.errors.UserError: --out 'results.txt' must end in .json or .pkl
+    """
+    given = {'config': str(getattr(config, 'filename', config))}
+    cfg = config_to_train(config, cfg_options, work_dir)
+    if preflight:
+        from paperzoo.preflight.spelling import check_config
+
+        check_config(cfg, '(Without this check: --no-preflight)')
+    set_test_options(
+        cfg,
+        str(checkpoint),
+        out=out,
+        show_dir=show_dir,
+        show_images=show_images,
+        show_score=show_score,
+    )
+    with own_instances():
+        runner = build_runner(cfg, strict=True)
+        start = time.time()
+        metrics = runner.test()
+    record = {
+        'metrics': metrics,
+        'images': len(runner.test_dataloader.dataset),
+        **(recorded or {**given, 'cfg_options': dict(cfg_options or {})}),
+        **checkpoint_record(str(checkpoint)),
+        'seconds': round(time.time() - start, 1),
+        **run_record(),
+    }
+    if runner.rank != 0:
+        return metrics, None
+    return metrics, write_json(Path(runner.log_dir) / 'test_metrics.json', record)
+
+
+def set_test_options(
+    cfg: 'Config',
+    checkpoint: str,
+    *,
+    out: str | None = None,
+    show_dir: str | None = None,
+    show_images: int = 24,
+    show_score: float = 0.3,
+) -> None:
+    """Write the options of `evaluate_checkpoint` into a config.
+
+    Args:
+        cfg: Changes.
+        checkpoint: File or URL.
+        out: As of `evaluate_checkpoint`.
+        show_dir: As of `evaluate_checkpoint`.
+        show_images: As of `evaluate_checkpoint`.
+        show_score: As of `evaluate_checkpoint`.
+
+    Raises:
+        UserError: If `out` is neither a JSON nor a pickle file.
+
+    Example:
+        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.apis.testing import set_test_options
+        >>> cfg = load_config('fcos_tiny_shapes')
+        >>> set_test_options(cfg, 'epoch_1.pth', out='results.json')
+        >>> cfg.load_from, cfg.test_evaluator[-1].type
+        ('epoch_1.pth', 'paperzoo.DumpRecords')
+    """
+    cfg.load_from = checkpoint
+    cfg.resume = False
+    # The Runner dumps the config by its file name: the training's dump stays as it was.
+    file = Path(cfg.filename)
+    object.__setattr__(cfg, '_filename', str(file.with_stem(f'{file.stem}_test')))
+    if show_dir:
+        hook = dict(
+            type='paperzoo.PicturePageHook',
+            out_dir=show_dir,
+            max_images=show_images,
+            score_thr=show_score,
+        )
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    if out:
+        if out.endswith('.json'):
+            dump = dict(type='paperzoo.DumpRecords', out_file=out)
+        elif out.endswith(('.pkl', '.pickle')):
+            dump = dict(type='DumpResults', out_file_path=out)
+        else:
+            raise UserError(f"--out '{out}' must end in .json or .pkl")
+        given = cfg.test_evaluator
+        metrics = list(given) if isinstance(given, list | tuple) else [given]
+        cfg.test_evaluator = [*metrics, dump]

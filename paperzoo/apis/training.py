@@ -1,0 +1,298 @@
+"""Trainings: what is looked at before, what watches them, what they leave behind."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paperzoo.apis.build import build_runner, own_instances
+from paperzoo.apis.config import load_config
+from paperzoo.apis.vis_backends import add_backend
+from paperzoo.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training has left behind.
+
+    Args:
+        work_dir: Folder of its logs and checkpoints.
+        checkpoint: The last one, for `paperzoo.load`; None if none was written.
+    """
+
+    work_dir: Path
+    checkpoint: Path | None
+
+
+def train(
+    config: 'str | Path | Config',
+    *,
+    cfg_options: Mapping[str, Any] | None = None,
+    work_dir: str | Path | None = None,
+    amp: bool = False,
+    compile_backend: str | None = None,
+    vis: Sequence[str] = (),
+    auto_scale_lr: bool = False,
+    resume: bool | str | Path = False,
+    preflight: bool = True,
+    finite_check: bool = True,
+) -> Trained:
+    """Train the model of a config, as `paperzoo train` does.
+
+    Args:
+        config: A path or a bare name, or what `load_config` gives; that one changes.
+        cfg_options: Overrides by dotted key, such as `{'train_cfg.max_epochs': 2}`.
+        work_dir: Where logs and checkpoints go; by default what the config says, else
+            `work_dirs/` and the config's name.
+        amp: Mixed precision: float16 on a GPU, bfloat16 on a CPU.
+        compile_backend: Of `torch.compile`, such as `'inductor'`, for backbone, neck
+            and heads, each by itself; by default what the config says.
+        vis: Also log to these: `'tensorboard'`, `'wandb'`, `'mlflow'`.
+        auto_scale_lr: Scale the learning rate from the config's `base_batch_size` to
+            the real batch size.
+        resume: Go on from a checkpoint; True from the last one in the work dir.
+        preflight: Look at config, data and work dir before.
+        finite_check: Stop at a loss that is NaN or infinite.
+
+    Raises:
+        UserError: If there is something wrong with config, data, options or work dir,
+            or the loss is no longer finite.
+
+    Example:
+        >>> import paperzoo, tempfile
+        >>> paperzoo.train('fcos_r50_fpn', work_dir='/dev/null')
+        Traceback (most recent call last):
+        paperzoo.utils.errors.UserError: ...
+    """
+    cfg = config_to_train(config, cfg_options, work_dir)
+    set_training_options(
+        cfg,
+        amp=amp,
+        compile_backend=compile_backend,
+        vis=vis,
+        auto_scale_lr=auto_scale_lr,
+        resume=resume,
+    )
+    from paperzoo.engine.random_state import make_resumable
+
+    with own_instances():
+        runner = _runner(cfg, preflight=preflight)
+        make_resumable(runner)
+        watch(runner, preflight=preflight, finite_check=finite_check)
+        runner.train()
+    written = Path(runner.work_dir, 'last_checkpoint')
+    last = Path(written.read_text()) if written.is_file() else None
+    return Trained(Path(runner.work_dir), last)
+
+
+def replay_step(
+    config: 'str | Path | Config',
+    file: str,
+    *,
+    cfg_options: Mapping[str, Any] | None = None,
+    work_dir: str | Path | None = None,
+) -> str:
+    """Run again the step of a training whose loss was not finite; return what is seen.
+
+    Args:
+        config: Of the training.
+        file: What the training has written when it stopped.
+        cfg_options: As of `train`.
+        work_dir: As of `train`.
+
+    Raises:
+        UserError: If the file is none of a stopped training.
+
+    Example:
+        >>> import tempfile
+        >>> from paperzoo.apis.training import replay_step
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     replay_step('fcos_tiny_shapes', 'no_such.pth', work_dir=folder)
+        Traceback (most recent call last):
+        paperzoo.compat.checkpoints.MissingCheckpointError: ...
+    """
+    from paperzoo.engine.finite_loss import replay
+
+    cfg = config_to_train(config, cfg_options, work_dir)
+    with own_instances():
+        return replay(_runner(cfg, preflight=False), file)
+
+
+def config_to_train(
+    config: 'str | Path | Config',
+    cfg_options: Mapping[str, Any] | None = None,
+    work_dir: str | Path | None = None,
+) -> 'Config':
+    """Return the config of a run, loaded if it is a path or a name.
+
+    Args:
+        config: A path or a bare name, or what `load_config` gives; that one changes.
+        cfg_options: Overrides by dotted key.
+        work_dir: Where logs and checkpoints go.
+
+    Raises:
+        UserError: If there is no such config.
+
+    Example:
+        >>> from paperzoo.apis.training import config_to_train
+        >>> config_to_train('fcos_tiny_shapes', work_dir='here').work_dir
+        'here'
+    """
+    if isinstance(config, str | Path):
+        return load_config(config, cfg_options, work_dir=work_dir)
+    if cfg_options:
+        config.merge_from_dict(dict(cfg_options))
+    if work_dir:
+        config.work_dir = str(work_dir)
+    elif config.get('work_dir') is None:
+        config.work_dir = str(Path('work_dirs') / Path(config.filename or 'run').stem)
+    return config
+
+
+def _runner(cfg: 'Config', *, preflight: bool) -> 'Runner':
+    from paperzoo.engine.random_state import adopt_seed
+
+    # Weights to start from (load_from without resume) may come from another model.
+    strict = bool(cfg.get('resume'))
+    adopt_seed(cfg)
+    if preflight:
+        look_first(cfg)
+    return build_runner(cfg, strict=strict)
+
+
+def set_training_options(
+    cfg: 'Config',
+    *,
+    amp: bool = False,
+    compile_backend: str | None = None,
+    vis: Sequence[str] = (),
+    auto_scale_lr: bool = False,
+    resume: bool | str | Path = False,
+) -> None:
+    """Write the options of `train` into a config.
+
+    Args:
+        cfg: Changes.
+        amp: As of `train`.
+        compile_backend: As of `train`.
+        vis: As of `train`.
+        auto_scale_lr: As of `train`.
+        resume: As of `train`.
+
+    Raises:
+        UserError: If the config has no base batch size to scale by.
+
+    Example:
+        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.apis.training import set_training_options
+        >>> cfg = load_config('fcos_tiny_shapes')
+        >>> set_training_options(cfg, auto_scale_lr=True, resume='epoch_3.pth')
+        >>> cfg.auto_scale_lr.enable, cfg.resume, cfg.load_from
+        (True, True, 'epoch_3.pth')
+    """
+    if amp:
+        use_amp(cfg)
+    from paperzoo.engine.compile import use_compile
+
+    backend = {'backend': compile_backend} if compile_backend else None
+    use_compile(cfg, backend or cfg.get('compile', False))
+    for name in vis:
+        add_backend(cfg, name)
+    if auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UserError(
+                f'{cfg.filename}: --auto-scale-lr needs the batch size that the '
+                'learning rate was set for: auto_scale_lr=dict(base_batch_size=16)'
+            )
+        cfg.auto_scale_lr.enable = True
+    if resume:
+        cfg.resume = True
+        cfg.load_from = None if resume is True else str(resume)
+
+
+def use_amp(cfg: 'Config') -> None:
+    """Let a config train in mixed precision: float16 on a GPU, bfloat16 on a CPU.
+
+    Args:
+        cfg: Changes.
+
+    Example:
+        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.apis.training import use_amp
+        >>> cfg = load_config('fcos_tiny_shapes')
+        >>> use_amp(cfg)
+        >>> cfg.optim_wrapper.type in ('AmpOptimWrapper', 'paperzoo.Bf16OptimWrapper')
+        True
+    """
+    from mmengine.device import is_cuda_available
+
+    if is_cuda_available():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        return
+    cfg.optim_wrapper.type = 'paperzoo.Bf16OptimWrapper'
+    cfg.optim_wrapper.pop('loss_scale', None)
+    # Without it bfloat16 convolutions are slower than those of float32.
+    hooks = [*(cfg.get('custom_hooks') or []), {'type': 'paperzoo.ChannelsLastHook'}]
+    cfg.custom_hooks = hooks
+
+
+def look_first(cfg: 'Config') -> None:
+    """Look for what would fail later, or teach the model the wrong thing.
+
+    Args:
+        cfg: The config, complete.
+
+    Raises:
+        UserError: If there is something.
+
+    Example:
+        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.apis.training import look_first
+        >>> cfg = load_config('fcos_tiny_shapes', {'model.type': 'mmdet.FCSO'})
+        >>> look_first(cfg)
+        Traceback (most recent call last):
+        paperzoo.utils.errors.UserError: ...
+    """
+    from paperzoo.preflight.run import check_before_training
+    from paperzoo.preflight.spelling import check_config
+
+    check_config(cfg, '(Without these checks: --no-preflight)')
+    check_before_training(cfg)
+
+
+def watch(
+    runner: 'Runner', *, preflight: bool = True, finite_check: bool = True
+) -> None:
+    """Let a training stop at a loss that is no number, or before a full disk.
+
+    Args:
+        runner: Before its training.
+        preflight: Whether to ask for room for checkpoints.
+        finite_check: Whether to look at the loss, where the config does not.
+
+    Raises:
+        UserError: If there is no room for checkpoints.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from paperzoo.apis.training import watch
+        >>> hooks = []
+        >>> runner = SimpleNamespace(hooks=hooks, register_hook=hooks.append)
+        >>> watch(runner, preflight=False)
+        >>> [type(hook).__name__ for hook in hooks]
+        ['FiniteLossHook']
+    """
+    from paperzoo.engine.finite_loss import FiniteLossHook
+    from paperzoo.preflight.run import check_space
+
+    named = any(isinstance(hook, FiniteLossHook) for hook in runner.hooks)
+    if finite_check and not named:
+        runner.register_hook(FiniteLossHook())
+    # A strategy (FSDP) builds the model only when the training begins.
+    if preflight and not isinstance(runner.model, dict):
+        check_space(runner)

@@ -1,0 +1,118 @@
+"""What a test has found, against the truth: confusion matrix, quality of each image."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paperzoo.evaluation.confusion import (
+    object_confusion,
+    object_quality,
+    pixel_confusion,
+    pixel_quality,
+)
+from paperzoo.utils.errors import UserError
+
+
+def read_results(name: str) -> dict[str, Any]:
+    """Return the results that a test has written.
+
+    Args:
+        name: The JSON file.
+
+    Raises:
+        UserError: If the file is none, or a pickle, or has no truth.
+
+    Example:
+        >>> from paperzoo.evaluation.analysis import read_results
+        >>> read_results('results.pkl')
+        Traceback (most recent call last):
+        paperzoo.utils.errors.UserError: 'results.pkl' is a pickle, which can run ...
+    """
+    if name.endswith(('.pkl', '.pickle')):
+        raise UserError(
+            f"'{name}' is a pickle, which can run any code when it is read. Write the "
+            'results as JSON: paperzoo test CONFIG CHECKPOINT --out results.json'
+        )
+    try:
+        results = json.loads(Path(name).read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{name}' cannot be read as results: {error}") from error
+    needed = {'kind', 'images', 'categories', 'annotations', 'truth'}
+    missing = needed - set(results if isinstance(results, dict) else ())
+    if missing:
+        raise UserError(
+            f"'{name}' has no {', '.join(sorted(missing))}: it is not written by "
+            'paperzoo test CONFIG CHECKPOINT --out results.json'
+        )
+    if results['truth'] is None:
+        raise UserError(
+            f"'{name}' holds no truth: the test pipeline of the config has no "
+            'LoadAnnotations. Add it after Resize, and test again'
+        )
+    if not results['images'] or not results['categories']:
+        raise UserError(f"'{name}' holds no images or no classes: nothing to analyze")
+    return results
+
+
+def by_image(rows: list[dict]) -> dict[int, list[dict]]:
+    """Return records by the number of their image.
+
+    Args:
+        rows: Records with an `image_id`.
+
+    Example:
+        >>> from paperzoo.evaluation.analysis import by_image
+        >>> len(by_image([{'image_id': 1}, {'image_id': 1}])[1])
+        2
+    """
+    grouped: dict[int, list[dict]] = defaultdict(list)
+    for row in rows:
+        grouped[row['image_id']].append(row)
+    return grouped
+
+
+def confusion_and_quality(
+    results: dict[str, Any],
+    *,
+    score: float,
+    iou: float,
+    images: Iterable[dict[str, Any]] | None = None,
+) -> tuple[NDArray[np.int64], dict[int, float]]:
+    """Return the confusion matrix and the quality of each image by its number.
+
+    Args:
+        results: As a test has written them.
+        score: Records below it are left out.
+        iou: Smallest IoU of a pair of objects.
+        images: Those of the results that are looked at; by default all.
+
+    Example:
+        >>> from paperzoo.evaluation.analysis import confusion_and_quality
+        >>> box = {'image_id': 1, 'category_id': 0, 'bbox': [0, 0, 9, 9]}
+        >>> results = {'kind': 'instances', 'images': [{'id': 1}], 'truth': [box],
+        ...            'categories': [{'name': 'cat'}], 'annotations': [box]}
+        >>> counts, quality = confusion_and_quality(results, score=0.3, iou=0.5)
+        >>> counts.tolist(), quality
+        ([[1, 0], [0, 0]], {1: 1.0})
+    """
+    found, truth = by_image(results['annotations']), by_image(results['truth'])
+    num_classes = len(results['categories'])
+    total = np.zeros((num_classes + 1, num_classes + 1), np.int64)
+    quality = {}
+    for image in results['images'] if images is None else images:
+        number = image['id']
+        kept = [one for one in found[number] if one.get('score', 1.0) >= score]
+        if results['kind'] == 'instances':
+            own = object_confusion(kept, truth[number], num_classes, iou)
+            quality[number] = object_quality(kept, truth[number], iou)
+        else:
+            size = (image['height'], image['width'])
+            own = pixel_confusion(kept, truth[number], num_classes, size)
+            quality[number] = pixel_quality(own)
+        total += own
+    return total, quality

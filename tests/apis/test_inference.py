@@ -1,0 +1,267 @@
+"""load: one model for every task, from a checkpoint alone; nothing else changes."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from numpy.typing import NDArray
+
+import paperzoo
+from paperzoo.apis.inference import Predictor, load
+from paperzoo.apis.prediction import predict_files
+from paperzoo.data.paths import ensure_generated
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.masks import decode
+
+NAMES = [
+    'fcos_tiny_shapes',
+    'knet_tiny_shapes_instance',
+    'knet_tiny_shapes_panoptic',
+    'knet_tiny_shapes_semantic',
+]
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Write a checkpoint as a training does: random weights, the config as text."""
+    folder = tmp_path_factory.mktemp('checkpoints')
+
+    def write(name: str) -> Path:
+        file = folder / f'{name}.pth'
+        if not file.exists():
+            cfg = paperzoo.load_config(name)
+            torch.manual_seed(0)
+            weights = paperzoo.build_model(cfg, 'cpu').state_dict()
+            classes = tuple(f'c{number}' for number in range(10))
+            meta = {'cfg': cfg.pretty_text, 'dataset_meta': {'classes': classes}}
+            torch.save({'state_dict': weights, 'meta': meta}, file)
+        return file
+
+    return write
+
+
+@pytest.fixture(scope='module')
+def file() -> Path:
+    return sorted(Path(ensure_generated('data/shapes/val')).glob('*.jpg'))[0]
+
+
+def arrays(result: Any) -> dict[str, NDArray | None]:
+    keys = ('boxes', 'scores', 'labels', 'masks', 'panoptic_seg', 'sem_seg')
+    return {key: getattr(result, key) for key in keys}
+
+
+def assert_same(one: Any, other: Any) -> None:
+    for key, value in arrays(one).items():
+        np.testing.assert_array_equal(value, arrays(other)[key])
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_checkpoint_alone_is_enough(name: str, checkpoint, file: Path) -> None:
+    weights = checkpoint(name)
+    alone = paperzoo.load(weights, device='cpu', score=0.0)
+    with_config = paperzoo.load(str(weights), name, device='cpu', score=0.0)
+    assert alone.classes == with_config.classes
+    assert alone.classes[0] == 'c0'
+    result = alone(file)
+    assert_same(result, with_config(str(file)))
+    # The array that OpenCV reads is the same image.
+    assert_same(result, alone(cv2.imread(str(file))))
+    (first, second) = alone([file, cv2.imread(str(file))])
+    assert_same(first, second)
+    task = name.rpartition('_')[2]
+    there = {key for key, value in arrays(result).items() if value is not None}
+    assert (
+        there
+        == {
+            'shapes': {'boxes', 'scores', 'labels'},
+            'instance': {'boxes', 'scores', 'labels', 'masks'},
+            'panoptic': {'panoptic_seg'},
+            'semantic': {'sem_seg'},
+        }[task]
+    )
+    if task == 'panoptic':
+        assert result.segments is not None
+    assert result.sample.ori_shape == (240, 320)
+
+
+def test_results_are_those_of_the_records(checkpoint, file: Path) -> None:
+    model = load(checkpoint('knet_tiny_shapes_instance'), device='cpu', score=0.0)
+    result = model(file)
+    records = result.to_coco()
+    assert len(result) == len(records) > 0
+    for index, record in enumerate(records):
+        x, y, width, height = record['bbox']
+        box = result.boxes[index]
+        np.testing.assert_allclose(box, [x, y, x + width, y + height], atol=2e-3)
+        assert record['score'] == pytest.approx(result.scores[index], abs=1e-5)
+        assert record['category_id'] == result.labels[index]
+        assert record['category'] == result.names[index]
+        np.testing.assert_array_equal(decode(record), result.masks[index])
+
+
+def test_a_score_leaves_out_what_scores_lower(checkpoint, file: Path) -> None:
+    model = load(checkpoint('fcos_tiny_shapes'), device='cpu')
+    everything = model(file, score=0.0)
+    middle = float(np.median(everything.scores))
+    kept = model(file, score=middle)
+    assert 0 < len(kept) == (everything.scores >= middle).sum() < len(everything)
+    assert len(kept.to_coco()) == len(kept.boxes) == len(kept.names) == len(kept)
+    assert len(kept.sample.pred_instances) == len(everything)
+    assert len(model(file)) == (everything.scores >= 0.3).sum()
+
+
+def test_what_is_written_is_what_is_found(checkpoint, file: Path, tmp_path) -> None:
+    model = load(checkpoint('fcos_tiny_shapes'), device='cpu', score=0.0)
+    found, written = predict_files(model, [file], out=tmp_path / 'p')
+    result = model(file)
+    rows = json.loads(written.read_text())['annotations']
+    own = [
+        {key: value for key, value in row.items() if key not in ('id', 'image_id')}
+        for row in rows
+    ]
+    assert own == result.to_coco()
+    overlay = cv2.imread(str(written.parent / found['images'][0]['overlay']))
+    drawn = cv2.imdecode(cv2.imencode('.jpg', result.drawn_bgr())[1], -1)
+    np.testing.assert_array_equal(overlay, drawn)
+
+
+@pytest.mark.parametrize(
+    ('image', 'said'),
+    [
+        (np.zeros((4, 4), np.uint8), 'COLOR_GRAY2BGR'),
+        (np.zeros((3, 8, 8), np.uint8), r'transpose\(1, 2, 0\)'),
+        (np.zeros((8, 8, 4), np.uint8), r'image\[\.\.\., :3\]'),
+        (np.zeros((0, 8, 3), np.uint8), r'\(0, 8, 3\)'),
+        (np.zeros((8, 8, 3), np.float32), 'float32, not uint8'),
+        (torch.zeros(8, 8, 3), 'Tensor'),
+        (None, 'NoneType'),
+        ('missing.jpg', r'missing\.jpg.*no such file'),
+    ],
+)
+def test_what_is_no_image_is_one_message(image: Any, said: str, checkpoint) -> None:
+    model = load(checkpoint('fcos_tiny_shapes'), device='cpu')
+    with pytest.raises(UserError, match=said):
+        model(image)
+    with pytest.raises(UserError, match=said):
+        model([np.zeros((64, 64, 3), np.uint8), image])
+
+
+def test_a_damaged_image_is_one_message(checkpoint, file: Path, tmp_path) -> None:
+    model = load(checkpoint('fcos_tiny_shapes'), device='cpu')
+    whole = file.read_bytes()
+    damaged = {'cut.jpg': whole[:999], 'empty.png': b'', 'text.jpg': b'x'}
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=f'{name}.*empty, cut off or no image'):
+            model(tmp_path / name)
+
+
+def test_any_layout_of_an_array_is_taken_and_stays(checkpoint, file: Path) -> None:
+    model = load(checkpoint('fcos_tiny_shapes'), device='cpu', score=0.0)
+    image = cv2.imread(str(file))
+    before = image.copy()
+    mirrored = model(image[:, ::-1])
+    assert_same(mirrored, model(np.ascontiguousarray(image[:, ::-1])))
+    mirrored.draw()
+    np.testing.assert_array_equal(image, before)
+
+
+def test_nothing_outside_changes(checkpoint, file: Path) -> None:
+    weights = checkpoint('knet_tiny_shapes_panoptic')
+    DefaultScope.get_instance('somebody', scope_name='mmseg')
+    scopes = dict(DefaultScope._instance_dict)
+    backend = mpl.rcParams._get('backend')
+    random = torch.random.get_rng_state()
+    torch.set_grad_enabled(True)
+    result = load(weights, device='cpu')(file)
+    result.draw()
+    assert dict(DefaultScope._instance_dict) == scopes
+    assert DefaultScope.get_current_instance().scope_name == 'mmseg'
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+    assert mpl.rcParams._get('backend') == backend
+    assert torch.equal(torch.random.get_rng_state(), random)
+
+
+def test_the_scope_comes_back_after_an_error(checkpoint) -> None:
+    DefaultScope.get_instance('somebody', scope_name='mmseg')
+    cfg = paperzoo.load_config('fcos_tiny_shapes', {'model.type': 'FCSO'})
+    with pytest.raises(UserError, match='FCSO'):
+        load(checkpoint('fcos_tiny_shapes'), cfg, device='cpu')
+    assert DefaultScope.get_current_instance().scope_name == 'mmseg'
+
+
+def test_several_threads_get_the_same(checkpoint) -> None:
+    model = load(checkpoint('knet_tiny_shapes_instance'), device='cpu', score=0.0)
+    files = sorted(Path(ensure_generated('data/shapes/val')).glob('*.jpg'))[:6]
+    expected = model(files)
+    with ThreadPoolExecutor(3) as pool:
+        for one, other in zip(expected, pool.map(model, files), strict=True):
+            assert_same(one, other)
+
+
+def test_options_change_a_stored_config(checkpoint, file: Path) -> None:
+    options = {'model.test_cfg.max_per_img': 3}
+    model = load(
+        checkpoint('fcos_tiny_shapes'), cfg_options=options, device='cpu', score=0.0
+    )
+    assert len(model(file)) == 3
+    cfg = paperzoo.load_config('fcos_tiny_shapes')
+    model = load(
+        checkpoint('fcos_tiny_shapes'),
+        cfg,
+        cfg_options=options,
+        device='cpu',
+        score=0.0,
+    )
+    assert len(model(file)) == 3
+    assert cfg.model.test_cfg.max_per_img == 100  # the given one stays
+
+
+@pytest.mark.parametrize('name', ['dmf_tiny_glyphs', 'attention_tagging'])
+def test_a_model_of_another_task_is_one_message(name: str, tmp_path: Path) -> None:
+    cfg = paperzoo.load_config(name)
+    weights = paperzoo.build_model(cfg, 'cpu').state_dict()
+    torch.save({'state_dict': weights}, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match='no model of mmdet or mmseg'):
+        load(tmp_path / 'a.pth', cfg, device='cpu')
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        ([1], 'holds no weights'),
+        ({}, 'holds no weights'),
+        ({'state_dict': {}}, 'holds no weights'),
+        ({'state_dict': [1]}, 'holds no weights'),
+        ({'state_dict': {'a': 1}}, 'holds no weights'),
+        ({'state_dict': {'a': torch.ones(1)}, 'meta': [1]}, "'meta' is no dict"),
+        ({'state_dict': {'a': torch.ones(1)}}, 'belongs to another model'),
+    ],
+)
+def test_a_checkpoint_of_something_else(content: Any, said: str, tmp_path) -> None:
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=said):
+        load(tmp_path / 'a.pth', 'fcos_tiny_shapes', device='cpu')
+
+
+def test_a_size_that_differs_is_the_same_message(checkpoint) -> None:
+    weights = checkpoint('fcos_tiny_shapes')
+    with pytest.raises(UserError, match='belongs to another model'):
+        load(weights, cfg_options={'model.bbox_head.num_classes': 3}, device='cpu')
+
+
+def test_a_pipeline_that_reads_otherwise_takes_files_only(checkpoint) -> None:
+    model = load(checkpoint('fcos_tiny_shapes'), device='cpu')
+    assert isinstance(model, Predictor)
+    del model.pipeline.transforms[0]
+    with pytest.raises(UserError, match='begins with Resize'):
+        model(np.zeros((64, 64, 3), np.uint8))

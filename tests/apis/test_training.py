@@ -1,0 +1,81 @@
+"""train as a function: what it leaves behind, and that the next one is its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
+
+import paperzoo
+from paperzoo.apis.testing import evaluate_checkpoint
+from paperzoo.apis.training import config_to_train, set_training_options
+from paperzoo.data.paths import ensure_generated
+from paperzoo.utils.errors import UserError
+
+SMALL = {
+    'train_dataloader.dataset.indices': 4,
+    'test_dataloader.dataset.indices': 2,
+    'train_dataloader.batch_size': 2,
+    'train_cfg.max_epochs': 1,
+    'train_cfg.val_interval': 5,
+    'default_hooks.logger.interval': 1,
+    'log_level': 'ERROR',
+}
+
+
+def test_two_trainings_in_one_process_and_their_checkpoints(tmp_path: Path) -> None:
+    scopes = dict(DefaultScope._instance_dict)
+    for name in ('first', 'second'):
+        work = tmp_path / name
+        done = paperzoo.train('fcos_tiny_shapes', cfg_options=SMALL, work_dir=work)
+        assert done.work_dir == work
+        assert done.checkpoint == work / 'epoch_1.pth'
+        # Each log lies in its own folder, though MMEngine knows visualizers by name.
+        (log,) = work.glob('*/vis_data/scalars.json')
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        assert [row['iter'] for row in rows if 'loss' in row] == [1, 2]
+    assert dict(DefaultScope._instance_dict) == scopes
+    assert not Visualizer._instance_dict
+    # The checkpoint is enough to predict.
+    (image, *_) = sorted(Path(ensure_generated('data/shapes/val')).glob('*.jpg'))
+    model = paperzoo.load(done.checkpoint, device='cpu', score=0.0)
+    assert model.classes[0] == 'circle'
+    assert len(model(image)) > 0
+    metrics, file = evaluate_checkpoint(
+        'fcos_tiny_shapes', done.checkpoint, cfg_options=SMALL, work_dir=work
+    )
+    record = json.loads(file.read_text())
+    assert record['metrics'] == metrics
+    assert (record['config'], record['images']) == ('fcos_tiny_shapes', 2)
+    assert record['cfg_options'] == SMALL
+
+
+def test_a_given_config_is_used(tmp_path: Path) -> None:
+    (tmp_path / 'mine.py').write_text('a = 1')
+    cfg = Config.fromfile(str(tmp_path / 'mine.py'))
+    assert config_to_train(cfg, {'a': 2}) is cfg
+    assert (cfg.a, cfg.work_dir) == (2, str(Path('work_dirs', 'mine')))
+    assert config_to_train(cfg, work_dir=tmp_path).work_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize('resume', [False, True, 'epoch_1.pth', Path('epoch_1.pth')])
+def test_resume(resume: bool | str | Path) -> None:
+    cfg = Config(dict(load_from='weights.pth', resume=False))
+    set_training_options(cfg, resume=resume)
+    expected = {False: 'weights.pth', True: None}.get(resume, 'epoch_1.pth')
+    assert (cfg.resume, cfg.load_from) == (bool(resume), expected)
+
+
+def test_scaling_needs_a_base(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='base_batch_size'):
+        set_training_options(Config(dict(a=1)), auto_scale_lr=True)
+
+
+def test_compiling_keeps_what_the_config_says_unless_told() -> None:
+    for backend, expected in ((None, 'eager'), ('inductor', 'inductor')):
+        cfg = Config(dict(compile=dict(backend='eager')))
+        set_training_options(cfg, compile_backend=backend)
+        assert 'compile' not in cfg
+        assert cfg.custom_hooks[-1].backend == expected
