@@ -16,7 +16,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-import paperzoo.fcos.training
+import paperzoo.fcos.head
 from paperzoo.fcos import FCOSHead, FCOSRangeAssigner, level_points
 from paperzoo.utils.errors import UserError
 
@@ -216,7 +216,7 @@ def test_positives_are_averaged_over_all_ranks(monkeypatch: pytest.MonkeyPatch) 
     head, x, gt = twins()[0], features(torch.float32), ground_truth(3, 2)
     alone = step(head, x, gt)[0]
     # As if the other ranks had so many more that the mean is twice ours.
-    monkeypatch.setattr(paperzoo.fcos.training, 'reduce_mean', lambda value: 2 * value)
+    monkeypatch.setattr(paperzoo.fcos.head, 'reduce_mean', lambda value: 2 * value)
     together = step(head, x, gt)[0]
     for key, loss in alone.items():
         assert_close(2 * together[key], loss, msg=f'{key} ignores the other ranks')
