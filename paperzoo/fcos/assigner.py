@@ -201,7 +201,7 @@ class FCOSRangeAssigner:
         )
 
     def _along(
-        self, at: Sequence[Tensor], edges: Tensor, strides: Sequence[float]
+        self, at: Sequence[Tensor], edges: Tensor, strides: Sequence[int | float]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return for which boxes one axis is near, and for which also far enough.
 
@@ -248,7 +248,7 @@ def _axes(points: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]
     return grid[:1, :, 0], grid[:, :1, 1]
 
 
-def _spread(at: Sequence[Tensor], values: Sequence[float]) -> Tensor:
+def _spread(at: Sequence[Tensor], values: Sequence[int | float]) -> Tensor:
     """Return one value per level as often as the level has coordinates."""
     # Filled on the device: a tensor made of a list would be copied to it.
     levels = zip(at, values, strict=True)

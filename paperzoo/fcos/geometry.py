@@ -77,8 +77,8 @@ class LevelPoints(list):
 
 
 def encode_ltrb(
-    points: Float[Tensor, '*points 2'], boxes: Float[Tensor, '*points 4']
-) -> Float[Tensor, '*points 4']:
+    points: Float[Tensor, '*#points 2'], boxes: Float[Tensor, '*#points 4']
+) -> Float[Tensor, '... 4']:
     """Return the distances from each point to the four edges of its box.
 
     Args:
@@ -99,8 +99,8 @@ def encode_ltrb(
 
 
 def decode_ltrb(
-    points: Float[Tensor, '*points 2'], ltrb: Float[Tensor, '*points 4']
-) -> Float[Tensor, '*points 4']:
+    points: Float[Tensor, '*#points 2'], ltrb: Float[Tensor, '*#points 4']
+) -> Float[Tensor, '... 4']:
     """Return the boxes that lie at the given distances around the points.
 
     Args:

@@ -127,9 +127,9 @@ class FCOSHead(AnchorFreeHead):
 
     Example:
         >>> head = FCOSHead(num_classes=3, in_channels=32, feat_channels=32)
-        >>> levels = [torch.zeros(1, 32, 2 ** n, 2 ** n) for n in (4, 3, 2, 1, 0)]
+        >>> levels = [torch.zeros(1, 32, n, n) for n in (32, 16, 8, 4, 2)]
         >>> [tuple(maps[0].shape) for maps in head(levels)]
-        [(1, 3, 16, 16), (1, 4, 16, 16), (1, 1, 16, 16)]
+        [(1, 3, 32, 32), (1, 4, 32, 32), (1, 1, 32, 32)]
 
     Paper: fcos "Multi-level Prediction with FPN"
     """
@@ -504,7 +504,7 @@ class FCOSHead(AnchorFreeHead):
         bbox_preds: list[Float[Tensor, '4 _ _']],
         centernesses: list[Float[Tensor, '1 _ _']],
         points: list[Float[Tensor, '_ 2']],
-        img_shape: tuple[int, ...],
+        img_shape: Sequence[int],
         cfg: Any,
     ) -> Candidates:
         """Return the boxes of one image from which the detections are chosen.
@@ -572,7 +572,7 @@ class FCOSHead(AnchorFreeHead):
         return suppress(results, cfg.nms, cfg.max_per_img)
 
 
-def _per_side(stride: Stride, like: Tensor) -> float | Tensor:
+def _per_side(stride: Stride, like: Tensor) -> int | float | Tensor:
     """Return the stride that belongs to the maps of left, top, right and bottom."""
     horizontal, vertical = stride
     if horizontal == vertical:
