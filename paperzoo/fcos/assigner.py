@@ -47,7 +47,8 @@ class FCOSRangeAssigner:
             two numbers in their order, or the radius of centre sampling is not above 0.
 
     Example:
-        >>> points = LevelPoints([(1, 4)], [(8, 8)])  # x = 4, 12, 20, 28
+        >>> from paperzoo.fcos import pyramid_points
+        >>> points = pyramid_points([(1, 4)], [(8, 8)])  # x = 4, 12, 20, 28
         >>> boxes = torch.tensor([[0.0, 0.0, 24.0, 8.0], [10.0, 0.0, 18.0, 8.0]])
         >>> FCOSRangeAssigner([(-1, 64)]).assign(points, [(8, 8)], boxes)
         tensor([1, 2, 1, 0])

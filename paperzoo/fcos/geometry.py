@@ -46,7 +46,22 @@ class LevelPoints(list):
 
     It is the list of tensors (points, 2) that mmdet's `get_targets` gets. The assigner
     is faster and needs less memory if it knows rows and columns, which it could not
-    find out on a GPU without waiting for it.
+    find out on a GPU without waiting for it. `pyramid_points` makes it.
+
+    Attributes:
+        sizes: Height and width of each level.
+    """
+
+    sizes: list[tuple[int, int]]
+
+
+def pyramid_points(
+    sizes: Sequence[tuple[int, int]],
+    strides: Sequence[Stride],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = 'cpu',
+) -> LevelPoints:
+    """Return where in the image the cells of all feature maps look.
 
     Args:
         sizes: Height and width of each level.
@@ -55,25 +70,18 @@ class LevelPoints(list):
         device: Of the points.
 
     Example:
-        >>> points = LevelPoints([(2, 4), (1, 2)], [(8, 8), (16, 16)])
+        >>> points = pyramid_points([(2, 4), (1, 2)], [(8, 8), (16, 16)])
         >>> [len(level) for level in points], points.sizes
         ([8, 2], [(2, 4), (1, 2)])
 
     Paper: fcos "Multi-level Prediction with FPN"
     """
-
-    def __init__(
-        self,
-        sizes: Sequence[tuple[int, int]],
-        strides: Sequence[Stride],
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = 'cpu',
-    ) -> None:
-        super().__init__(
-            level_points(size, stride, dtype, device)
-            for size, stride in zip(sizes, strides, strict=True)
-        )
-        self.sizes = list(sizes)
+    points = LevelPoints(
+        level_points(size, stride, dtype, device)
+        for size, stride in zip(sizes, strides, strict=True)
+    )
+    points.sizes = list(sizes)
+    return points
 
 
 def encode_ltrb(

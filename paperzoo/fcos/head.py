@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from paperzoo.common import FocalLoss
 from paperzoo.fcos.assigner import INF, REGRESS_RANGES, FCOSRangeAssigner
 from paperzoo.fcos.geometry import (
-    LevelPoints,
     Stride,
     centerness,
     decode_ltrb,
     encode_ltrb,
+    pyramid_points,
 )
 from paperzoo.fcos.losses import (
     CenternessLoss,
@@ -358,7 +358,7 @@ class FCOSHead(AnchorFreeHead):
 
         Paper: fcos Eq. 2
         """
-        points = LevelPoints(
+        points = pyramid_points(
             [(level.size(-2), level.size(-1)) for level in bbox_preds],
             self.stride_pairs,
             bbox_preds[0].dtype,

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from paperzoo.fcos.assigner import INF, FCOSRangeAssigner
-from paperzoo.fcos.geometry import LevelPoints, Stride
+from paperzoo.fcos.geometry import Stride, pyramid_points
 
 
 class BoxesOfImage(NamedTuple):
@@ -148,7 +148,7 @@ def count_targets(
         sizes = [
             (ceil(height / down), ceil(width / across)) for across, down in strides
         ]
-        points = LevelPoints(sizes, strides)
+        points = pyramid_points(sizes, strides)
         for key, one in assigners.items():
             counts[key].add(
                 one.candidates(points, strides, boxes),

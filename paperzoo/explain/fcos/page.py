@@ -143,17 +143,14 @@ def _level_names(head: FCOSHead) -> list[str]:
 
 
 def _object_marks(sample: Sample, truth: Truth) -> list[Mark]:
-    names = object_names(sample, truth.labels)
-    return [
+    marks = []
+    for index, name in enumerate(object_names(sample, truth.labels)):
+        box = truth.boxes[index]
+        width, height = (box[2:] - box[:2]).tolist()
+        text = f'{name}: {width:.0f} x {height:.0f} pixels'
         # The number only: names would hide the points.
-        box_mark(box, colour(index), _describe_box(name, box), name.split()[0])
-        for index, (name, box) in enumerate(zip(names, truth.boxes, strict=True))
-    ]
-
-
-def _describe_box(name: str, box: Tensor) -> str:
-    width, height = (box[2:] - box[:2]).tolist()
-    return f'{name}: {width:.0f} x {height:.0f} pixels'
+        marks.append(box_mark(box, colour(index), text, name.split()[0]))
+    return marks
 
 
 def _point_texts(
@@ -395,7 +392,7 @@ def _ranking_table(
         'score': boxes.score,
         'rank by score': after + 1.0,
     } | ({} if overlap is None else {'IoU': overlap})
-    rows = [
+    rows: list[tuple[str | float, ...]] = [
         (
             one + 1.0,
             class_name(sample, boxes.label[one]),
@@ -504,7 +501,7 @@ def _losses_section(sample: Sample, truth: Truth) -> Section:
     bars = np.array([*sums, *losses.rest.values()])
     listed = [*names[: len(sums)], *losses.rest]
     classes = sorted({class_name(sample, label) for label in truth.labels})
-    pictures = [
+    pictures: list[Figure] = [
         Picture(sample.image, '', _object_marks(sample, truth)),
         Bars(bars, listed, 'Loss of each object.'),
     ]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from paperzoo.explain.recording import Call, record, redefined
 from paperzoo.fcos.assigner import FCOSRangeAssigner
-from paperzoo.fcos.geometry import LevelPoints
+from paperzoo.fcos.geometry import LevelPoints, pyramid_points
 from paperzoo.fcos.head import FCOSHead
 from paperzoo.fcos.post_processing import suppressed_by
 from paperzoo.fcos.target_counts import variants_of
@@ -207,7 +207,7 @@ def _maps(
     head: FCOSHead, scores: list[Tensor], distances: list[Tensor], quality: list[Tensor]
 ) -> Maps:
     sizes = [(level.size(-2), level.size(-1)) for level in distances]
-    points = LevelPoints(sizes, head.stride_pairs, device=distances[0].device)
+    points = pyramid_points(sizes, head.stride_pairs, device=distances[0].device)
     logits = torch.cat([level[0].flatten(1).T for level in scores])
     return Maps(
         points=torch.cat(list(points)),
@@ -230,9 +230,9 @@ def _candidates(
         call: That of `candidates` in the prediction.
         meta: Of the image.
     """
-    *given, cfg = call.args
+    given, cfg = call.args[:-1], call.args[-1]
     changed = lambda **options: ConfigDict({**cfg, **options})
-    everything = head.candidates(*given, changed(nms_pre=maps.scores.numel()))
+    everything = head.candidates(*given, cfg=changed(nms_pre=maps.scores.numel()))
     point, passed = (_numbers(one.points, maps) for one in (everything, call.result))
     classes = maps.scores.size(1)
     passed = torch.isin(
@@ -300,7 +300,7 @@ def _truth(model: Any, maps: Maps, sample: Any) -> Truth:
     head: FCOSHead = model.bbox_head
     objects = sample.data_sample.gt_instances
     boxes, labels = get_box_tensor(objects.bboxes), objects.labels
-    points = LevelPoints(maps.sizes, head.stride_pairs, device=boxes.device)
+    points = pyramid_points(maps.sizes, head.stride_pairs, device=boxes.device)
     methods = ('loss_by_feat', 'get_targets', 'losses')
     # Only the head itself: its parts, such as norms, are those of the evaluation.
     mode, head.training = head.training, True
@@ -368,10 +368,15 @@ def _losses(
             continue
         value = float(values.get(name, 0.0))
         known = float(terms[name].sum()) if name in terms else 0.0
-        if name in terms and isclose(value, known, rel_tol=1e-4, abs_tol=1e-6):
+        if name in terms and _same(value, known):
             continue
-        own = isclose(float(values_of_head.get(name, torch.nan)), value)
+        own = _same(float(values_of_head.get(name, torch.inf)), value)
         who = type(model.bbox_head if own else model).__name__
         done = 'changed' if name in terms else 'added'
         rest[f'{name}, {done} by {who}'] = value - known
     return Losses(terms, rest, float(total))
+
+
+def _same(one: float, other: float) -> bool:
+    both_nan = one != one and other != other
+    return both_nan or isclose(one, other, rel_tol=1e-4, abs_tol=1e-6)

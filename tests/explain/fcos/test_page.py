@@ -246,6 +246,7 @@ class ElsewhereFound(FCOSHead):
 
     def get_targets(self, points: list, batch_gt_instances: list) -> tuple:
         labels, targets = super().get_targets(points, batch_gt_instances)
+        targets = [torch.full_like(level, 8.0) for level in targets]
         return [(level + 1) % 8 for level in labels], targets
 
     def predict_by_feat(self, *args: Any, **kwargs: Any) -> list:
