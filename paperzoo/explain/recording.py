@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from itertools import count
 from typing import Any, NamedTuple
 
 
@@ -13,19 +14,21 @@ class Call(NamedTuple):
         args: Its positional arguments, without the object.
         kwargs: Its named arguments.
         result: What it returned.
+        number: How many recorded calls, of any method, had returned before.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     result: Any
+    number: int
 
 
 @contextmanager
 def record(root: object, *methods: str) -> Iterator[dict[str, list[Call]]]:
     """Record the calls of methods of an object and its parts.
 
-    The methods do what they always do, those of a subclass included. Each is replaced on
-    the object itself, not on its class, and is back afterwards, also after an error.
+    The methods do what they always do, those of a subclass included. Each is replaced
+    on the object itself, not on its class, and is back afterwards, also after an error.
     Arguments and results are kept as they are, not copied. To call a module is to call
     its `forward`.
 
@@ -48,6 +51,7 @@ def record(root: object, *methods: str) -> Iterator[dict[str, list[Call]]]:
     """
     calls: dict[str, list[Call]] = {method: [] for method in methods}
     replaced: list[tuple[Any, str, Any]] = []
+    numbers = count()
     try:
         for method, own in calls.items():
             *path, name = method.split('.')
@@ -55,9 +59,10 @@ def record(root: object, *methods: str) -> Iterator[dict[str, list[Call]]]:
             for step in path:
                 part = getattr(part, step)
             if part is not None:
+                watched = _recorded(getattr(part, name), own, numbers)
                 # Only what lies on the object itself has to be put back.
                 replaced.append((part, name, vars(part).get(name)))
-                vars(part)[name] = _recorded(getattr(part, name), own)
+                vars(part)[name] = watched
         yield calls
     finally:
         for part, name, before in reversed(replaced):
@@ -66,11 +71,11 @@ def record(root: object, *methods: str) -> Iterator[dict[str, list[Call]]]:
                 vars(part)[name] = before
 
 
-def _recorded(method: Callable, calls: list[Call]) -> Callable:
+def _recorded(method: Callable, calls: list[Call], numbers: Iterator[int]) -> Callable:
     @wraps(method)
     def run(*args: Any, **kwargs: Any) -> Any:
         result = method(*args, **kwargs)
-        calls.append(Call(args, kwargs, result))
+        calls.append(Call(args, kwargs, result, next(numbers)))
         return result
 
     return run

@@ -232,7 +232,8 @@ def _candidates(
     """
     given, cfg = call.args[:-1], call.args[-1]
     changed = lambda **options: ConfigDict({**cfg, **options})
-    everything = head.candidates(*given, cfg=changed(nms_pre=maps.scores.numel()))
+    ask: Any = head.candidates
+    everything = ask(*given, changed(nms_pre=maps.scores.numel()))
     point, passed = (_numbers(one.points, maps) for one in (everything, call.result))
     classes = maps.scores.size(1)
     passed = torch.isin(
