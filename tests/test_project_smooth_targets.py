@@ -253,11 +253,10 @@ def points() -> list[Tensor]:
 
 def right_distances(head: Any) -> list[Tensor]:
     """What the head should predict on each level, (images, 4, height, width)."""
-    _, ltrb = head._targets(points(), ground_truth())
-    parts = ltrb.split([height * width for height, width in SIZES], dim=1)
+    _, ltrb = head.get_targets(points(), ground_truth())
     return [
-        part.transpose(1, 2).unflatten(2, size)
-        for part, size in zip(parts, SIZES, strict=True)
+        part.unflatten(0, (2, *size)).permute(0, 3, 1, 2)
+        for part, size in zip(ltrb, SIZES, strict=True)
     ]
 
 

@@ -5,17 +5,13 @@ distances to the four edges of the box around it, and how central it is in that 
 
 Files, in the order in which the paper introduces them:
     geometry.py: locations, Eq. 1 (distances to the edges), Eq. 3 (centre-ness).
-    assigner.py: which location learns which box ("Multi-level Prediction with FPN");
-        bits.py: the sets of boxes that it computes with.
-    losses.py: the box losses and the centre-ness loss of Eq. 2; the focal loss is in
-        `paperzoo.common`.
-    head.py: the network's head and its arguments.
-    training.py: its targets and its losses (Eq. 2).
-    normalizer.py: what the class loss is divided by.
-    post_processing.py: scores, candidates and suppression.
+    assigner.py: which location learns which box ("Multi-level Prediction with FPN").
+    losses.py: the box losses and the centre-ness loss of Eq. 2, and what the class loss
+        is divided by; the focal loss is in `paperzoo.common`.
+    head.py: the network's head, its targets, its losses (Eq. 2), its prediction.
+    post_processing.py: scores, candidates and suppression, as functions.
+    target_counts.py: how many locations learn which boxes of a data set.
     checkpoints.py: weights of the authors' code and of AdelaiDet.
-    explain.py, explain_targets.py, explain_detections.py: what it did with an image,
-        as arrays.
 
 Where we differ from the paper: the box loss is weighted by centre-ness (Eq. 2 counts
 all positives alike), as the authors' code does.

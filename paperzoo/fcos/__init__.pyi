@@ -3,6 +3,7 @@ from .geometry import centerness as centerness
 from .geometry import decode_ltrb as decode_ltrb
 from .geometry import encode_ltrb as encode_ltrb
 from .geometry import level_points as level_points
+from .geometry import pyramid_points as pyramid_points
 from .head import FCOSHead as FCOSHead
 from .losses import CenternessLoss as CenternessLoss
 from .losses import GIoULoss as GIoULoss

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from paperzoo.fcos.geometry import box_areas
+from paperzoo.fcos.geometry import LevelPoints, Stride, box_areas
 from paperzoo.registry import TASK_UTILS
 from paperzoo.utils.errors import UserError, check_choice
 
 # Boxes per machine word; the sign bit stays free.
 WORD = 63
-
 
 INF = 1e8
 REGRESS_RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, INF))
@@ -44,7 +43,15 @@ class FCOSRangeAssigner:
             (`'authors'`). Only boxes of nearly equal area are affected.
 
     Raises:
-        UserError: If an argument has a value that means nothing.
+        UserError: If `ambiguity` or `area_convention` is no such word, a range is not
+            two numbers in their order, or the radius of centre sampling is not above 0.
+
+    Example:
+        >>> from paperzoo.fcos import pyramid_points
+        >>> points = pyramid_points([(1, 4)], [(8, 8)])  # x = 4, 12, 20, 28
+        >>> boxes = torch.tensor([[0.0, 0.0, 24.0, 8.0], [10.0, 0.0, 18.0, 8.0]])
+        >>> FCOSRangeAssigner([(-1, 64)]).assign(points, [(8, 8)], boxes)
+        tensor([1, 2, 1, 0])
 
     Paper: fcos "Multi-level Prediction with FPN"
     Differs: `ambiguity='nearest'` is neither in the paper nor in the authors' code. In
@@ -54,10 +61,10 @@ class FCOSRangeAssigner:
 
     def __init__(
         self,
-        regress_ranges: Sequence[Sequence[float]] = REGRESS_RANGES,
+        regress_ranges: Sequence[Sequence[int | float]] = REGRESS_RANGES,
         *,
         center_sampling: bool = False,
-        center_sample_radius: float = 1.5,
+        center_sample_radius: int | float = 1.5,
         ambiguity: str = 'area',
         area_convention: str = 'mmdet',
     ) -> None:
@@ -88,11 +95,11 @@ class FCOSRangeAssigner:
 
     def assign(
         self,
-        points: Sequence[Tensor],
-        strides: Sequence[tuple[float, float]],
-        gt_bboxes: Tensor,
+        points: Sequence[Float[Tensor, '_ 2']],
+        strides: Sequence[Stride],
+        gt_bboxes: Float[Tensor, 'boxes 4'],
         sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> Tensor:
+    ) -> Int64[Tensor, ' points']:
         """Return for each point the box it learns: 0 for none, k for box k - 1.
 
         Args:
@@ -100,9 +107,9 @@ class FCOSRangeAssigner:
             strides: Horizontal and vertical stride of each level.
             gt_bboxes: The boxes of one image, (boxes, 4), as x0, y0, x1, y1.
             sizes: Height and width of each level, whose points must then lie on a grid,
-                row by row. Without it the points may lie anywhere; off the CPU and
-                under `torch.compile`, where nobody looks whether they are a grid, that
-                takes longer.
+                row by row; `LevelPoints` bring them along. Without it the points may
+                lie anywhere; off the CPU and under `torch.compile`, where nobody looks
+                whether they are a grid, that takes longer.
 
         Returns:
             One number per point, levels one after the other: mmdet's `gt_inds`.
@@ -125,11 +132,11 @@ class FCOSRangeAssigner:
 
     def candidates(
         self,
-        points: Sequence[Tensor],
-        strides: Sequence[tuple[float, float]],
-        gt_bboxes: Tensor,
+        points: Sequence[Float[Tensor, '_ 2']],
+        strides: Sequence[Stride],
+        gt_bboxes: Float[Tensor, 'boxes 4'],
         sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> Tensor:
+    ) -> Bool[Tensor, 'points boxes']:
         """Return which boxes each point could learn, (points, boxes).
 
         It is what `assign` chooses from, to be looked at: the answer has a byte per
@@ -142,7 +149,7 @@ class FCOSRangeAssigner:
     def _candidates(
         self,
         points: Sequence[Tensor],
-        strides: Sequence[tuple[float, float]],
+        strides: Sequence[Stride],
         boxes: Tensor,
         sizes: Sequence[tuple[int, int]] | None,
     ) -> Tensor:
@@ -161,6 +168,8 @@ class FCOSRangeAssigner:
                 'strides): give one range per stride'
             )
         grids: Sequence[tuple[int, int] | None]
+        if sizes is None and isinstance(points, LevelPoints):
+            sizes = points.sizes
         grids = sizes or [_grid_size(level) for level in points]
         axes = [_axes(level, size) for level, size in zip(points, grids, strict=True)]
         # Points that are no grid cost several floats per box: not all boxes at once.
@@ -171,7 +180,7 @@ class FCOSRangeAssigner:
         self,
         boxes: Tensor,
         axes: list[tuple[Tensor, Tensor]],
-        strides: Sequence[tuple[float, float]],
+        strides: Sequence[Stride],
     ) -> Tensor:
         """Return the candidates of each point of all levels as bits, (words, points).
 
@@ -193,7 +202,7 @@ class FCOSRangeAssigner:
         )
 
     def _along(
-        self, at: Sequence[Tensor], edges: Tensor, strides: Sequence[float]
+        self, at: Sequence[Tensor], edges: Tensor, strides: Sequence[int | float]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return for which boxes one axis is near, and for which also far enough.
 
@@ -240,7 +249,7 @@ def _axes(points: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]
     return grid[:1, :, 0], grid[:, :1, 1]
 
 
-def _spread(at: Sequence[Tensor], values: Sequence[float]) -> Tensor:
+def _spread(at: Sequence[Tensor], values: Sequence[int | float]) -> Tensor:
     """Return one value per level as often as the level has coordinates."""
     # Filled on the device: a tensor made of a list would be copied to it.
     levels = zip(at, values, strict=True)
@@ -295,14 +304,26 @@ def _nearest(points: Tensor, boxes: Tensor, words: Tensor, none: int) -> Tensor:
 
 
 def pack_bits(mask: Bool[Tensor, 'words 63 *at']) -> Int64[Tensor, 'words *at']:
-    """Return the mask with the second dimension as the bits of one number."""
+    """Return the mask with the second dimension as the bits of one number.
+
+    Example:
+        >>> mask = torch.zeros(1, 63, dtype=torch.bool)
+        >>> mask[0, [0, 2]] = True
+        >>> pack_bits(mask)
+        tensor([5])
+    """
     bits = torch.arange(WORD, device=mask.device)
     weights = (1 << bits).view(-1, *[1] * (mask.dim() - 2))
     return torch.where(mask, weights, 0).sum(dim=1)
 
 
 def unpack_bits(words: Int64[Tensor, '*at']) -> Bool[Tensor, '63 *at']:
-    """Return the bits of each number, the lowest first."""
+    """Return the bits of each number, the lowest first.
+
+    Example:
+        >>> unpack_bits(torch.tensor(5))[:4]
+        tensor([ True, False,  True, False])
+    """
     bits = torch.arange(WORD, device=words.device)
     return (words >> bits.view(-1, *[1] * words.dim()) & 1).bool()
 
@@ -313,6 +334,10 @@ def first_bit(words: Int64[Tensor, 'words *at'], none: int) -> Int64[Tensor, '*a
     Args:
         words: Numbers of 63 bits, the lowest word first.
         none: The answer where no bit is set.
+
+    Example:
+        >>> first_bit(torch.tensor([[12, 0, 0], [0, 1, 0]]), 99)
+        tensor([ 2, 63, 99])
     """
     first = torch.full_like(words[0], none)
     for number in reversed(range(len(words))):

@@ -1,26 +1,57 @@
-"""The FCOS head: its arguments and its network."""
+"""The FCOS head: network, targets and losses, prediction, in the paper's order."""
 
 from collections.abc import Sequence
 from math import log
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from mmcv.cnn import Scale
+from mmdet.models.dense_heads import AnchorFreeHead
 from mmdet.models.layers import NormedConv2d
 from mmdet.models.task_modules.coders import DistancePointBBoxCoder
 from mmdet.models.utils import multi_apply
-from mmdet.utils import ConfigType, MultiConfig, OptConfigType
+from mmdet.structures.bbox import get_box_tensor, scale_boxes
+from mmdet.utils import (
+    ConfigType,
+    InstanceList,
+    MultiConfig,
+    OptConfigType,
+    reduce_mean,
+)
 from mmengine.model import NormalInit
+from mmengine.structures import InstanceData
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from paperzoo.common import FocalLoss
 from paperzoo.fcos.assigner import INF, REGRESS_RANGES, FCOSRangeAssigner
-from paperzoo.fcos.losses import CenternessLoss, IoULoss
-from paperzoo.fcos.post_processing import FCOSPostProcessing, score_options
-from paperzoo.fcos.training import ClsNormalizer, FCOSTraining
+from paperzoo.fcos.geometry import (
+    Stride,
+    centerness,
+    decode_ltrb,
+    encode_ltrb,
+    pyramid_points,
+)
+from paperzoo.fcos.losses import (
+    CenternessLoss,
+    ClsNormalizer,
+    IoULoss,
+    LossInput,
+    aligned_iou_union,
+    loss_per_row,
+    reduced_loss,
+)
+from paperzoo.fcos.post_processing import (
+    Candidates,
+    drop_small,
+    level_candidates,
+    score_options,
+    suppress,
+)
 from paperzoo.registry import MODELS, TASK_UTILS
 from paperzoo.utils.errors import UserError, check_choice
+from paperzoo.utils.precision import at_least_float32
 
 # No box reaches farther, and areas of such boxes are still far from overflow.
 MAX_EXPONENT = log(INF)
@@ -45,11 +76,17 @@ INIT_CFG = {
 
 
 @MODELS.register_module()
-class FCOSHead(FCOSTraining, FCOSPostProcessing):
+class FCOSHead(AnchorFreeHead):
     """Predicts at every location a class, a box around it, and its centre-ness.
 
     It takes the arguments of mmdet's FCOSHead, has its parameters' names and, at the
-    defaults, gives its numbers.
+    defaults, gives its numbers. Subclasses may override the methods that mmdet's has,
+    `forward_single`, `loss_by_feat`, `get_targets`, `predict_by_feat`,
+    `_predict_by_feat_single` and `_bbox_post_process`, with its arguments.
+
+    Targets and losses are computed over all locations by masking: shapes do not depend
+    on how many objects there are, nothing is read back from the device, and images
+    without objects take the same path as all others.
 
     Args:
         num_classes: Number of classes, background not counted.
@@ -80,7 +117,19 @@ class FCOSHead(FCOSTraining, FCOSPostProcessing):
         init_cfg: Initial weights.
         **kwargs: Those of mmdet's AnchorFreeHead: `feat_channels`, `stacked_convs`,
             `strides`, `dcn_on_last_conv`, `conv_bias`, `conv_cfg`, `train_cfg`,
-            `test_cfg` (whose keys FCOSPostProcessing lists).
+            `test_cfg`. Of the latter these keys count: mmdet's `nms_pre`, `score_thr`,
+            `min_bbox_size`, `nms`, `max_per_img`, and those of `score_options`.
+
+    Raises:
+        UserError: If an argument or a key of `test_cfg` has a value that means nothing,
+            `loss_cls` is over sigmoids but does not say so, or `smooth_iou` is asked
+            of a `loss_bbox` that does not have it.
+
+    Example:
+        >>> head = FCOSHead(num_classes=3, in_channels=32, feat_channels=32)
+        >>> levels = [torch.zeros(1, 32, n, n) for n in (32, 16, 8, 4, 2)]
+        >>> [tuple(maps[0].shape) for maps in head(levels)]
+        [(1, 3, 32, 32), (1, 4, 32, 32), (1, 1, 32, 32)]
 
     Paper: fcos "Multi-level Prediction with FPN"
     """
@@ -89,15 +138,15 @@ class FCOSHead(FCOSTraining, FCOSPostProcessing):
         self,
         num_classes: int,
         in_channels: int,
-        regress_ranges: Sequence[Sequence[float]] = REGRESS_RANGES,
+        regress_ranges: Sequence[Sequence[int | float]] = REGRESS_RANGES,
         center_sampling: bool = False,
-        center_sample_radius: float = 1.5,
+        center_sample_radius: int | float = 1.5,
         norm_on_bbox: bool = False,
         centerness_on_reg: bool = False,
         loss_cls: ConfigType = LOSS_CLS,
         loss_bbox: ConfigType = LOSS_BBOX,
         loss_centerness: ConfigType = LOSS_CENTERNESS,
-        norm_cfg: ConfigType = NORM_CFG,
+        norm_cfg: OptConfigType = NORM_CFG,
         cls_predictor_cfg: OptConfigType = None,
         init_cfg: MultiConfig = INIT_CFG,
         bbox_coder: ConfigType = BBOX_CODER,
@@ -172,12 +221,12 @@ class FCOSHead(FCOSTraining, FCOSPostProcessing):
             )
 
     def forward(
-        self, x: Sequence[Tensor]
+        self, x: Sequence[Float[Tensor, 'images channels _ _']]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Return class scores, distances and centre-ness logits of each level.
 
         Args:
-            x: The feature map of each level, (images, channels, height, width).
+            x: The feature map of each level.
 
         Returns:
             Logits (images, classes, height, width), distances (images, 4, height,
@@ -187,16 +236,28 @@ class FCOSHead(FCOSTraining, FCOSPostProcessing):
         return multi_apply(self.forward_single, x, self.scales, self.stride_pairs)
 
     def forward_single(
-        self, x: Tensor, scale: Scale, stride: tuple[float, float]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return class scores, distances and centre-ness logits of one level."""
+        self,
+        x: Float[Tensor, 'images channels height width'],
+        scale: Scale,
+        stride: Stride,
+    ) -> tuple[
+        Float[Tensor, 'images classes height width'],
+        Float[Tensor, 'images 4 height width'],
+        Float[Tensor, 'images 1 height width'],
+    ]:
+        """Return class scores, distances and centre-ness logits of one level.
+
+        Args:
+            x: The feature map of the level.
+            scale: The level's own factor.
+            stride: Its horizontal and vertical stride.
+        """
         cls_score, bbox_pred, cls_feat, reg_feat = super().forward_single(x)
         centerness_pred = self.conv_centerness(
             reg_feat if self.centerness_on_reg else cls_feat
         )
-        bbox_pred = scale(bbox_pred)
-        if bbox_pred.dtype in (torch.float16, torch.bfloat16):
-            bbox_pred = bbox_pred.float()  # an exponential overflows half precision
+        # An exponential overflows half precision.
+        bbox_pred = at_least_float32(scale(bbox_pred))
         if not self.norm_on_bbox:
             bbox_pred = bbox_pred.clamp(max=MAX_EXPONENT).exp()
         else:
@@ -205,10 +266,320 @@ class FCOSHead(FCOSTraining, FCOSPostProcessing):
                 bbox_pred = bbox_pred * _per_side(stride, bbox_pred)
         return cls_score, bbox_pred, centerness_pred
 
+    def get_targets(
+        self,
+        points: list[Float[Tensor, '_ 2']],
+        batch_gt_instances: InstanceList,
+    ) -> tuple[list[Int[Tensor, ' _']], list[Float[Tensor, '_ 4']]]:
+        """Return what every location of a batch should predict, as mmdet does.
 
-def _per_side(stride: tuple[float, float], like: Tensor) -> float | Tensor:
+        Args:
+            points: x and y of the points of each level.
+            batch_gt_instances: `bboxes` and `labels` of each image.
+
+        Returns:
+            For each level, images one after the other: labels (images * points), where
+            `num_classes` is background, and distances (images * points, 4), zero on
+            background, in strides if `norm_on_bbox`.
+
+        Paper: fcos "Multi-level Prediction with FPN"
+        """
+        sizes = [len(level) for level in points]
+        per_image = [
+            self.targets_of_image(points, get_box_tensor(gt.bboxes), gt.labels)
+            for gt in batch_gt_instances
+        ]
+        labels, ltrb = (
+            torch.stack(every).split(sizes, dim=1)
+            for every in zip(*per_image, strict=True)
+        )
+        return (
+            [level.flatten() for level in labels],
+            [level.flatten(0, 1) for level in ltrb],
+        )
+
+    @torch.no_grad()
+    def targets_of_image(
+        self,
+        points: list[Float[Tensor, '_ 2']],
+        boxes: Float[Tensor, 'boxes 4'],
+        labels: Int[Tensor, ' boxes'],
+    ) -> tuple[Int[Tensor, ' points'], Float[Tensor, 'points 4']]:
+        """Return the class and the distances of all points of one image; tensors only.
+
+        Args:
+            points: x and y of the points of each level.
+            boxes: The boxes of the image.
+            labels: Their classes.
+
+        Paper: fcos Eq. 1
+        """
+        gt_inds = self.assigner.assign(points, self.stride_pairs, boxes)
+        # Entry 0 is the background, so an image without boxes is no special case.
+        labels = torch.cat((labels.new_full((1,), self.num_classes), labels))
+        boxes = torch.cat((boxes.new_zeros(1, 4), boxes))
+        # Of a list of its own: a compiled graph takes no subclass of it.
+        ltrb = encode_ltrb(torch.cat(list(points)), boxes[gt_inds])
+        if self.norm_on_bbox:
+            ltrb = ltrb / self.units(points)
+        return labels[gt_inds], torch.where(gt_inds[:, None] > 0, ltrb, 0.0)
+
+    def units(self, points: list[Float[Tensor, '_ 2']]) -> Float[Tensor, 'points 4']:
+        """Return what `norm_on_bbox` divides distances by: the stride of each side.
+
+        Args:
+            points: x and y of the points of each level.
+        """
+        return torch.cat(
+            [
+                level.new_tensor(stride * 2).expand(len(level), 4)
+                for level, stride in zip(points, self.stride_pairs, strict=True)
+            ]
+        )
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Float[Tensor, 'images classes _ _']],
+        bbox_preds: list[Float[Tensor, 'images 4 _ _']],
+        centernesses: list[Float[Tensor, 'images 1 _ _']],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: list[InstanceData | None] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the three losses of a batch.
+
+        Args:
+            cls_scores: Class logits of each level.
+            bbox_preds: Distances of each level.
+            centernesses: Centre-ness logits of each level.
+            batch_gt_instances: `bboxes` and `labels` of each image.
+            batch_img_metas: Not used.
+            batch_gt_instances_ignore: Not used.
+
+        Paper: fcos Eq. 2
+        """
+        points = pyramid_points(
+            [(level.size(-2), level.size(-1)) for level in bbox_preds],
+            self.stride_pairs,
+            bbox_preds[0].dtype,
+            bbox_preds[0].device,
+        )
+        labels, targets = self.get_targets(points, batch_gt_instances)
+        images = len(batch_gt_instances)
+        inputs = self.loss_inputs(
+            _flatten(cls_scores),
+            _flatten(bbox_preds),
+            _flatten(centernesses).squeeze(-1),
+            torch.cat(list(points)),
+            torch.cat([level.unflatten(0, (images, -1)) for level in labels], dim=1),
+            torch.cat([level.unflatten(0, (images, -1)) for level in targets], dim=1),
+        )
+        return self.losses(inputs)
+
+    def loss_inputs(
+        self,
+        scores: Float[Tensor, 'images points channels'],
+        ltrb: Float[Tensor, 'images points 4'],
+        quality: Float[Tensor, 'images points'],
+        points: Float[Tensor, 'points 2'],
+        labels: Int[Tensor, 'images points'],
+        ltrb_targets: Float[Tensor, 'images points 4'],
+    ) -> dict[str, LossInput]:
+        """Return what each loss compares; tensors only, of static shapes.
+
+        Args:
+            scores: Class logits.
+            ltrb: Predicted distances.
+            quality: Logits of the centre-ness or of the IoU.
+            points: Where the distances are measured from.
+            labels: Classes, `num_classes` on background.
+            ltrb_targets: True distances, in the unit of the predicted ones.
+
+        Returns:
+            By the name of the loss, which is also the name of its module in the head.
+
+        Paper: fcos Eq. 2
+        """
+        scores, labels = scores.flatten(0, 1), labels.flatten()
+        positive = (labels >= 0) & (labels < self.num_classes)
+        num_pos = reduce_mean(positive.sum().float())
+        num_all = reduce_mean(num_pos.new_full((), len(labels)))
+        divisor = self.cls_normalizer(num_pos, num_all)
+        # Where there is no object, a unit box stands for prediction and target alike:
+        # the loss is finite there, and its weight of 0 and where() leave no gradient.
+        there = positive.unsqueeze(-1)
+        return {
+            'loss_cls': LossInput(scores, labels, None, divisor)
+        } | self._box_inputs(
+            torch.where(there, ltrb.flatten(0, 1), 1.0),
+            torch.where(there, ltrb_targets.flatten(0, 1), 1.0),
+            points.repeat(len(ltrb), 1),
+            quality.flatten(),
+            positive.to(ltrb.dtype),
+            num_pos.clamp(min=1.0),
+        )
+
+    def _box_inputs(
+        self,
+        ltrb: Float[Tensor, 'rows 4'],
+        ltrb_targets: Float[Tensor, 'rows 4'],
+        points: Float[Tensor, 'rows 2'],
+        quality: Float[Tensor, ' rows'],
+        positive: Float[Tensor, ' rows'],
+        num_pos: Float[Tensor, ''],
+    ) -> dict[str, LossInput]:
+        """Return what the losses of boxes and of their quality compare.
+
+        Args:
+            ltrb: Predicted distances.
+            ltrb_targets: True distances.
+            points: Where they are measured from.
+            quality: Logits of the centre-ness or of the IoU.
+            positive: 1 where there is an object, 0 elsewhere.
+            num_pos: How many there are, at least 1.
+
+        Paper: fcos Eq. 3
+        Differs: like the authors' code, the box loss is weighted by centre-ness and
+            divided by its sum, except with `box_quality='iou'`.
+        """
+        boxes, targets = decode_ltrb(points, ltrb), decode_ltrb(points, ltrb_targets)
+        if self.box_quality == 'iou':
+            iou, _ = aligned_iou_union(boxes, targets, smooth=self.smooth_iou)
+            goal, weight, divisor = iou.detach() * positive, positive, num_pos
+        else:
+            goal = weight = centerness(ltrb_targets) * positive
+            divisor = reduce_mean(weight.sum()).clamp(min=1e-6)
+        return {
+            'loss_bbox': LossInput(boxes, targets, weight, divisor),
+            'loss_centerness': LossInput(quality, goal, positive, num_pos),
+        }
+
+    def losses(
+        self, inputs: dict[str, LossInput], per_location: bool = False
+    ) -> dict[str, Tensor]:
+        """Return the three losses, or how much each location adds to them.
+
+        Args:
+            inputs: Of `loss_inputs`.
+            per_location: Return the summands of each loss, (images * points): class
+                losses summed over the classes; on background those of box and
+                centre-ness are 0.
+
+        Paper: fcos Eq. 2
+        """
+        reduce = loss_per_row if per_location else reduced_loss
+        losses = {
+            name: reduce(getattr(self, name), one) for name, one in inputs.items()
+        }
+        if getattr(self.loss_cls, 'custom_accuracy', False):
+            losses |= self.loss_cls.get_accuracy(*inputs['loss_cls'][:2])
+        return losses
+
+    def _predict_by_feat_single(
+        self,
+        cls_score_list: list[Tensor],
+        bbox_pred_list: list[Tensor],
+        score_factor_list: list[Tensor],
+        mlvl_priors: list[Tensor],
+        img_meta: dict,
+        cfg: Any,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> InstanceData:
+        """Return the detections of one image; the arguments are mmdet's.
+
+        Paper: fcos "Center-ness"
+        """
+        cfg = self.test_cfg if cfg is None else cfg
+        maps = cls_score_list, bbox_pred_list, score_factor_list
+        found = self.candidates(*maps, mlvl_priors, img_meta['img_shape'], cfg)
+        results = InstanceData(
+            bboxes=found.bboxes, scores=found.scores, labels=found.labels
+        )
+        return self._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
+
+    def candidates(
+        self,
+        cls_scores: list[Float[Tensor, 'channels _ _']],
+        bbox_preds: list[Float[Tensor, '4 _ _']],
+        centernesses: list[Float[Tensor, '1 _ _']],
+        points: list[Float[Tensor, '_ 2']],
+        img_shape: Sequence[int],
+        cfg: Any,
+    ) -> Candidates:
+        """Return the boxes of one image from which the detections are chosen.
+
+        Args:
+            cls_scores: Class logits of each level.
+            bbox_preds: Distances of each level, in pixels.
+            centernesses: Centre-ness logits of each level.
+            points: x and y of the points of each level.
+            img_shape: Height and width of the image, to which boxes are clipped.
+            cfg: A `test_cfg`, of which `score_thr`, `nms_pre` and the keys of
+                `score_options` count.
+
+        Paper: fcos "Center-ness"
+        """
+        options = score_options(cfg)
+        kept = []
+        for logits, distances, quality, places in zip(
+            cls_scores, bbox_preds, centernesses, points, strict=True
+        ):
+            point, label, score = level_candidates(
+                self.class_scores(logits.permute(1, 2, 0).flatten(0, 1)),
+                quality.flatten().sigmoid(),
+                cfg.get('score_thr', 0),
+                cfg.get('nms_pre', -1),
+                options,
+            )
+            # Only what is kept is gathered and decoded.
+            kept.append(
+                (distances.flatten(1)[:, point].T, places[point], score, label, point)
+            )
+        *flat, chosen = zip(*kept, strict=True)
+        ltrb, places, scores, labels = map(torch.cat, flat)
+        bboxes = self.bbox_coder.decode(places, ltrb, max_shape=img_shape)
+        return Candidates(list(chosen), labels, scores, bboxes)
+
+    def class_scores(
+        self, logits: Float[Tensor, 'points channels']
+    ) -> Float[Tensor, 'points classes']:
+        """Return the probability of each class, background left out."""
+        if getattr(self.loss_cls, 'custom_cls_channels', False):
+            return self.loss_cls.get_activation(logits)
+        if self.use_sigmoid_cls:
+            return logits.sigmoid()
+        return logits.softmax(-1)[:, :-1]
+
+    def _bbox_post_process(
+        self,
+        results: InstanceData,
+        cfg: Any,
+        rescale: bool = False,
+        with_nms: bool = True,
+        img_meta: dict | None = None,
+    ) -> InstanceData:
+        """Return the candidates in the image's own size, after suppression.
+
+        The arguments are mmdet's.
+        """
+        if rescale and img_meta is not None:
+            inverse = [1 / factor for factor in img_meta['scale_factor']]
+            results.bboxes = scale_boxes(results.bboxes, inverse)
+        results = drop_small(results, cfg.get('min_bbox_size', -1))
+        if not with_nms or len(results) == 0:
+            return results
+        return suppress(results, cfg.nms, cfg.max_per_img)
+
+
+def _per_side(stride: Stride, like: Tensor) -> int | float | Tensor:
     """Return the stride that belongs to the maps of left, top, right and bottom."""
     horizontal, vertical = stride
     if horizontal == vertical:
         return horizontal
     return like.new_tensor([horizontal, vertical] * 2).view(4, 1, 1)
+
+
+def _flatten(maps: list[Tensor]) -> Tensor:
+    """Return the maps of all levels as (images, points, channels)."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)

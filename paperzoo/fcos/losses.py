@@ -1,12 +1,22 @@
-"""The losses of FCOS for boxes and centre-ness, with mmdet's calling convention."""
+"""The losses of FCOS (Eq. 2) for boxes and centre-ness, and what classes divide by.
+
+The focal loss of the classes is in `paperzoo.common`. All have mmdet's calling
+convention.
+"""
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from paperzoo.common import SigmoidCrossEntropyLoss, WeightedLoss
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
+from paperzoo.utils.errors import UserError, check_choice
+from paperzoo.utils.precision import at_least_float32
+
+MOMENTUM = 0.9
+FIRST_MEAN = 100.0
 
 
 def _areas(boxes: Float[Tensor, '*boxes 4']) -> Float[Tensor, '*boxes']:
@@ -33,6 +43,12 @@ def aligned_iou_union(
         eps: Smallest union, against a division by zero.
         smooth: Add 1 to the intersection and to the union of the ratio, as the authors
             do; the union that is returned stays as it is.
+
+    Example:
+        >>> one = torch.tensor([[0.0, 0.0, 4.0, 2.0]])
+        >>> other = torch.tensor([[2.0, 0.0, 6.0, 2.0]])
+        >>> aligned_iou_union(one, other)
+        (tensor([0.3333]), tensor([12.]))
 
     Paper: fcos Eq. 2 (its box term)
     """
@@ -63,6 +79,11 @@ def aligned_giou(
         eps: Smallest union and smallest enclosing area, against a division by zero.
         smooth: As the authors do, smooth the IoU (see `aligned_iou_union`) and add 1e-7
             to the enclosing area instead of holding it above `eps`.
+
+    Example:
+        >>> one = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+        >>> aligned_giou(one, torch.tensor([[3.0, 0.0, 4.0, 1.0]]))
+        tensor([-0.5000])
 
     Paper: fcos-journal
     """
@@ -116,10 +137,7 @@ class _BoxLoss(WeightedLoss):
         if weight is not None and weight.dim() > 1:
             weight = weight.mean(dim=-1)
         # Areas overflow half precision: 300 x 300 pixels are enough.
-        pred, target = (
-            boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
-            for boxes in (pred, target)
-        )
+        pred, target = at_least_float32(pred), at_least_float32(target)
         return super().forward(pred, target, weight, avg_factor, reduction_override)
 
 
@@ -135,6 +153,14 @@ class IoULoss(_BoxLoss):
             matters most for small boxes, such as those measured in strides.
         reduction: `'none'`, `'mean'` or `'sum'`.
         loss_weight: What the result is multiplied by.
+
+    Raises:
+        UserError: If there is no such mode.
+
+    Example:
+        >>> box = torch.tensor([[0.0, 0.0, 4.0, 2.0]])
+        >>> IoULoss(mode='linear')(box, box / 2)
+        tensor(0.7500)
 
     Paper: fcos Eq. 2 (its box term)
     Differs: as in mmdet the IoU is held above `eps`; with `smooth_iou` it is the
@@ -181,6 +207,11 @@ class GIoULoss(_BoxLoss):
         reduction: `'none'`, `'mean'` or `'sum'`.
         loss_weight: What the result is multiplied by.
 
+    Example:
+        >>> box = torch.tensor([[0.0, 0.0, 4.0, 2.0]])
+        >>> GIoULoss()(box, box + 4)
+        tensor(1.6667)
+
     Paper: fcos-journal
     """
 
@@ -199,9 +230,121 @@ class CenternessLoss(SigmoidCrossEntropyLoss):
         reduction: `'none'`, `'mean'` or `'sum'`.
         loss_weight: What the result is multiplied by.
 
+    Raises:
+        UserError: If `use_sigmoid` is False.
+
+    Example:
+        >>> CenternessLoss()(torch.tensor([0.0]), torch.tensor([0.3]))
+        tensor(0.6931)
+
     Paper: fcos "Center-ness"
     """
 
     WHY_SIGMOID = (
         'centre-ness is one number per location, a softmax over it is constant'
     )
+
+
+class ClsNormalizer(nn.Module):
+    """Returns what to divide the class loss by; all numbers are means over the ranks.
+
+    Args:
+        kind: `'fg'`, the number of positives (the paper's); `'moving_fg'`, its running
+            mean, kept in a buffer that is saved with the weights; or `'all'`, the
+            number of locations.
+
+    Raises:
+        UserError: If there is no such kind.
+
+    Example:
+        >>> ClsNormalizer('moving_fg')(torch.tensor(50.0), torch.tensor(4000.0))
+        tensor(95.)
+
+    Paper: fcos Eq. 2 (N_pos of its classification term)
+    Differs: `'moving_fg'` and `'all'` are options of the authors' AdelaiDet.
+    """
+
+    moving_positives: Tensor
+
+    def __init__(self, kind: str = 'fg') -> None:
+        super().__init__()
+        choices = ('fg', 'moving_fg', 'all')
+        check_choice('FCOSHead', 'cls_normalizer', kind, choices)
+        self.kind = kind
+        if kind == 'moving_fg':
+            self.register_buffer('moving_positives', torch.tensor(FIRST_MEAN))
+
+    @torch.no_grad()
+    def forward(
+        self, positives: Float[Tensor, ''], locations: Float[Tensor, '']
+    ) -> Float[Tensor, '']:
+        """Return the divisor, at least 1.
+
+        Args:
+            positives: How many locations have an object, per rank.
+            locations: How many there are, per rank.
+        """
+        if self.kind == 'all':
+            return locations.clamp(min=1.0)
+        if self.kind == 'moving_fg':
+            mean = self.moving_positives
+            if self.training:
+                mean = MOMENTUM * mean + (1 - MOMENTUM) * positives
+                # Replaced, not overwritten: a compiled backward pass may compute the
+                # mean once more, from the buffer that it was given.
+                self.moving_positives = mean
+            return mean.clamp(min=1.0)
+        return positives.clamp(min=1.0)
+
+
+class LossInput(NamedTuple):
+    """What one of the losses compares, a row per location of a batch.
+
+    Attributes:
+        pred: Predictions, (locations, ...).
+        target: What they should be, (locations, ...).
+        weight: How much each location counts, (locations), or None: all alike.
+        avg_factor: What the sum is divided by.
+    """
+
+    pred: Tensor
+    target: Tensor
+    weight: Tensor | None
+    avg_factor: Tensor
+
+
+def reduced_loss(loss: nn.Module, given: LossInput) -> Float[Tensor, '']:
+    """Return a loss of all rows together.
+
+    Args:
+        loss: A module with mmdet's calling convention.
+        given: What it compares.
+
+    Example:
+        >>> box = torch.tensor([[0.0, 0.0, 4.0, 2.0]] * 2)
+        >>> given = LossInput(box / 2, box, torch.tensor([1.0, 0.0]), torch.tensor(3.0))
+        >>> reduced_loss(IoULoss(mode='linear'), given)
+        tensor(0.2500)
+    """
+    pred, target, weight, avg_factor = given
+    return loss(pred, target, weight=weight, avg_factor=avg_factor)
+
+
+def loss_per_row(loss: nn.Module, given: LossInput) -> Float[Tensor, ' rows']:
+    """Return how much each row adds to `reduced_loss`, all its classes together.
+
+    Args:
+        loss: A module with mmdet's calling convention.
+        given: What it compares.
+
+    Example:
+        >>> box = torch.tensor([[0.0, 0.0, 4.0, 2.0]] * 2)
+        >>> given = LossInput(box / 2, box, torch.tensor([1.0, 0.0]), torch.tensor(3.0))
+        >>> loss_per_row(IoULoss(mode='linear'), given)
+        tensor([0.2500, 0.0000])
+    """
+    pred, target, weight, avg_factor = given
+    terms = loss(pred, target, weight=weight, reduction_override='none')
+    # The reduced loss divides with the same guard against a factor of zero.
+    guarded = avg_factor + torch.finfo(torch.float32).eps
+    return terms.reshape(len(terms), -1).sum(dim=1) / guarded

@@ -1,12 +1,11 @@
-"""From the maps of the head to detections."""
+"""From scores and boxes to detections: candidates, small boxes, suppression."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from mmcv.ops import batched_nms
-from mmdet.models.dense_heads import AnchorFreeHead
-from mmdet.structures.bbox import get_box_tensor, get_box_wh, scale_boxes
+from mmdet.structures.bbox import bbox_overlaps, get_box_tensor, get_box_wh
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -24,14 +23,45 @@ _SPLIT = 10000
 _PLAIN = {'type', 'iou_threshold', 'offset', 'class_agnostic'}
 
 
+class Candidates(NamedTuple):
+    """The boxes of an image from which the detections are chosen.
+
+    They come level by level, in a level by falling score (or class score: `rank_by`).
+
+    Attributes:
+        points: Where they were predicted: for each level the numbers of its points.
+        labels: Their classes.
+        scores: Class score times centre-ness (or its root: `score_mode`).
+        bboxes: x0, y0, x1, y1, in the pixels of the input, clipped to the image.
+    """
+
+    points: list[Tensor]
+    labels: Tensor
+    scores: Tensor
+    bboxes: Tensor
+
+
 def score_options(test_cfg: Any) -> dict[str, str]:
     """Return how a test_cfg wants detections scored; what it leaves out is mmdet's.
+
+    These keys are ours:
+
+    - `score_mode`: `'product'` of class score and centre-ness, or its root, `'sqrt'`,
+      as the authors have it;
+    - `rank_by`: which candidates `nms_pre` keeps: the best by class score, `'cls'`, or
+      by the `'product'`, as the authors do;
+    - `threshold_by`: what `score_thr` is compared with, `'cls'` or the `'product'`
+      (AdelaiDet's THRESH_WITH_CTR).
 
     Args:
         test_cfg: A dictionary, or None.
 
     Raises:
-        UserError: If a value means nothing.
+        UserError: If one of the keys has another value.
+
+    Example:
+        >>> score_options({'score_mode': 'sqrt', 'nms_pre': 1000})
+        {'score_mode': 'sqrt', 'rank_by': 'cls', 'threshold_by': 'cls'}
     """
     given = test_cfg or {}
     options = {key: given.get(key, allowed[0]) for key, allowed in CHOICES.items()}
@@ -59,6 +89,14 @@ def level_candidates(
     Returns:
         The candidates by falling score, or class score, as `rank_by` says; of equal
         ones the earlier point first.
+
+    Example:
+        >>> scores = torch.tensor([[0.9, 0.1], [0.4, 0.8], [0.0, 0.1]])
+        >>> quality = torch.tensor([0.5, 1.0, 1.0])
+        >>> level_candidates(scores, quality, 0.3, 2, score_options(None))
+        (tensor([0, 1]), tensor([0, 1]), tensor([0.4500, 0.8000]))
+
+    Paper: fcos "Center-ness"
     """
     # Few points have a candidate at all, and their largest score is found fast.
     busy = torch.nonzero(scores.amax(dim=1) > threshold).squeeze(1)
@@ -78,6 +116,24 @@ def level_candidates(
     return point[best], label[best], score
 
 
+def drop_small(results: InstanceData, size: int | float) -> InstanceData:
+    """Return the candidates whose width and height are above a size.
+
+    Args:
+        results: `bboxes`, and whatever else the candidates have.
+        size: In pixels; below 0 all are returned.
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 9.0, 1.0]])
+        >>> drop_small(InstanceData(bboxes=boxes), 0).bboxes
+        tensor([[0., 0., 4., 4.]])
+    """
+    if size < 0:
+        return results
+    width, height = get_box_wh(results.bboxes)
+    return results[(width > size) & (height > size)]
+
+
 def suppress(results: InstanceData, nms: Any, most: int) -> InstanceData:
     """Return the best detections, of overlapping ones of a class only the better one.
 
@@ -88,6 +144,15 @@ def suppress(results: InstanceData, nms: Any, most: int) -> InstanceData:
         results: `bboxes`, `scores` and `labels` of the candidates.
         nms: Configuration of mmcv's `batched_nms`.
         most: How many detections to return at most.
+
+    Example:
+        >>> results = InstanceData(
+        ...     bboxes=torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]]),
+        ...     scores=torch.tensor([0.6, 0.9, 0.7]),
+        ...     labels=torch.tensor([1, 1, 1]),
+        ... )
+        >>> suppress(results, {'type': 'nms', 'iou_threshold': 0.5}, 10).scores
+        tensor([0.9000, 0.7000])
     """
     boxes = get_box_tensor(results.bboxes)
     plain = nms is not None and nms.get('type', 'nms') == 'nms' and set(nms) <= _PLAIN
@@ -109,82 +174,44 @@ def suppress(results: InstanceData, nms: Any, most: int) -> InstanceData:
     return results[:most]
 
 
-class FCOSPostProcessing(AnchorFreeHead):
-    """The prediction of an FCOS head: scores, candidates, suppression.
+def suppressed_by(
+    boxes: Float[Tensor, 'boxes 4'],
+    scores: Float[Tensor, ' boxes'],
+    labels: Int[Tensor, ' boxes'],
+    kept: Int[Tensor, ' kept'],
+    nms: Any,
+) -> Int[Tensor, ' boxes']:
+    """Return which box each suppressed box had to give way to.
 
-    At the defaults the detections are exactly those of mmdet, of which these keys of
-    `test_cfg` are known: `nms_pre`, `score_thr`, `min_bbox_size`, `nms`, `max_per_img`.
-    Three are ours:
+    It is the best kept box, not worse than itself, that overlaps it too much.
 
-    - `score_mode`: `'product'` of class score and centre-ness, or its root, `'sqrt'`,
-      as the authors have it;
-    - `rank_by`: which candidates `nms_pre` keeps: the best by class score, `'cls'`, or
-      by the `'product'`, as the authors do;
-    - `threshold_by`: what `score_thr` is compared with, `'cls'` or the `'product'`
-      (AdelaiDet's THRESH_WITH_CTR).
+    Args:
+        boxes: The candidates, x0, y0, x1, y1.
+        scores: What decides which box is better.
+        labels: Their classes.
+        kept: Which of them the suppression kept, the best first.
+        nms: Configuration of mmcv's `batched_nms`, or None.
 
-    Paper: fcos "Center-ness"
+    Returns:
+        Numbers of boxes; -1 for the kept ones, and where there is none.
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]])
+        >>> scores, labels = torch.tensor([0.6, 0.9, 0.7]), torch.tensor([1, 1, 1])
+        >>> kept, nms = torch.tensor([1, 2]), {'type': 'nms', 'iou_threshold': 0.5}
+        >>> suppressed_by(boxes, scores, labels, kept, nms)
+        tensor([ 1, -1, -1])
     """
-
-    def _predict_by_feat_single(
-        self,
-        cls_score_list: list[Tensor],
-        bbox_pred_list: list[Tensor],
-        score_factor_list: list[Tensor],
-        mlvl_priors: list[Tensor],
-        img_meta: dict,
-        cfg: Any,
-        rescale: bool = False,
-        with_nms: bool = True,
-    ) -> InstanceData:
-        """Return the detections of one image; the arguments are mmdet's."""
-        cfg = self.test_cfg if cfg is None else cfg
-        options = score_options(cfg)
-        kept = []
-        for logits, distances, quality, priors in zip(
-            cls_score_list, bbox_pred_list, score_factor_list, mlvl_priors, strict=True
-        ):
-            point, label, score = level_candidates(
-                self._class_scores(logits.permute(1, 2, 0).flatten(0, 1)),
-                quality.flatten().sigmoid(),
-                cfg.get('score_thr', 0),
-                cfg.get('nms_pre', -1),
-                options,
-            )
-            # Only what is kept is gathered and decoded.
-            ltrb = distances.flatten(1)[:, point].T
-            kept.append((ltrb, priors[point], score, label))
-        ltrb, priors, scores, labels = map(torch.cat, zip(*kept, strict=True))
-        boxes = self.bbox_coder.decode(priors, ltrb, max_shape=img_meta['img_shape'])
-        results = InstanceData(bboxes=boxes, scores=scores, labels=labels)
-        return self._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
-
-    def _bbox_post_process(
-        self,
-        results: InstanceData,
-        cfg: Any,
-        rescale: bool = False,
-        with_nms: bool = True,
-        img_meta: dict | None = None,
-    ) -> InstanceData:
-        """Return the candidates in the image's own size, after suppression."""
-        if rescale and img_meta is not None:
-            inverse = [1 / factor for factor in img_meta['scale_factor']]
-            results.bboxes = scale_boxes(results.bboxes, inverse)
-        if cfg.get('min_bbox_size', -1) >= 0:
-            width, height = get_box_wh(results.bboxes)
-            results = results[
-                (width > cfg.min_bbox_size) & (height > cfg.min_bbox_size)
-            ]
-        if not with_nms or len(results) == 0:
-            return results
-        return suppress(results, cfg.nms, cfg.max_per_img)
-
-    def _class_scores(
-        self, logits: Float[Tensor, 'points channels']
-    ) -> Float[Tensor, 'points classes']:
-        if getattr(self.loss_cls, 'custom_cls_channels', False):
-            return self.loss_cls.get_activation(logits)
-        if self.use_sigmoid_cls:
-            return logits.sigmoid()
-        return logits.softmax(-1)[:, :-1]
+    nobody = torch.full_like(labels, -1)
+    if nms is None or not len(kept):
+        return nobody
+    # An offset counts the last column and row of pixels as part of the box.
+    far = boxes.new_tensor([0, 0, nms.get('offset', 0), nms.get('offset', 0)])
+    removes = bbox_overlaps(boxes[kept] + far, boxes + far) > nms['iou_threshold']
+    removes &= scores[kept, None] >= scores
+    if not nms.get('class_agnostic', False):
+        removes &= labels[kept, None] == labels
+    first = removes.int().argmax(dim=0)
+    winner = torch.where(removes.any(dim=0), kept[first], nobody)
+    winner[kept] = -1
+    return winner

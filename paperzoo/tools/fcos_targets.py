@@ -17,21 +17,19 @@ Paper: fcos "Multi-level Prediction with FPN"
 
 import argparse
 import inspect
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from paperzoo.tools._annotations import Annotations, Image
+from paperzoo.apis.config import test_scale
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
 from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-    from torch import Tensor
 
-    from paperzoo.fcos import FCOSRangeAssigner
+    from paperzoo.fcos.target_counts import BoxesOfImage, Counts
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,86 +43,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@dataclass
-class Pyramid:
+class Pyramid(NamedTuple):
     """What a head's config says about its locations."""
 
     strides: list[tuple[float, float]]
     ranges: list[tuple[float, float]]
     radius: float
-
-    def assigners(self) -> dict[tuple[bool, bool], 'FCOSRangeAssigner']:
-        """Return the assigners, by (with ranges, with centre sampling)."""
-        from paperzoo.fcos.assigner import INF, FCOSRangeAssigner
-
-        every_size = [(-1, INF)] * len(self.ranges)
-        return {
-            (with_ranges, sampling): FCOSRangeAssigner(
-                self.ranges if with_ranges else every_size,
-                center_sampling=sampling,
-                center_sample_radius=self.radius,
-            )
-            for with_ranges in (True, False)
-            for sampling in (False, True)
-        }
-
-
-@dataclass
-class Counts:
-    """What one assigner makes of all images."""
-
-    ranges: bool
-    center_sampling: bool
-    strides: list[tuple[float, float]]
-    boxes: int = 0
-    learnt: int = 0
-    ambiguous: int = 0
-    ambiguous_classes: int = 0
-    per_level: list[int] = field(default_factory=list)
-
-    def add(
-        self,
-        candidates: 'Tensor',
-        assigned: 'Tensor',
-        labels: 'Tensor',
-        sizes: list[int],
-    ) -> None:
-        """Count one image.
-
-        Args:
-            candidates: Which boxes each point could learn, (points, boxes).
-            assigned: What each point learns: 0 for none, k for box k - 1.
-            labels: Classes of the boxes.
-            sizes: Number of points of each level.
-        """
-        import torch
-
-        self.boxes += len(labels)
-        if not len(labels):
-            return
-        self.learnt += len(assigned[assigned > 0].unique())
-        per_point = candidates.sum(dim=1)
-        self.ambiguous += int((per_point > 1).sum())
-        none = labels.max() + 1
-        lowest = torch.where(candidates, labels, none).amin(dim=1)
-        highest = torch.where(candidates, labels, -1).amax(dim=1)
-        self.ambiguous_classes += int((lowest < highest).sum())
-        levels = [int((level > 0).sum()) for level in per_point.split(sizes)]
-        before = self.per_level or [0] * len(sizes)
-        self.per_level = [a + b for a, b in zip(before, levels, strict=True)]
-
-    def summary(self) -> dict[str, Any]:
-        """Return the counts and their shares."""
-        positives = sum(self.per_level)
-        share = lambda part, whole: part / whole if whole else 0.0
-        return {
-            **asdict(self),
-            'positives': positives,
-            'best_possible_recall': share(self.learnt, self.boxes),
-            'ambiguous_share': share(self.ambiguous, positives),
-            'ambiguous_classes_share': share(self.ambiguous_classes, positives),
-            'level_shares': [share(level, positives) for level in self.per_level],
-        }
 
 
 def pyramid_of(cfg: 'Config') -> Pyramid:
@@ -173,31 +97,109 @@ def _default(kind: Any, name: str) -> Any:
     return None
 
 
-def count(pyramid: Pyramid, images: Iterable[Image]) -> list[Counts]:
-    """Return the counts for the four combinations of ranges and centre sampling."""
-    from paperzoo.fcos import level_points
+class Annotations:
+    """The boxes of a data set, resized, clipped and padded, without the images.
 
-    assigners = pyramid.assigners()
-    counts = {key: Counts(*key, pyramid.strides) for key in assigners}
-    for image in images:
-        sizes = [
-            (ceil(image.size[0] / down), ceil(image.size[1] / across))
-            for across, down in pyramid.strides
-        ]
-        levels = zip(sizes, pyramid.strides, strict=True)
-        points = [level_points(size, stride) for size, stride in levels]
-        for key, assigner in assigners.items():
-            given = (points, pyramid.strides, image.boxes, sizes)
-            counts[key].add(
-                assigner.candidates(*given),
-                assigner.assign(*given),
-                image.labels,
-                [len(level) for level in points],
+    They are resized and clipped as the test pipeline's `Resize` does; an image is
+    padded to the model's divisor, not to its batch.
+
+    Args:
+        cfg: The config.
+        split: `'train'` or `'val'`.
+        max_images: How many, the first ones.
+
+    Raises:
+        UserError: If the config has no such data set or several joined, its files are
+            missing, or its test pipeline resizes in a way that is not understood.
+    """
+
+    def __init__(
+        self, cfg: 'Config', split: str, max_images: int | None = None
+    ) -> None:
+        self.place = f'{cfg.filename}: {split}_dataloader.dataset'
+        self.dataset = self._build(cfg, split)
+        self.scale, self.keep_ratio = test_scale(cfg)
+        preprocessor = cfg.model.get('data_preprocessor') or {}
+        self.divisor = preprocessor.get('pad_size_divisor', 1)
+        total = len(self.dataset)
+        self.images = total if max_images is None else min(max_images, total)
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __iter__(self) -> Iterator['BoxesOfImage']:
+        for index in range(self.images):
+            yield self._image(self.dataset.get_data_info(index))
+
+    def describe_size(self) -> str:
+        """Return one line on the size of the images."""
+        if self.scale is None:
+            return 'images in their own size: the test pipeline has no Resize'
+        ratio = 'ratio kept' if self.keep_ratio else 'ratio not kept'
+        return f'images resized to {self.scale[0]} x {self.scale[1]}, {ratio}'
+
+    def _build(self, cfg: 'Config', split: str) -> Any:
+        from mmengine.registry import init_default_scope
+
+        from paperzoo.registry import DATASETS
+
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        spec = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        while isinstance(spec, dict) and isinstance(spec.get('dataset'), dict):
+            spec = spec['dataset']  # wrappers that repeat or mix
+        if not isinstance(spec, dict) or 'datasets' in spec:
+            found = 'several data sets' if spec else 'missing'
+            raise UserError(f'{self.place} is {found}: this needs a single one')
+        try:
+            return DATASETS.build({**spec, 'pipeline': []})
+        except FileNotFoundError as error:
+            raise UserError(
+                f'{self.place}: {error}. Put the data set there, or give another '
+                f'place: --cfg-options {split}_dataloader.dataset.data_root=PATH'
+            ) from error
+
+    def _image(self, info: dict) -> 'BoxesOfImage':
+        import torch
+
+        from paperzoo.fcos.target_counts import BoxesOfImage
+
+        if 'height' not in info or 'width' not in info:
+            raise UserError(
+                f'{self.place}: the annotations do not say how large the images are '
+                "(COCO: 'height' and 'width' of each image); add it"
             )
-    return list(counts.values())
+        kept = [one for one in info.get('instances', []) if not one['ignore_flag']]
+        rows = [one['bbox'] for one in kept]
+        boxes = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+        width, height = self._size(info['width'], info['height'])
+        factors = (width / info['width'], height / info['height'])
+        boxes = boxes * boxes.new_tensor(factors * 2)
+        boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor((width, height) * 2))
+        padded = [ceil(side / self.divisor) * self.divisor for side in (height, width)]
+        labels = torch.tensor([one['bbox_label'] for one in kept], dtype=torch.long)
+        return BoxesOfImage(boxes, labels, (padded[0], padded[1]))
+
+    def _size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height of an image after `Resize`."""
+        from mmcv.image import rescale_size
+
+        if self.scale is None:
+            return width, height
+        return (
+            rescale_size((width, height), self.scale) if self.keep_ratio else self.scale
+        )
 
 
-def table(counts: list[Counts]) -> str:
+def count(pyramid: Pyramid, images: Iterable['BoxesOfImage']) -> list['Counts']:
+    """Return the counts for the four combinations of ranges and centre sampling."""
+    from paperzoo.fcos.assigner import FCOSRangeAssigner
+    from paperzoo.fcos.target_counts import count_targets
+
+    assigner = FCOSRangeAssigner(pyramid.ranges, center_sample_radius=pyramid.radius)
+    return count_targets(assigner, pyramid.strides, images)
+
+
+def table(counts: list['Counts']) -> str:
     """Return the numbers as text, one row per combination."""
     strides = [f'{across:g}' for across, _ in counts[0].strides]
     head = f'{"ranges":8}{"sampling":10}{"recall":>8}{"ambiguous":>11}{"classes":>9}'
@@ -218,7 +220,7 @@ def _yes(value: bool) -> str:
     return 'yes' if value else 'no'
 
 
-def draw(counts: list[Counts], file: Path) -> None:
+def draw(counts: list['Counts'], file: Path) -> None:
     """Draw the share of positive locations of each level."""
     from matplotlib.figure import Figure
 

@@ -16,7 +16,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-import paperzoo.fcos.training
+import paperzoo.fcos.head
 from paperzoo.fcos import FCOSHead, FCOSRangeAssigner, level_points
 from paperzoo.utils.errors import UserError
 
@@ -216,7 +216,7 @@ def test_positives_are_averaged_over_all_ranks(monkeypatch: pytest.MonkeyPatch) 
     head, x, gt = twins()[0], features(torch.float32), ground_truth(3, 2)
     alone = step(head, x, gt)[0]
     # As if the other ranks had so many more that the mean is twice ours.
-    monkeypatch.setattr(paperzoo.fcos.training, 'reduce_mean', lambda value: 2 * value)
+    monkeypatch.setattr(paperzoo.fcos.head, 'reduce_mean', lambda value: 2 * value)
     together = step(head, x, gt)[0]
     for key, loss in alone.items():
         assert_close(2 * together[key], loss, msg=f'{key} ignores the other ranks')
@@ -259,6 +259,28 @@ def test_strides_may_differ_between_the_axes() -> None:
     assert_close(in_pixels, in_strides * factor)
 
 
+def test_the_loss_learns_what_get_targets_says() -> None:
+    class Shifted(FCOSHead):
+        """As one would write it for mmdet's head: with its arguments alone."""
+
+        def get_targets(self, points: list[Tensor], batch_gt_instances: list) -> tuple:
+            labels, targets = super().get_targets(points, batch_gt_instances)
+            return labels, [level + 1 for level in targets]
+
+    head, gt = twins()[0], ground_truth(3, 2)
+    seen: list[Any] = []
+    assign = head.assigner.assign
+    head.assigner.assign = lambda *args: (seen.append(args[0]), assign(*args))[1]
+    outs = head(features(torch.float32))
+    plain = head.loss_by_feat(*outs, gt, METAS)
+    head.__class__ = Shifted
+    shifted = head.loss_by_feat(*outs, gt, METAS)
+    assert_close(shifted['loss_cls'], plain['loss_cls'], rtol=0, atol=0)
+    assert abs(shifted['loss_bbox'] - plain['loss_bbox']) > 1e-3
+    # The assigner need not find out that the points are grids, nor could it on a GPU.
+    assert [points.sizes for points in seen] == [SIZES] * 4
+
+
 def test_an_assigner_can_be_given() -> None:
     assigner = {'type': 'paperzoo.FCOSRangeAssigner', 'center_sample_radius': 3}
     head = FCOSHead(**BASE, assigner=assigner)
@@ -271,6 +293,7 @@ def test_a_loss_that_hides_its_sigmoid_is_refused() -> None:
         FCOSHead(**BASE, loss_cls={'type': 'paperzoo.FocalLoss'})
 
 
+@pytest.mark.usefixtures('no_shape_checks')
 def test_targets_and_losses_compile_as_one_graph() -> None:
     torch.manual_seed(0)
     head, gt = twins(**VARIANTS['improved'])[0], ground_truth(3, 2)

@@ -11,7 +11,7 @@ from references import fcos as reference
 from torch import Tensor
 from torch.testing import assert_close
 
-import paperzoo.fcos.training
+import paperzoo.fcos.head
 from paperzoo.fcos import FCOSHead, level_points
 from paperzoo.utils.errors import UserError
 
@@ -164,7 +164,7 @@ def test_what_is_divided_by_is_averaged_over_the_ranks(
     alone, positives = losses(build(**options).double(), 3, 2), 0
     positives = len(per_positive(build().double(), 3, 2))
     # As if the other ranks had so many more that the mean is twice ours.
-    monkeypatch.setattr(paperzoo.fcos.training, 'reduce_mean', lambda value: 2 * value)
+    monkeypatch.setattr(paperzoo.fcos.head, 'reduce_mean', lambda value: 2 * value)
     together = losses(build(**options).double(), 3, 2)
     ratio = (90 + 0.2 * positives) / (90 + 0.1 * positives)
     expected = {'loss_cls': ratio if kind == 'moving_fg' else 2.0}
@@ -268,29 +268,25 @@ def compiled(function: Any) -> Any:
     return torch.compile(function, fullgraph=True, backend='aot_eager')
 
 
+@pytest.mark.usefixtures('no_shape_checks')
 def test_the_network_compiles_as_one_graph() -> None:
     head = build(strides=STRIDES[:1], regress_ranges=((-1, 1e8),)).double()
     x = features()[:1]
     assert_close(compiled(head)(x), head(x))
 
 
+@pytest.mark.usefixtures('no_shape_checks')
 def test_the_losses_compile_as_one_graph() -> None:
     # The other test of compiling, in test_head.py, has the default options.
     options = {'box_quality': 'iou', 'cls_normalizer': 'moving_fg', 'smooth_iou': True}
     head, twin = build(**options).double(), build(**options).double()
-    labels, targets = twin._targets(POINTS, ground_truth(3, 2))
-    flat = [paperzoo.fcos.training._flatten(maps).detach() for maps in twin(features())]
-    flat = [rows.requires_grad_() for rows in flat]
+    outputs = [
+        [level.detach().requires_grad_() for level in maps] for maps in twin(features())
+    ]
+    flat = [level for maps in outputs for level in maps]
     results = []
-    for function in (twin.losses, compiled(head.losses)):
-        loss = function(
-            flat[0],
-            flat[1],
-            flat[2].squeeze(-1),
-            torch.cat(POINTS),
-            labels,
-            targets,
-        )
+    for function in (twin.loss_by_feat, compiled(head.loss_by_feat)):
+        loss = function(*outputs, ground_truth(3, 2), METAS)
         gradients = torch.autograd.grad(sum(loss.values()), flat)
         results.append(({k: v.detach() for k, v in loss.items()}, gradients))
     assert_close(results[1], results[0])

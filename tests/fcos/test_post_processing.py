@@ -132,3 +132,48 @@ def test_boxes_go_back_to_the_image_and_small_ones_out() -> None:
     assert_close(found.scores, torch.tensor([0.7, 0.5]))
     raw = head._bbox_post_process(results[:0], cfg, with_nms=True, img_meta=meta)
     assert len(raw) == 0
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            *[st.integers(0, 12)] * 2, *[st.integers(1, 9)] * 2, st.integers(0, 1)
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_who_gave_way_to_whom_equals_the_loop(
+    rows: list, ties: bool, random: Any
+) -> None:
+    boxes = torch.tensor([[x, y, x + w, y + h] for x, y, w, h, _ in rows]).float()
+    labels = torch.tensor([row[4] for row in rows], dtype=torch.long)
+    # No overlap is near the threshold.
+    nms = {'type': 'nms', 'iou_threshold': 0.4999}
+    ranks = random.sample(range(len(rows)), len(rows))
+    scores = torch.tensor([(rank // (3 if ties else 1) + 1) / 20 for rank in ranks])
+    kept = batched_nms(boxes.view(-1, 4), scores, labels, nms)[1]
+    found = post.suppressed_by(boxes.view(-1, 4), scores, labels, kept, nms)
+    assert found.tolist() == gave_way_loop(rows, scores.tolist(), kept.tolist(), 0.4999)
+
+
+def gave_way_loop(
+    rows: list, scores: list[float], kept: list[int], threshold: float
+) -> list[int]:
+    answer = [-1] * len(rows)
+    for one in set(range(len(rows))) - set(kept):
+        for better in kept:
+            corners = [
+                (r[0], r[1], r[0] + r[2], r[1] + r[3])
+                for r in (rows[better], rows[one])
+            ]
+            overlap, _ = reference.iou_and_giou(*corners)
+            same = rows[better][4] == rows[one][4]
+            if same and overlap > threshold and scores[better] >= scores[one]:
+                answer[one] = better
+                break
+        assert answer[one] >= 0
+    return answer

@@ -16,8 +16,10 @@ from references import fcos as reference
 from torch.testing import assert_close
 
 from paperzoo.fcos import level_points
+from paperzoo.fcos.target_counts import BoxesOfImage as Image
+from paperzoo.fcos.target_counts import Counts
 from paperzoo.tools import fcos_targets
-from paperzoo.tools._annotations import Annotations, Image
+from paperzoo.tools.fcos_targets import Annotations
 from paperzoo.utils.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -42,7 +44,7 @@ def test_counts_by_hand() -> None:
     # Points 0 to 4, of which 0 to 2 are the first level; boxes of classes 7, 7 and 2.
     rows = [[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 1]]
     candidates = torch.tensor(rows, dtype=torch.bool)
-    counts = fcos_targets.Counts(True, False, STRIDES)
+    counts = Counts(True, False, STRIDES)
     labels = torch.tensor([7, 7, 2])
     # The second box lies inside the first, wherever that one is ambiguous; the third
     # fits only where the first is smaller.

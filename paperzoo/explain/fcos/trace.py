@@ -1,23 +1,82 @@
-"""What the annotations make of an FCOS head's points: targets, choices, losses."""
+"""What an FCOS detector did with an image, recorded while it did it."""
 
 from dataclasses import dataclass
+from enum import IntEnum
+from math import isclose
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from paperzoo.explain.fcos.trace_detections import (
-    Candidates,
-    Maps,
-    candidates_of,
-    maps_of,
-)
-from paperzoo.fcos.assigner import INF, FCOSRangeAssigner
-from paperzoo.fcos.geometry import centerness, decode_ltrb, encode_ltrb
+from paperzoo.explain.recording import Call, record, redefined
+from paperzoo.fcos.assigner import FCOSRangeAssigner
+from paperzoo.fcos.geometry import LevelPoints, pyramid_points
 from paperzoo.fcos.head import FCOSHead
-from paperzoo.fcos.losses import aligned_iou_union
+from paperzoo.fcos.post_processing import suppressed_by
+from paperzoo.fcos.target_counts import variants_of
 from paperzoo.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What the head predicts at every point of every level.
+
+    Args:
+        points: x and y in the pixels of the input, levels one after the other.
+        sizes: Height and width of each level.
+        scores: Probabilities of the classes.
+        quality: Predicted centre-ness (or IoU).
+    """
+
+    points: Float[Tensor, 'points 2']
+    sizes: list[tuple[int, int]]
+    scores: Float[Tensor, 'points classes']
+    quality: Float[Tensor, ' points']
+
+    def levels(self, values: Tensor) -> list[Tensor]:
+        """Return one value per point as a map per level, (height, width)."""
+        parts = values.split([height * width for height, width in self.sizes])
+        return [part.view(*size) for part, size in zip(parts, self.sizes, strict=True)]
+
+
+class Fate(IntEnum):
+    """What became of a candidate: the key of `test_cfg` that removed it, if any did."""
+
+    NMS_PRE, MIN_BBOX_SIZE, NMS, MAX_PER_IMG, DETECTION = range(5)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """All boxes whose score is above the threshold, the best class score first.
+
+    Args:
+        point: Where each was predicted.
+        label: Its class.
+        boxes: In the pixels of the input.
+        cls_score: Probability of the class.
+        quality: Predicted centre-ness (or IoU).
+        score: What they make together.
+        fate: What became of it, a `Fate`.
+        removed_by: Of those that the suppression removed, for which better box; else
+            -1.
+        detections: Those that are left, in the head's order.
+        by_cls: Those that were left, had the class score alone decided.
+    """
+
+    point: Int[Tensor, ' boxes']
+    label: Int[Tensor, ' boxes']
+    boxes: Float[Tensor, 'boxes 4']
+    cls_score: Float[Tensor, ' boxes']
+    quality: Float[Tensor, ' boxes']
+    score: Float[Tensor, ' boxes']
+    fate: Int[Tensor, ' boxes']
+    removed_by: Int[Tensor, ' boxes']
+    detections: Int[Tensor, ' kept']
+    by_cls: Int[Tensor, ' kept_by_cls']
 
 
 @dataclass(frozen=True)
@@ -45,19 +104,18 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Losses:
-    """What each object costs; row 0 is the background, row k is box k - 1.
+    """The loss of the image, and whose it is.
 
     Args:
-        cls: Class loss of the object's points, all classes.
-        bbox: Box loss.
-        centerness: Loss of the centre-ness, or of the IoU.
-        points: How many points the object has.
+        terms: By loss what each row of `owners` costs: background, the objects, other
+            targets. Empty if the head's `loss_by_feat` is a subclass's own.
+        rest: By name what is not in the terms: losses that the model adds or changes.
+        total: The model's own sum of all its losses.
     """
 
-    cls: Float[Tensor, ' rows']
-    bbox: Float[Tensor, ' rows']
-    centerness: Float[Tensor, ' rows']
-    points: Int[Tensor, ' rows']
+    terms: dict[str, Float[Tensor, ' rows']]
+    rest: dict[str, float]
+    total: float
 
 
 @dataclass(frozen=True)
@@ -67,168 +125,45 @@ class Truth:
     Args:
         boxes: The objects, in the pixels of the input.
         labels: Their classes.
-        assignment: The head's own.
+        assignment: The choice of the head's assigner.
         variants: By (with ranges, with centre sampling), all else as in the head.
+        owners: What the points had to learn in the loss: 0 for nothing, k for box
+            k - 1, one more than there are boxes for a class that is not the assigner's
+            choice: then a subclass made other targets.
+        ltrb: The distances that they had to learn, in pixels; 0 on background.
         quality_target: What the third branch should predict; NaN on background.
-        losses: Per object; they add up to the losses of the head.
+        losses: Of the model.
     """
 
     boxes: Float[Tensor, 'boxes 4']
     labels: Int[Tensor, ' boxes']
     assignment: Assignment
     variants: dict[tuple[bool, bool], Assignment]
+    owners: Int[Tensor, ' points']
+    ltrb: Float[Tensor, 'points 4']
     quality_target: Float[Tensor, ' points']
     losses: Losses
 
 
-def truth_of(head: FCOSHead, maps: Maps, boxes: Tensor, labels: Tensor) -> Truth:
-    """Return what the annotations make of the points.
-
-    Args:
-        head: The head.
-        maps: Its predictions.
-        boxes: The objects, (boxes, 4).
-        labels: Their classes.
-    """
-    assignment = assign(head, head.assigner, maps, boxes)
-    goal = _rows(head, maps, boxes, assignment.gt_inds).goal
-    return Truth(
-        boxes=boxes,
-        labels=labels,
-        assignment=assignment,
-        variants={
-            key: assign(head, assigner, maps, boxes)
-            for key, assigner in variants_of(head.assigner).items()
-        },
-        quality_target=torch.where(assignment.gt_inds > 0, goal, torch.nan),
-        losses=losses_per_object(head, maps, boxes, labels, assignment.gt_inds),
-    )
-
-
-def assign(
-    head: FCOSHead, assigner: FCOSRangeAssigner, maps: Maps, boxes: Tensor
-) -> Assignment:
-    """Return which box each point learns with an assigner.
-
-    Paper: fcos "Multi-level Prediction with FPN"
-    """
-    points = list(maps.points.split([height * width for height, width in maps.sizes]))
-    arguments = (points, head.stride_pairs, boxes, maps.sizes)
-    return Assignment(assigner.assign(*arguments), assigner.candidates(*arguments))
-
-
-def variants_of(
-    assigner: FCOSRangeAssigner,
-) -> dict[tuple[bool, bool], FCOSRangeAssigner]:
-    """Return the assigner by (with ranges, with centre sampling), all else its own."""
-    every_size = [(-1, INF)] * len(assigner.regress_ranges)
-    return {
-        (ranges, sampling): FCOSRangeAssigner(
-            assigner.regress_ranges if ranges else every_size,
-            center_sampling=sampling,
-            center_sample_radius=assigner.center_sample_radius,
-            ambiguity=assigner.ambiguity,
-            area_convention=assigner.area_convention,
-        )
-        for ranges in (True, False)
-        for sampling in (False, True)
-    }
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What the box losses of a head compare, one row per point.
-
-    Args:
-        pred: Predicted boxes; a unit box on background.
-        target: The boxes of the objects; a unit box on background.
-        goal: What the third branch should predict; 0 on background.
-    """
-
-    pred: Float[Tensor, 'points 4']
-    target: Float[Tensor, 'points 4']
-    goal: Float[Tensor, ' points']
-
-
-def _rows(head: FCOSHead, maps: Maps, boxes: Tensor, gt_inds: Tensor) -> _Rows:
-    there = (gt_inds > 0)[:, None]
-    padded = torch.cat((boxes.new_zeros(1, 4), boxes))
-    unit = _units(head, maps)
-    pred = torch.where(there, maps.ltrb / unit, 1.0)
-    true = torch.where(there, encode_ltrb(maps.points, padded[gt_inds]) / unit, 1.0)
-    pred_boxes, target = decode_ltrb(maps.points, pred), decode_ltrb(maps.points, true)
-    if head.box_quality == 'iou':
-        goal, _ = aligned_iou_union(pred_boxes, target, smooth=head.smooth_iou)
-    else:
-        goal = centerness(true)
-    return _Rows(pred_boxes, target, goal * there.squeeze(1))
-
-
-def _units(head: FCOSHead, maps: Maps) -> Tensor | float:
-    """Return what distances are measured in for the losses: pixels or strides."""
-    if not head.norm_on_bbox:
-        return 1.0
-    return torch.cat(
-        [
-            maps.ltrb.new_tensor(stride * 2).expand(height * width, 4)
-            for (height, width), stride in zip(
-                maps.sizes, head.stride_pairs, strict=True
-            )
-        ]
-    )
-
-
-def losses_per_object(
-    head: FCOSHead, maps: Maps, boxes: Tensor, labels: Tensor, gt_inds: Tensor
-) -> Losses:
-    """Return the losses of all points, added up by the object that each one learns.
-
-    Args:
-        head: The head.
-        maps: Its predictions.
-        boxes: The objects, (boxes, 4).
-        labels: Their classes.
-        gt_inds: Which object each point learns, 0 for none.
-
-    Paper: fcos Eq. 2
-    """
-    rows = _rows(head, maps, boxes, gt_inds)
-    positive = (gt_inds > 0).to(rows.goal.dtype)
-    number = positive.sum()
-    classes = torch.cat((labels.new_full((1,), head.num_classes), labels))[gt_inds]
-    all_points = number.new_full((), len(gt_inds))
-    cls = head.loss_cls(maps.logits, classes, reduction_override='none')
-    by_quality = head.box_quality == 'centerness'
-    weight = rows.goal if by_quality else positive
-    of_boxes = weight.sum().clamp(min=1e-6) if by_quality else number.clamp(min=1.0)
-    bbox = head.loss_bbox(
-        rows.pred, rows.target, weight=weight, reduction_override='none'
-    )
-    quality = head.loss_centerness(
-        maps.quality, rows.goal, weight=positive, reduction_override='none'
-    )
-
-    def per_object(loss: Tensor, divisor: Tensor) -> Tensor:
-        # The head's losses divide with the same guard against zero.
-        share = loss.flatten(1).sum(dim=1) if loss.dim() > 1 else loss
-        share = share / (divisor + torch.finfo(torch.float32).eps)
-        return share.new_zeros(len(boxes) + 1).index_add(0, gt_inds, share)
-
-    return Losses(
-        cls=per_object(cls, head.cls_normalizer(number, all_points)),
-        bbox=per_object(bbox, of_boxes),
-        centerness=per_object(quality, number.clamp(min=1.0)),
-        points=torch.bincount(gt_inds, minlength=len(boxes) + 1),
-    )
-
-
 @dataclass(frozen=True)
 class FCOSExplanation:
-    """Everything; `truth` is None where the image has no annotations."""
+    """Everything.
+
+    Args:
+        maps: What the head predicts at every point.
+        predictions: `bboxes`, `scores`, `labels` that the model predicts, in the pixels
+            of the input.
+        candidates: What they were chosen from; None if a subclass chooses in its own
+            way.
+        truth: None where the image has no annotations.
+        redefined: A sentence on methods that subclasses redefine, or nothing.
+    """
 
     maps: Maps
-    candidates: Candidates
+    predictions: InstanceData
+    candidates: Candidates | None
     truth: Truth | None
+    redefined: str
 
 
 @torch.no_grad()
@@ -250,10 +185,199 @@ def explain(model: nn.Module, sample: Any) -> FCOSExplanation:
             f'model.bbox_head.assigner is {type(head.assigner).__name__}: what is '
             'explained here is FCOSRangeAssigner; leave out `assigner`'
         )
-    maps = maps_of(head, detector.extract_feat(sample.inputs))
-    shape = sample.data_sample.img_shape[:2]
-    truth = None
-    if sample.annotated:
-        objects = sample.data_sample.gt_instances
-        truth = truth_of(head, maps, objects.bboxes, objects.labels)
-    return FCOSExplanation(maps, candidates_of(head, maps, shape), truth)
+    # A copy, for the predictions are put into it.
+    data = sample.data_sample.clone()
+    with record(detector, 'bbox_head.forward', 'bbox_head.candidates') as calls:
+        (found,) = detector.predict(sample.inputs, [data], rescale=False)
+    maps = _maps(head, *calls['bbox_head.forward'][-1].result)
+    chosen = calls['bbox_head.candidates']
+    losses = (head.loss_cls, head.loss_bbox, head.loss_centerness)
+    return FCOSExplanation(
+        maps=maps,
+        predictions=found.pred_instances,
+        candidates=_candidates(head, maps, chosen[-1], data.metainfo)
+        if chosen
+        else None,
+        truth=_truth(detector, maps, sample) if sample.annotated else None,
+        redefined=redefined(head, head.assigner, *losses),
+    )
+
+
+def _maps(
+    head: FCOSHead, scores: list[Tensor], distances: list[Tensor], quality: list[Tensor]
+) -> Maps:
+    sizes = [(level.size(-2), level.size(-1)) for level in distances]
+    points = pyramid_points(sizes, head.stride_pairs, device=distances[0].device)
+    logits = torch.cat([level[0].flatten(1).T for level in scores])
+    return Maps(
+        points=torch.cat(list(points)),
+        sizes=sizes,
+        scores=head.class_scores(logits),
+        quality=torch.cat([level[0].flatten() for level in quality]).sigmoid(),
+    )
+
+
+def _candidates(
+    head: FCOSHead, maps: Maps, call: Call, meta: dict
+) -> Candidates | None:
+    """Return all candidates, and what became of each; None if nobody can tell.
+
+    The head's own functions are asked once more, each time with one limit less.
+
+    Args:
+        head: The head.
+        maps: Its predictions.
+        call: That of `candidates` in the prediction.
+        meta: Of the image.
+    """
+    given, cfg = call.args[:-1], call.args[-1]
+    changed = lambda **options: ConfigDict({**cfg, **options})
+    ask: Any = head.candidates
+    everything = ask(*given, changed(nms_pre=maps.scores.numel()))
+    point, passed = (_numbers(one.points, maps) for one in (everything, call.result))
+    classes = maps.scores.size(1)
+    passed = torch.isin(
+        point * classes + everything.labels, passed * classes + call.result.labels
+    )
+    cls_score = maps.scores[point, everything.labels]
+    results = InstanceData(
+        bboxes=everything.bboxes,
+        scores=everything.scores,
+        labels=everything.labels,
+        number=torch.arange(len(point), device=point.device),
+    )[passed]
+
+    def left(cfg: Any, with_nms: bool = True, **scores: Tensor) -> Tensor | None:
+        asked = results.clone()
+        asked.set_data(scores)
+        found = head._bbox_post_process(asked, cfg, False, with_nms, meta)
+        return found.get('number')
+
+    fates = {
+        Fate.NMS_PRE: results.number,
+        Fate.MIN_BBOX_SIZE: left(cfg, with_nms=False),
+        Fate.NMS: left(changed(max_per_img=max(len(results), 1))),
+        Fate.MAX_PER_IMG: left(cfg),
+    }
+    by_cls = left(cfg, scores=cls_score[passed])
+    if by_cls is None or any(one is None for one in fates.values()):
+        return None
+    fate = torch.full_like(point, Fate.NMS_PRE)
+    for removed, others in fates.items():
+        fate[others] = removed + 1
+    kept = torch.searchsorted(results.number, fates[Fate.NMS])
+    boxes = results.bboxes, results.scores, results.labels
+    winner = suppressed_by(*boxes, kept, cfg.get('nms'))
+    removed_by = torch.full_like(point, -1)
+    removed_by[results.number] = torch.where(winner < 0, -1, results.number[winner])
+    removed_by[fate != Fate.NMS] = -1
+    order = cls_score.sort(descending=True, stable=True).indices
+    # The last place is that of -1.
+    rank = torch.cat((order.argsort(), order.new_tensor([-1])))
+    return Candidates(
+        point=point[order],
+        label=everything.labels[order],
+        boxes=everything.bboxes[order],
+        cls_score=cls_score[order],
+        quality=maps.quality[point[order]],
+        score=everything.scores[order],
+        fate=fate[order],
+        removed_by=rank[removed_by[order]],
+        detections=rank[fates[Fate.MAX_PER_IMG]],
+        by_cls=rank[by_cls],
+    )
+
+
+def _numbers(points: list[Tensor], maps: Maps) -> Tensor:
+    """Return the numbers of points of each level as numbers over all levels."""
+    starts = [0]
+    for height, width in maps.sizes[:-1]:
+        starts.append(starts[-1] + height * width)
+    return torch.cat([one + start for one, start in zip(points, starts, strict=True)])
+
+
+def _truth(model: Any, maps: Maps, sample: Any) -> Truth:
+    """Return what the annotations make of the points, and the model's own loss."""
+    head: FCOSHead = model.bbox_head
+    objects = sample.data_sample.gt_instances
+    boxes, labels = get_box_tensor(objects.bboxes), objects.labels
+    points = pyramid_points(maps.sizes, head.stride_pairs, device=boxes.device)
+    methods = ('loss_by_feat', 'get_targets', 'losses')
+    # Only the head itself: its parts, such as norms, are those of the evaluation.
+    mode, head.training = head.training, True
+    try:
+        with record(model, *(f'bbox_head.{name}' for name in methods)) as calls:
+            losses = model.loss(sample.inputs, [sample.data_sample])
+            if not calls['bbox_head.get_targets']:
+                head.get_targets(points, [objects])
+    finally:
+        head.training = mode
+    by_head, targets, reduced = (calls[f'bbox_head.{name}'] for name in methods)
+    classes, ltrb = map(torch.cat, targets[-1].result)
+    assignment = _assign(head, head.assigner, points, boxes)
+    positive = (classes >= 0) & (classes < head.num_classes)
+    choice = assignment.gt_inds
+    agreed = torch.cat((labels.new_full((1,), -1), labels))[choice] == classes
+    owners = torch.where(agreed, choice, len(boxes) + 1) * positive
+    goal, terms = torch.full_like(ltrb[:, 0], torch.nan), {}
+    if reduced:
+        (inputs,) = reduced[-1].args
+        goal = torch.where(positive, inputs['loss_centerness'].target, torch.nan)
+        terms = {
+            name: one.new_zeros(len(boxes) + 2).index_add(0, owners, one)
+            for name, one in head.losses(inputs, per_location=True).items()
+            if name in inputs
+        }
+    return Truth(
+        boxes=boxes,
+        labels=labels,
+        assignment=assignment,
+        variants={
+            key: _assign(head, assigner, points, boxes)
+            for key, assigner in variants_of(head.assigner).items()
+        },
+        owners=owners,
+        ltrb=ltrb * head.units(points) if head.norm_on_bbox else ltrb,
+        quality_target=goal,
+        losses=_losses(model, losses, by_head[-1].result if by_head else {}, terms),
+    )
+
+
+def _assign(
+    head: FCOSHead, assigner: FCOSRangeAssigner, points: LevelPoints, boxes: Tensor
+) -> Assignment:
+    given = (points, head.stride_pairs, boxes)
+    return Assignment(assigner.assign(*given), assigner.candidates(*given))
+
+
+def _losses(
+    model: Any, losses: dict, by_head: dict, terms: dict[str, Tensor]
+) -> Losses:
+    """Return the terms, and by name what the model's losses are beyond them.
+
+    Args:
+        model: The detector.
+        losses: What its `loss` returned.
+        by_head: What the head's `loss_by_feat` returned to it.
+        terms: By loss, what each object costs.
+    """
+    total, values = model.parse_losses(losses)
+    _, values_of_head = model.parse_losses(by_head) if by_head else (0, {})
+    rest = {}
+    for name in dict.fromkeys((*terms, *values)):
+        if name == 'loss' or 'loss' not in name:
+            continue
+        value = float(values.get(name, 0.0))
+        known = float(terms[name].sum()) if name in terms else 0.0
+        if name in terms and _same(value, known):
+            continue
+        own = _same(float(values_of_head.get(name, torch.inf)), value)
+        who = type(model.bbox_head if own else model).__name__
+        done = 'changed' if name in terms else 'added'
+        rest[f'{name}, {done} by {who}'] = value - known
+    return Losses(terms, rest, float(total))
+
+
+def _same(one: float, other: float) -> bool:
+    both_nan = one != one and other != other
+    return both_nan or isclose(one, other, rel_tol=1e-4, abs_tol=1e-6)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.structures import InstanceData
 from mmengine.visualization import LocalVisBackend, Visualizer
 from torch import nn
 from torch.testing import assert_close
@@ -18,6 +19,7 @@ from torch.testing import assert_close
 from paperzoo.apis.build import build_model
 from paperzoo.data.paths import ensure_generated
 from paperzoo.explain import PAGES, page_of, sections
+from paperzoo.explain.fcos.page import _box_marks
 from paperzoo.explain.hook import ExplainHook
 from paperzoo.explain.html.raster import pixels_of
 from paperzoo.explain.html.render import render
@@ -37,6 +39,7 @@ from paperzoo.explain.marks import padded, plot_marks
 from paperzoo.explain.sample import Sample, SampleLoader
 from paperzoo.fcos import FCOSHead
 from paperzoo.utils.errors import UserError
+from projects.smooth_targets.head import SmoothFCOSHead
 
 CONFIGS = Path(__file__).parents[3] / 'configs'
 NAMES = ('<b>circle</b>', *'bcdefg')
@@ -174,13 +177,123 @@ def test_what_the_page_says_of_the_truth(model: nn.Module, sample: Sample) -> No
         for figure in figures(page['Whose loss is it?'].figures)
         if isinstance(figure, Table)
     ]
-    assert table.rows[-1][2] == pytest.approx(float(truth.losses.cls.sum()))
+    assert table.rows[-1][2] == pytest.approx(
+        float(truth.losses.terms['loss_cls'].sum())
+    )
+    assert table.rows[-1][5] == truth.losses.total
     assert len(table.rows) == len(truth.boxes) + 2
     for section in page.values():
         for figure in figures(section.figures):
             if isinstance(figure, HeatMap):
                 assert figure.over.shape == (192, 256, 3)
     assert '<b>circle' not in render('page', list(page.values()))
+
+
+def test_the_page_of_a_subclass_shows_the_models_numbers(
+    cfg: Config, file: Path
+) -> None:
+    """Its loss is named, its boxes are drawn where its voting moves them."""
+    cfg = cfg.copy()
+    options = dict(type=SmoothFCOSHead, smooth_weight=1.0, voting=0.6)
+    cfg.model.bbox_head.update(options)
+    torch.manual_seed(0)
+    model = build_model(cfg, 'cpu')
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.bbox_head.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    sample = SampleLoader(cfg, model, NAMES, score_thr=0.0)(file)
+    page = {section.title: section for section in sections(model, sample)}
+    model.bbox_head.training = True
+    with torch.no_grad():
+        losses = model.loss(sample.inputs, [sample.data_sample])
+        model.bbox_head.training = False
+        (expected,) = model.predict(
+            sample.inputs, [sample.data_sample.clone()], rescale=False
+        )
+    (table,) = [
+        figure
+        for figure in figures(page['Whose loss is it?'].figures)
+        if isinstance(figure, Table)
+    ]
+    total = float(sum(losses.values()))
+    assert table.rows[-1][-2] == pytest.approx(total, rel=1e-6)
+    assert sum(row[-2] for row in table.rows[:-1]) == pytest.approx(total, rel=1e-5)
+    assert table.rows[-2][0] == 'loss_smooth, added by SmoothFCOSHead'
+    assert table.rows[-2][-2] == pytest.approx(float(losses['loss_smooth']))
+    found = page['What is found in 000004.jpg']
+    drawn = torch.tensor([mark.xy for mark in marks(found, 'box')[0]])
+    assert len(drawn) == 100
+    assert_close(drawn, expected.pred_instances.bboxes, rtol=0, atol=0)
+    assert 'SmoothFCOSHead redefines' in found.text
+    suppression = page['Which boxes does the suppression remove?']
+    assert 'Afterwards the model moves the detections by up to' in suppression.text
+
+
+class OwnWay(FCOSHead):
+    """A head that shares nothing with its base but the network."""
+
+    def loss_by_feat(self, cls_scores: Any, *args: Any, **kwargs: Any) -> dict:
+        return {'loss_mine': cls_scores[0].square().mean()}
+
+    def _predict_by_feat_single(self, *args: Any, **kwargs: Any) -> InstanceData:
+        boxes, scores = torch.tensor([[1.0, 2, 3, 4]]), torch.tensor([0.7])
+        return InstanceData(bboxes=boxes, scores=scores, labels=torch.tensor([2]))
+
+
+class ElsewhereFound(FCOSHead):
+    """A head whose targets are no box's, and that predicts one box less."""
+
+    def get_targets(self, points: list, batch_gt_instances: list) -> tuple:
+        labels, targets = super().get_targets(points, batch_gt_instances)
+        targets = [torch.full_like(level, 8.0) for level in targets]
+        return [(level + 1) % 8 for level in labels], targets
+
+    def predict_by_feat(self, *args: Any, **kwargs: Any) -> list:
+        return [found[1:] for found in super().predict_by_feat(*args, **kwargs)]
+
+
+def test_the_page_says_what_it_cannot_take_apart(cfg: Config, sample: Sample) -> None:
+    torch.manual_seed(0)
+    model = build_model(cfg, 'cpu')
+    model.bbox_head.__class__ = OwnWay
+    page = {section.title: section for section in sections(model, sample)}
+    assert (
+        'in a way of its own, which is not shown'
+        in page['What is found in 000004.jpg'].text
+    )
+    assert not any('suppression' in title for title in page)
+    bars, table = list(figures(page['Whose loss is it?'].figures))[-2:]
+    assert isinstance(bars, Bars)
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == ['loss_mine, added by OwnWay', 'all']
+    assert table.rows[0][2] == pytest.approx(table.rows[1][2])
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    model.bbox_head.__class__ = ElsewhereFound
+    page = {section.title: section for section in sections(model, sample)}
+    suppression = page['Which boxes does the suppression remove?'].text
+    assert 'The model changes them afterwards: it predicts 99 boxes' in suppression
+    points = page['Which points learn which box?']
+    assert 'points learn something else than the assigner says' in points.text
+    (table,) = [
+        figure
+        for figure in figures(page['Whose loss is it?'].figures)
+        if isinstance(figure, Table)
+    ]
+    assert table.rows[-2][0] == 'what no box says'
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_equal_scores_stay_in_the_models_order() -> None:
+    class Scored(SimpleNamespace):
+        class_names, score_thr = NAMES, 0.3
+
+    boxes = torch.arange(80.0).view(20, 4)
+    scores = torch.tensor([0.5, 0.9] * 10)
+    labels = torch.zeros(20, dtype=torch.long)
+    drawn = _box_marks(Scored(), boxes, scores, labels, [''] * 20)  # type: ignore[arg-type]
+    expected = torch.cat((boxes[1::2], boxes[0::2]))
+    assert_close(torch.tensor([mark.xy for mark in drawn]), expected)
 
 
 def test_maps_that_reach_beyond_the_image_lie_on_grey() -> None:
