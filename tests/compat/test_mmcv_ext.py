@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.ops.table import OPS
 from paperzoo.utils.errors import UserError
 
 mmcv_ext.apply()
 ext = importlib.import_module('mmcv._ext')
+OPS = mmcv_ext.bound_ops()
 needs_stand_in = pytest.mark.skipif(
     not isinstance(ext, mmcv_ext.StandIn), reason='compiled mmcv is installed'
 )

@@ -11,10 +11,10 @@ from torch import Tensor
 from paperzoo.compat import mmcv_ext
 from paperzoo.ops import deform_conv as deform_columns
 from paperzoo.ops.deform_conv import Geometry
-from paperzoo.ops.table import OPS
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
+OPS = mmcv_ext.bound_ops()
 
 SIZES = ('stride', 'pad', 'dilation')
 pair = st.tuples(st.integers(1, 2), st.integers(1, 2))
