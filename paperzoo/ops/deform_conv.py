@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from paperzoo.ops.sampling import bilinear_corners, gather_rows, spread_rows
+from paperzoo.ops.sampling import bilinear_corners, gather_rows, scatter_rows
 
 # mmcv's argument names are part of the interface.
 # ruff: noqa: A002
@@ -162,7 +162,7 @@ def image_gradients(
             (part,) = torch.autograd.grad(columns, weight, grad_columns)
             grad_weights[block] = part.view_as(grad_weights[block])
             weight = weight.detach()
-            grad_table += spread_rows(grad_columns, row, weight, len(table))
+            grad_table += scatter_rows(grad_columns, row, weight, len(table))
     if leaves:
         moves = torch.autograd.grad(weights, list(leaves.values()), grad_weights)
         for name, move in zip(leaves, moves, strict=True):

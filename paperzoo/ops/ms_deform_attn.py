@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from paperzoo.ops.sampling import bilinear_corners, gather_rows, spread_rows
+from paperzoo.ops.sampling import bilinear_corners, gather_rows, scatter_rows
 from paperzoo.utils.precision import at_least_float32
 
 # Rows that are summed at once: bounds the memory to some 100 MB. On a GPU, where each
@@ -111,7 +111,7 @@ def ms_deform_attn_backward(
         )
         grad_sampling_loc[image, block] = grad_location.to(grad_sampling_loc)
         grad_attn_weight[image, block] = grad_attention.to(grad_attn_weight)
-        grad_tables[image] += spread_rows(
+        grad_tables[image] += scatter_rows(
             grad, rows, weights.detach().to(tables), tables.size(1)
         )
     grad_value.copy_(grad_tables.view_as(value))

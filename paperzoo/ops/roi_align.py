@@ -179,7 +179,8 @@ def mean_pool_gradient(
     Example:
         >>> import torch
         >>> from paperzoo.ops.roi_align import RoIGrid, mean_pool_gradient
-        >>> rois, grid = torch.tensor([[0.0, 0, 0, 2, 2]]), RoIGrid((1, 1), 1.0, 0, True)
+        >>> rois = torch.tensor([[0.0, 0, 0, 2, 2]])
+        >>> grid = RoIGrid((1, 1), 1.0, 0, True)
         >>> none, grad = (torch.empty(0), torch.empty(0)), torch.zeros(1, 1, 2, 3)
         >>> mean_pool_gradient(torch.ones(1, 1, 1, 1), rois, grid, grad, none)
         >>> grad[0, 0].tolist()

@@ -7,7 +7,6 @@ computes its position anew and samples there once more.
 
 from collections.abc import Iterator
 from itertools import product as pairs_of
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -35,18 +34,10 @@ _NOWHERE = -1
 _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 # Entries of matrices that are made at once: bounds the memory.
 _LIMIT = 1 << 22
-# Samples that are computed at once, in each channel: these stay in the cache.
-_CHUNK = 1 << 13
+# Samples that are laid at once: their positions and weights stay in the cache.
+_CHUNK = 1 << 16
 # Pooled numbers whose gradient is added at once: bounds the memory.
 _GRADIENTS = 1 << 20
-
-
-class _Samples(NamedTuple):
-    """RoIs with equally many samples in a bin; the matrix has one row per sample."""
-
-    rois: Int[Tensor, ' some']
-    number: tuple[int, int]
-    matrix: SparseMatrix
 
 
 def max_pool(
@@ -78,15 +69,12 @@ def max_pool(
         >>> outputs[0], outputs[1].view(torch.int32)
         (tensor([[[[1., 1.]]]]), tensor([[[[0, 4]]]], dtype=torch.int32))
     """
-    values, places = outputs[0].fill_(_LOWEST), _whole(outputs[1]).fill_(_NOWHERE)
+    values, places = outputs[0], _whole(outputs[1])
     most = torch.iinfo(places.dtype).max
     for batch in _sample_batches(rois, image.shape, grid, most):
         for block, table in common.tables(image):
-            for some, (high, wide), matrix in batch:
-                samples = product(matrix, table).view(
-                    len(some), grid.bins[0], high, grid.bins[1], wide, -1
-                )
-                found = _best_samples(samples)
+            for some, samples in batch:
+                found = _best_samples(table, samples, (len(some), *grid.bins))
                 for into, result in zip((values, places), found, strict=True):
                     into[some, block] = result.permute(0, 3, 1, 2).to(into.dtype)
 
@@ -98,10 +86,11 @@ def _whole(buffer: Tensor) -> Tensor:
 
 def _sample_batches(
     rois: Float[Tensor, 'rois 5'], shape: torch.Size, grid: RoIGrid, most: int
-) -> Iterator[list[_Samples]]:
-    """Yield all samples in batches of about `_LIMIT` entries.
+) -> Iterator[list[tuple[Int[Tensor, ' some'], list[SparseMatrix]]]]:
+    """Yield lists of RoIs and of the matrices of their samples, about `_LIMIT` at once.
 
-    There may be `most` samples in a bin; more are an error.
+    The first matrix takes pixels to the first sample of each bin, and so on. There may
+    be `most` samples in a bin; more are an error.
     """
     first, kind = common.first_pixels(rois, shape), common.index_type(shape)
     start, step = bins_of(rois, grid)
@@ -116,19 +105,24 @@ def _sample_batches(
                 f'{most}. Pass a sampling_ratio or images in float32.'
             )
         each = bins_y * bins_x * high * wide
-        for some in members.split(max(1, _CHUNK // max(1, each))) if each else ():
+        for some in members.split(max(1, _CHUNK // max(1, each))):
             taken = (start[some], step[some], samples[some])
             places = sample_positions(*taken, (max(grid.bins), max(high, wide)))
             pixels, weights = two_taps(places, size)
             pixels[:, 0] = pixels[:, 0] * shape[3] + first[some, None, None, None]
             pixels = pixels.to(kind)
-            y = tuple(x[:, 0, :bins_y, :high].flatten(1, 2) for x in (pixels, weights))
-            x = tuple(x[:, 1, :bins_x, :wide].flatten(1, 2) for x in (pixels, weights))
-            columns, values = outer_product(y, x)
-            starts = torch.arange(0, columns.numel() + 1, 4, device=columns.device)
-            matrix = SparseMatrix(columns.flatten(), values.flatten(), starts.to(kind))
-            batch.append(_Samples(some, (high, wide), matrix))
-            waiting += columns.numel()
+            rows = len(some) * bins_y * bins_x
+            starts = torch.arange(rows + 1, device=rois.device, dtype=kind) * 4
+            matrices = []
+            for i, j in pairs_of(range(high), range(wide)):
+                y, x = (
+                    (pixels[:, axis, :bins, place], weights[:, axis, :bins, place])
+                    for axis, (bins, place) in enumerate(((bins_y, i), (bins_x, j)))
+                )
+                columns, values = (x.flatten() for x in outer_product(y, x))
+                matrices.append(SparseMatrix(columns, values, starts))
+            batch.append((some, matrices))
+            waiting += 4 * len(some) * each
             if waiting > _LIMIT:
                 yield batch
                 batch, waiting = [], 0
@@ -137,18 +131,19 @@ def _sample_batches(
 
 
 def _best_samples(
-    samples: Float[Tensor, 'rois bins_y high bins_x wide channels'],
+    table: Float[Tensor, 'pixels channels'],
+    samples: list[SparseMatrix],
+    bins: tuple[int, int, int],
 ) -> tuple[
     Float[Tensor, 'rois bins_y bins_x channels'],
     Int[Tensor, 'rois bins_y bins_x channels'],
 ]:
     """Return the largest sample of each bin, the first of equals, and its number."""
-    best = torch.full_like(samples[:, :, 0, :, 0], _LOWEST).contiguous()
+    best = table.new_full((*bins, table.size(1)), _LOWEST)
     place = torch.full_like(best, _NOWHERE, dtype=torch.int32)
-    # Sample by sample: several times faster than `max` over their dimensions.
-    of_bin = pairs_of(range(samples.size(2)), range(samples.size(4)))
-    for number, (i, j) in enumerate(of_bin):
-        sample = samples[:, :, i, :, j]
+    # Sample by sample: several times faster than `max` over their dimension.
+    for number, matrix in enumerate(samples):
+        sample = product(matrix, table).view_as(best)
         place.masked_fill_(sample > best, number)
         torch.fmax(best, sample, out=best)  # passes over what is not a number
     return best, place
@@ -173,7 +168,8 @@ def max_pool_gradient(
     Example:
         >>> import torch
         >>> from paperzoo.ops.roi_align_max import RoIGrid, max_pool_gradient
-        >>> rois, grid = torch.tensor([[0.0, 0, 0, 2, 2]]), RoIGrid((1, 1), 1.0, 0, True)
+        >>> rois = torch.tensor([[0.0, 0, 0, 2, 2]])
+        >>> grid = RoIGrid((1, 1), 1.0, 0, True)
         >>> third = torch.full((1, 1, 1, 1), 2, dtype=torch.int32).view(torch.float32)
         >>> grad = torch.empty(1, 1, 2, 2)
         >>> max_pool_gradient(torch.ones(1, 1, 1, 1), rois, grid, third, grad)

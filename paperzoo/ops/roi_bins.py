@@ -1,11 +1,11 @@
 """Where the bins of RoIAlign sample an image, and their means as a sparse matrix.
 
 The rows and the columns of a bin's samples are chosen independently of each other, so
-its mean is a sum over rows x columns of pixels. These are found for each axis by itself.
+its mean is a sum over rows x columns of pixels, which are found for each axis alone.
 
-Two ways lead to them. n samples at most a pixel apart lie over a window of n + 1 pixels;
-samples further apart have two pixels each. Only with the first way alone large bins
-would have many entries, only with the second one nearly twice as many in the usual ones.
+Two ways lead to them: n samples at most a pixel apart lie over a window of n + 1
+pixels; samples further apart have two pixels each. With the first way only, large bins
+would have many entries; with the second one only, usual ones nearly twice as many.
 """
 
 from collections.abc import Iterator
@@ -331,7 +331,8 @@ def mean_matrices(
     Example:
         >>> import torch
         >>> from paperzoo.ops.roi_bins import RoIGrid, mean_matrices
-        >>> rois, grid = torch.tensor([[0.0, 1, 0, 2, 1]]), RoIGrid((1, 1), 1.0, 1, True)
+        >>> rois = torch.tensor([[0.0, 1, 0, 2, 1]])
+        >>> grid = RoIGrid((1, 1), 1.0, 1, True)
         >>> ((some, matrix),) = mean_matrices(rois, torch.Size([1, 1, 2, 2]), grid)
         >>> some, matrix.columns[matrix.weights > 0]
         (tensor([0]), tensor([1], dtype=torch.int32))

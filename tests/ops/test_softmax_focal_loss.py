@@ -9,7 +9,10 @@ from references import mmcv_box_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.ops.softmax_focal_loss import loss_of_softmax, softmax_focal_loss_backward
+from paperzoo.ops.softmax_focal_loss import (
+    _loss_of_softmax,
+    softmax_focal_loss_backward,
+)
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
@@ -61,7 +64,7 @@ def test_gamma_zero_is_the_cross_entropy(case):
 
 def test_by_hand():
     # p = 1/2: 0.25 (1/2)^2 log 2, times the class weight.
-    loss = loss_of_softmax(
+    loss = _loss_of_softmax(
         torch.full((2, 2), 0.5), torch.tensor([0, 1]), torch.tensor([1.0, 4]), 2.0, 0.25
     )
     expected = torch.tensor([1.0, 4]) * 0.25 * 0.25 * torch.log(torch.tensor(2.0))
@@ -72,7 +75,7 @@ def test_by_hand():
 def test_a_row_without_class_has_neither_loss_nor_gradient(weight):
     softmax = torch.tensor([[0.2, 0.8]] * 3)
     target = torch.tensor([-1, 2, 99])
-    loss = loss_of_softmax(softmax, target, weight, 2.0, 0.25)
+    loss = _loss_of_softmax(softmax, target, weight, 2.0, 0.25)
     torch.testing.assert_close(loss, torch.zeros(3))
     slope, gradient = torch.ones(3), torch.ones(3, 2)
     softmax_focal_loss_backward(softmax, target, weight, slope, gradient, 2.0, 0.25)
@@ -102,7 +105,7 @@ def test_half_precision_is_computed_in_float32(dtype):
     target = torch.randint(-1, 4, (50,))
     loss = torch.empty(50, dtype=dtype)
     mmcv_ext_op('forward')(softmax, target, NO_WEIGHT.to(dtype), loss, 2.0, 0.25)
-    wide = loss_of_softmax(softmax.float(), target, NO_WEIGHT, 2.0, 0.25)
+    wide = _loss_of_softmax(softmax.float(), target, NO_WEIGHT, 2.0, 0.25)
     torch.testing.assert_close(loss, wide.to(dtype), rtol=0, atol=0)
 
 
