@@ -134,7 +134,7 @@ def weighted_rows(
     rows: Int[Tensor, 'samples parts'],
     weights: Float[Tensor, 'samples parts'],
 ) -> Float[Tensor, 'samples channels']:
-    """Return what `gather_rows` does; the gradient of the table is several times faster.
+    """Return what `gather_rows` does; the gradient of its table is much faster.
 
     Args:
         table: Contiguous.
@@ -145,7 +145,8 @@ def weighted_rows(
         >>> import torch
         >>> from paperzoo.ops.sampling import weighted_rows
         >>> table = torch.tensor([[1.0], [10]], requires_grad=True)
-        >>> weighted_rows(table, torch.tensor([[0, 1]]), torch.tensor([[0.5, 2]])).backward()
+        >>> rows, weights = torch.tensor([[0, 1]]), torch.tensor([[0.5, 2]])
+        >>> weighted_rows(table, rows, weights).backward()
         >>> table.grad.flatten()
         tensor([0.5000, 2.0000])
     """

@@ -186,3 +186,17 @@ def test_a_training_step_computes_once_and_may_be_repeated(weighted, monkeypatch
     # With class weights, which are the caller's, each backward computes for itself.
     assert len(calls) == (3 if weighted else 1)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+@given(cases(), gammas, alphas)
+@settings(max_examples=20, deadline=None)
+def test_the_function_is_mmcvs(case, gamma, alpha):
+    logits, target, weight = case
+    arguments = target, gamma, alpha, weight
+    actual = sigmoid_focal_loss(logits.requires_grad_(), *arguments)
+    expected = mmcv_ops.sigmoid_focal_loss(logits, *arguments, 'none')
+    torch.testing.assert_close(actual, expected)
+    gradients = (
+        torch.autograd.grad(x.square().sum(), logits) for x in (actual, expected)
+    )
+    torch.testing.assert_close(*gradients)

@@ -73,11 +73,10 @@ def test_equals_the_definition_with_its_gradient(table, arguments, shape, seed):
 @pytest.mark.parametrize('aligned', [True, False])
 @MODES
 @SAMPLING
-def test_gradient(mode, sampling, aligned):
+@pytest.mark.parametrize('op', [mmcv_ops.roi_align, roi_align.roi_align])
+def test_gradient(op, mode, sampling, aligned):
     def pool(image: Tensor) -> Tensor:
-        return mmcv_ops.roi_align(
-            image, some_rois(3), (2, 1), 0.7, sampling, mode, aligned
-        )
+        return op(image, some_rois(3), (2, 1), 0.7, sampling, mode, aligned)
 
     assert torch.autograd.gradcheck(pool, (image_of(0, 2, 1, 4, 5).requires_grad_(),))
 

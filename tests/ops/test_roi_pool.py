@@ -59,9 +59,10 @@ def test_equals_the_definition_with_its_gradient(table, bins, scale, shape, seed
         torch.testing.assert_close(actual, wanted)
 
 
-def test_gradient():
+@pytest.mark.parametrize('op', [mmcv_ops.roi_pool, module.roi_pool])
+def test_gradient(op):
     def pool(image: Tensor) -> Tensor:
-        return mmcv_ops.roi_pool(image, ROIS, (2, 3), 0.7)
+        return op(image, ROIS, (2, 3), 0.7)
 
     assert torch.autograd.gradcheck(pool, (image_of(0).requires_grad_(),))
 
