@@ -74,7 +74,7 @@ def bound_ops() -> dict[str, Callable[..., Any]]:
     )
 
     # The other names are the same on both sides.
-    renamed = {
+    renamed: dict[str, Callable[..., Any]] = {
         'bbox_overlaps': bbox_overlaps.bbox_overlaps_forward,
         'get_compiler_version': _not_compiled,
         'get_compiling_cuda_version': _not_compiled,
@@ -82,7 +82,7 @@ def bound_ops() -> dict[str, Callable[..., Any]]:
         'nms_match': nms_match.nms_match_forward,
         'softnms': soft_nms.soft_nms_forward,
     }
-    same = [
+    same: list[Callable[..., Any]] = [
         deform_conv.deform_conv_backward_input,
         deform_conv.deform_conv_backward_parameters,
         deform_conv.deform_conv_forward,

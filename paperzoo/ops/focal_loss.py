@@ -103,7 +103,9 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         slope = torch.empty_like(grad)
-        sigmoid_focal_loss_backward(*ctx.saved_tensors, slope, *ctx.shape)
+        logits, target, weight = ctx.saved_tensors
+        gamma, alpha = ctx.shape
+        sigmoid_focal_loss_backward(logits, target, weight, slope, gamma, alpha)
         return slope.mul_(grad), None, None, None, None
 
 

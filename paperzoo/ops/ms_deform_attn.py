@@ -131,7 +131,7 @@ def ms_deform_attn_backward(
             for x in (sampling_locations, attention_weights)
         ]
         with torch.enable_grad():
-            rows, weights = _attended_rows(*looks, *levels)
+            rows, weights = _attended_rows(looks[0], looks[1], *levels)
             seen = gather_rows(tables[image], rows, weights.to(tables))
         grad = grad_output[image, block].to(seen).reshape(seen.shape)
         of_locations, of_attention = torch.autograd.grad(seen, looks, grad)

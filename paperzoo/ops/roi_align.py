@@ -98,9 +98,9 @@ class _RoIAlign(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         grad_image = grad.new_zeros(ctx.shape)
-        roi_align_backward(
-            grad.contiguous(), *ctx.saved_tensors, grad_image, *ctx.options
-        )
+        rois, argmax_y, argmax_x = ctx.saved_tensors
+        grad = grad.contiguous()
+        roi_align_backward(grad, rois, argmax_y, argmax_x, grad_image, *ctx.options)
         return grad_image, None, None
 
 

@@ -307,13 +307,14 @@ def outer_product(
         (tensor([[ 3, 13]]), tensor([[0.5000, 0.5000]]))
     """
     high, wide = y[0].size(2), x[0].size(2)
-    found = []
-    for rows, columns, combine in zip(y, x, (torch.add, torch.mul), strict=True):
+    laid_out = []
+    for rows, columns in zip(y, x, strict=True):
         # Taps of both are laid out before: to broadcast so few is slow.
         rows = rows[..., None].expand(-1, -1, -1, wide).flatten(2)
         columns = columns[:, :, None].expand(-1, -1, high, -1).flatten(2)
-        found.append(combine(rows[:, :, None], columns[:, None]).flatten(0, 2))
-    return found[0], found[1]
+        laid_out.append((rows[:, :, None], columns[:, None]))
+    pixels, weights = laid_out
+    return torch.add(*pixels).flatten(0, 2), torch.mul(*weights).flatten(0, 2)
 
 
 def mean_matrices(

@@ -67,7 +67,8 @@ class _RoIPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         grad_image = grad.new_empty(ctx.shape)
-        roi_pool_backward(grad, *ctx.saved_tensors, grad_image, *ctx.options)
+        rois, places = ctx.saved_tensors
+        roi_pool_backward(grad, rois, places, grad_image, *ctx.options)
         return grad_image, None, None
 
 

@@ -63,7 +63,11 @@ class _SoftmaxFocalLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         slope = ctx.saved_tensors[0].new_empty(len(grad))
         grad_logits = grad.new_empty(ctx.saved_tensors[0].shape)
-        softmax_focal_loss_backward(*ctx.saved_tensors, slope, grad_logits, *ctx.shape)
+        softmax, target, weight = ctx.saved_tensors
+        gamma, alpha = ctx.shape
+        softmax_focal_loss_backward(
+            softmax, target, weight, slope, grad_logits, gamma, alpha
+        )
         return grad_logits * grad[:, None], None, None, None, None
 
 

@@ -97,8 +97,8 @@ def test_half_precision_is_computed_in_float32(mode, dtype):
     boxes = (torch.rand(20, 4) * 400).sort(1)[0][:, [0, 1, 2, 3]].to(dtype)
     with torch.autocast('cpu', dtype):
         actual = mmcv_ops.bbox_overlaps(boxes, boxes.flip(0), mode)
-    wide = mmcv_ops.bbox_overlaps(boxes.float(), boxes.float().flip(0), mode)
-    torch.testing.assert_close(actual, wide.to(dtype), rtol=0, atol=0, equal_nan=True)
+    single = mmcv_ops.bbox_overlaps(boxes.float(), boxes.float().flip(0), mode)
+    torch.testing.assert_close(actual, single.to(dtype), rtol=0, atol=0, equal_nan=True)
 
 
 def test_no_box_and_strided_boxes():

@@ -188,10 +188,10 @@ def test_strided_images(mode, sampling):
         out = mmcv_ops.roi_align(leaf, table, 2, 1.0, sampling, mode, True)
         torch.testing.assert_close(out, wanted)
         out.transpose(2, 3).square().sum().backward()
-        plain = image.clone().requires_grad_()
-        out = mmcv_ops.roi_align(plain, table, 2, 1.0, sampling, mode, True)
+        contiguous = image.clone().requires_grad_()
+        out = mmcv_ops.roi_align(contiguous, table, 2, 1.0, sampling, mode, True)
         out.square().sum().backward()
-        torch.testing.assert_close(leaf.grad, plain.grad)
+        torch.testing.assert_close(leaf.grad, contiguous.grad)
 
 
 def test_rois_of_another_dtype_than_the_image():

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from paperzoo.compat import mmcv_ext
 from paperzoo.ops import torchvision_ops
 from paperzoo.ops.nms import nms
-from paperzoo.ops.roi_align import roi_align
+from paperzoo.ops.roi_align import roi_align, roi_align_backward
 from paperzoo.utils.errors import UserError
 
 mmcv_ext.apply()
@@ -178,12 +178,25 @@ def test_the_mean_of_roi_align_of_a_gpu_with_its_gradient(
         assert pooled.dtype == gradient.dtype == dtype
         results.append((pooled.detach(), gradient))
     torch.testing.assert_close(*results)
-    # mmcv's op has no graph: the backward asks once more.
-    calls = ['roi_align'] * (1 if op is roi_align else 2)
-    assert [name for name, _ in torchvision.calls] == calls
+    assert [name for name, _ in torchvision.calls] == ['roi_align']
     given, _, *arguments = torchvision.calls[0][1]
     assert given.dtype == torch.promote_types(dtype, torch.float32)
     assert arguments == [(2, 3), 0.7, sampling, aligned]
+
+
+@SAMPLING
+@DTYPES
+def test_the_backward_of_mmcvs_op_asks_once_more(torchvision, dtype, sampling):
+    # Called as mmcv does: within autograd the pretended GPU would not be seen.
+    image, rois = image_and_rois(dtype)
+    grad = torch.rand(5, 3, 2, 3, generator=torch.Generator().manual_seed(1)).to(dtype)
+    none, options = torch.empty(0, dtype=dtype), (2, 3, 0.7, sampling, 1, True)
+    wanted, found = torch.zeros_like(image), torch.zeros_like(image)
+    roi_align_backward(grad, rois, none, none, wanted, *options)
+    with torch.no_grad(), EveryTensorOnAGPU():
+        roi_align_backward(grad, rois, none, none, found, *options)
+    torch.testing.assert_close(found, wanted)
+    assert [name for name, _ in torchvision.calls] == ['roi_align']
 
 
 @SAMPLING
