@@ -23,13 +23,13 @@ from _mmcv_box_cases import Case, Results
 from _mmcv_cases import CASES
 from _shared import commit, take_turns
 
-from paperzoo.compat.mmcv_ext import NAME, StandIn
-from paperzoo.ops.table import OPS
+from paperzoo.compat.mmcv_ext import NAME, StandIn, bound_ops
 from paperzoo.utils.files import write_json
 from paperzoo.utils.run_info import run_record
 
 PEER = 'compiled'
 OURS = 'stand-in'
+OPS = bound_ops()
 
 
 @contextmanager

@@ -55,6 +55,58 @@ class StandIn(ModuleType):
         return _missing(name)
 
 
+def bound_ops() -> dict[str, Callable[..., Any]]:
+    """Return which of mmcv's compiled ops is which function of `paperzoo.ops`.
+
+    Only here are these, and so torch, imported.
+    """
+    from paperzoo.ops import (
+        bbox_overlaps,
+        deform_conv,
+        focal_loss,
+        ms_deform_attn,
+        nms,
+        nms_match,
+        roi_align,
+        roi_pool,
+        soft_nms,
+        softmax_focal_loss,
+    )
+
+    # The other names are the same on both sides.
+    renamed: dict[str, Callable[..., Any]] = {
+        'bbox_overlaps': bbox_overlaps.bbox_overlaps_forward,
+        'get_compiler_version': _not_compiled,
+        'get_compiling_cuda_version': _not_compiled,
+        'nms': nms.nms,
+        'nms_match': nms_match.nms_match_forward,
+        'softnms': soft_nms.soft_nms_forward,
+    }
+    same: list[Callable[..., Any]] = [
+        deform_conv.deform_conv_backward_input,
+        deform_conv.deform_conv_backward_parameters,
+        deform_conv.deform_conv_forward,
+        deform_conv.modulated_deform_conv_backward,
+        deform_conv.modulated_deform_conv_forward,
+        focal_loss.sigmoid_focal_loss_backward,
+        focal_loss.sigmoid_focal_loss_forward,
+        ms_deform_attn.ms_deform_attn_backward,
+        ms_deform_attn.ms_deform_attn_forward,
+        roi_align.roi_align_backward,
+        roi_align.roi_align_forward,
+        roi_pool.roi_pool_backward,
+        roi_pool.roi_pool_forward,
+        softmax_focal_loss.softmax_focal_loss_backward,
+        softmax_focal_loss.softmax_focal_loss_forward,
+    ]
+    return renamed | {op.__name__: op for op in same}
+
+
+def _not_compiled() -> str:
+    """Return what mmcv's `collect_env` shows for a compiler that was not used."""
+    return 'n/a'
+
+
 class StandInFinder(MetaPathFinder, Loader):
     """Finds `mmcv._ext`; last on `sys.meta_path`, so that a compiled one wins.
 
@@ -92,13 +144,11 @@ class StandInFinder(MetaPathFinder, Loader):
         return StandIn(NAME, StandIn.__doc__)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Fill in the ops; only here are they, and so torch, imported."""
+        """Fill in the ops."""
         if not isinstance(module, StandIn):
             prefer_stand_in(module)
             return
-        from paperzoo.ops.table import OPS
-
-        vars(module).update(OPS)
+        vars(module).update(bound_ops())
 
 
 def apply() -> None:
@@ -139,9 +189,7 @@ def prefer_stand_in(module: ModuleType) -> None:
     """Let the ops of a compiled module take only what is not on the CPU."""
     if isinstance(module, StandIn):
         return
-    from paperzoo.ops.table import OPS
-
-    for name, op in OPS.items():
+    for name, op in bound_ops().items():
         compiled = getattr(module, name, None)
         if compiled is not None and not name.startswith('get_'):
             setattr(module, name, _on_cpu(op, compiled))

@@ -1,4 +1,8 @@
-"""The entry points of deformable convolution, v1 (offsets) and v2 (and mask, bias)."""
+"""Deformable convolution, v1 (with offsets) and v2 (with a mask and a bias, too).
+
+The image is a table with a row for each pixel; each tap of the kernel samples it at a
+moved place. The samples of all taps are the columns that the kernel is multiplied by.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -6,13 +10,19 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.modules.utils import _pair
 
-from paperzoo.ops.sampling import bilinear_corners, gather_rows, spread_rows
+from paperzoo.ops.sampling import (
+    bilinear_corners,
+    gather_rows,
+    scatter_rows,
+    weighted_rows,
+)
+from paperzoo.utils.errors import UserError
+from paperzoo.utils.precision import at_least_float32
 
 # mmcv's argument names are part of the interface.
 # ruff: noqa: A002
-from paperzoo.utils.errors import UserError
-from paperzoo.utils.precision import at_least_float32
 
 # Numbers in the columns of one block. The backward adds a whole map per block: larger.
 _FORWARD_BLOCK = {'cpu': 2**21, 'cuda': 2**26}
@@ -25,8 +35,14 @@ _V2 = [(f'{name}_h', f'{name}_w') for name in ('kernel', 'stride', 'pad', 'dilat
 _PER_IMAGE = ('image', 'offset', 'mask')
 
 
-class Geometry(NamedTuple):
-    """What a convolution's weight does not tell; pairs are (vertical, horizontal)."""
+class ConvOptions(NamedTuple):
+    """The settings of a convolution; pairs are (vertical, horizontal).
+
+    Example:
+        >>> from paperzoo.ops.deform_conv import ConvOptions
+        >>> ConvOptions((3, 3), (1, 1), (1, 1), (1, 1), groups=1, deform_groups=1).taps
+        9
+    """
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -41,7 +57,7 @@ class Geometry(NamedTuple):
         return self.kernel[0] * self.kernel[1]
 
 
-class Inputs(NamedTuple):
+class _Inputs(NamedTuple):
     """The tensors of a deformable convolution; v1 has no mask."""
 
     image: Tensor
@@ -51,31 +67,78 @@ class Inputs(NamedTuple):
     bias: Tensor | None
 
 
-def sample_positions(
-    offset: Float[Tensor, 'deform_taps_yx out_h out_w'], geometry: Geometry
+def deform_conv2d(
+    input: Float[Tensor, 'batch channels height width'],
+    offset: Float[Tensor, 'batch deform_taps_yx out_h out_w'],
+    weight: Float[Tensor, 'out_channels group_channels kernel_h kernel_w'],
+    bias: Float[Tensor, ' out_channels'] | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    mask: Float[Tensor, 'batch deform_taps out_h out_w'] | None = None,
+) -> Float[Tensor, 'batch out_channels out_h out_w']:
+    """Return the deformable convolution; it can be differentiated.
+
+    The arguments are those of torchvision. The numbers of groups follow from the shapes
+    of the weight and of the offset.
+
+    Args:
+        input: The batch of images; half precision is computed as float32.
+        offset: How far each tap's sample is moved; the channels are, from slow to fast:
+            deform group, tap, (dy, dx).
+        weight: The kernel.
+        bias: Added to each output channel.
+        stride: As in a convolution, as for `padding` and `dilation`.
+        padding: See `stride`.
+        dilation: See `stride`.
+        mask: What each sample is multiplied by; given in v2.
+
+    Raises:
+        UserError: If the tensors do not fit each other.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.deform_conv import deform_conv2d
+        >>> image, down = torch.arange(4.0).view(1, 1, 2, 2), torch.zeros(1, 2, 2, 2)
+        >>> down[:, 0] = 1  # each sample one pixel further down; outside is 0
+        >>> deform_conv2d(image, down, torch.ones(1, 1, 1, 1))
+        tensor([[[[2., 3.],
+                  [0., 0.]]]])
+    """
+    kernel = weight.size(2), weight.size(3)
+    groups = input.size(1) // weight.size(1)
+    deform_groups = offset.size(1) // (2 * kernel[0] * kernel[1])
+    sizes = _pair(stride), _pair(padding), _pair(dilation)
+    options = ConvOptions(kernel, *sizes, groups, deform_groups)
+    inputs = _Inputs(input, offset, mask, weight, bias)
+    return _convolve(inputs, options).to(input.dtype)
+
+
+def _tap_positions(
+    offset: Float[Tensor, 'deform_taps_yx out_h out_w'], options: ConvOptions
 ) -> Float[Tensor, 'places taps deform 2']:
     """Return where each tap samples the image: (y, x) in pixels.
 
     Args:
         offset: The channels are, from slow to fast: deform group, tap, (dy, dx).
-        geometry: Gives the regular places.
+        options: Gives the regular places.
     """
     _, out_h, out_w = offset.shape
 
     def regular(axis: int, size: int) -> Int[Tensor, 'size kernel']:
-        start = torch.arange(size, device=offset.device) * geometry.stride[axis]
-        tap = torch.arange(geometry.kernel[axis], device=offset.device)
-        return start[:, None] - geometry.padding[axis] + tap * geometry.dilation[axis]
+        start = torch.arange(size, device=offset.device) * options.stride[axis]
+        tap = torch.arange(options.kernel[axis], device=offset.device)
+        return start[:, None] - options.padding[axis] + tap * options.dilation[axis]
 
-    full = (out_h, out_w, *geometry.kernel)
+    full = (out_h, out_w, *options.kernel)
     y = regular(0, out_h)[:, None, :, None].expand(full)
     x = regular(1, out_w)[None, :, None, :].expand(full)
-    places = torch.stack((y, x), dim=-1).reshape(out_h * out_w, geometry.taps, 1, 2)
-    moves = offset.reshape(geometry.deform_groups, geometry.taps, 2, out_h * out_w)
+    places = torch.stack((y, x), dim=-1).reshape(out_h * out_w, options.taps, 1, 2)
+    moves = offset.reshape(options.deform_groups, options.taps, 2, out_h * out_w)
     return places + moves.permute(3, 1, 0, 2)
 
 
-class Table(NamedTuple):
+class _Table(NamedTuple):
     """What one image gives to the columns."""
 
     pixels: Float[Tensor, 'pixels*deform deform_channels']
@@ -83,55 +146,54 @@ class Table(NamedTuple):
     weights: Float[Tensor, 'places taps*deform 4']
 
 
-def image_table(
+def _image_table(
     image: Float[Tensor, 'channels height width'],
     offset: Float[Tensor, 'deform_taps_yx out_h out_w'],
     mask: Float[Tensor, 'deform_taps out_h out_w'] | None,
-    geometry: Geometry,
-) -> Table:
+    options: ConvOptions,
+) -> _Table:
     """Return the image as a table and which of its rows each sample adds.
 
     The table has one row for each pixel and deform group.
     """
-    deform = geometry.deform_groups
+    deform = options.deform_groups
     # Filled, not copied from the host: a copy waits for the GPU.
     size = torch.stack(
         [torch.full((), n, device=image.device) for n in image.shape[1:]]
     )
-    pixels, weights = bilinear_corners(sample_positions(offset, geometry), size)
+    pixels, weights = bilinear_corners(_tap_positions(offset, options), size)
     if mask is not None:
-        scale = mask.reshape(deform, geometry.taps, -1).permute(2, 1, 0)
+        scale = mask.reshape(deform, options.taps, -1).permute(2, 1, 0)
         weights = weights * scale[..., None]
     rows = pixels * deform + torch.arange(deform, device=image.device)[:, None]
     table = image.permute(1, 2, 0).reshape(-1, image.size(0) // deform).contiguous()
-    return Table(table, rows.flatten(1, 2), weights.flatten(1, 2))
+    return _Table(table, rows.flatten(1, 2), weights.flatten(1, 2))
 
 
-def deform_conv(
-    image: Float[Tensor, 'batch channels height width'],
-    offset: Float[Tensor, 'batch deform_taps_yx out_h out_w'],
-    mask: Float[Tensor, 'batch deform_taps out_h out_w'] | None,
-    weight: Float[Tensor, 'out_channels group_channels kernel_h kernel_w'],
-    bias: Float[Tensor, ' out_channels'] | None,
-    geometry: Geometry,
+def _convolve(
+    inputs: _Inputs, options: ConvOptions
 ) -> Float[Tensor, 'batch out_channels out_h out_w']:
-    """Return the deformable convolution of the image; v1 if `mask` is None, else v2."""
-    kernel = matrix(weight, geometry)
+    """Return the convolution, half precision computed as float32."""
+    _check_shapes(inputs, options)
+    image, offset, mask, weight, bias = _in_float32(inputs)
+    kernel = _matrix(weight, options)
     output = image.new_empty(len(image), weight.size(0), *offset.shape[2:])
-    by_group = output.flatten(2).unflatten(1, (geometry.groups, -1))
-    for n, out in enumerate(by_group):
-        moves = offset[n], None if mask is None else mask[n]
-        table, rows, weights = image_table(image[n], *moves, geometry)
-        for block in _blocks(len(rows), kernel, _FORWARD_BLOCK):
-            part = rows[block].flatten(0, 1), weights[block].flatten(0, 1)
-            columns = gather_rows(table, *part)
-            out[..., block] = kernel @ _by_group(columns, geometry).mT
+    by_group = output.flatten(2).unflatten(1, (options.groups, -1))
+    # Under autocast the matrix product would round what is in float32.
+    with torch.autocast(image.device.type, enabled=False):
+        for n in range(len(image)):
+            moves = offset[n], None if mask is None else mask[n]
+            table, rows, weights = _image_table(image[n], *moves, options)
+            for block in _blocks(len(rows), kernel, _FORWARD_BLOCK):
+                part = rows[block].flatten(0, 1), weights[block].flatten(0, 1)
+                columns = weighted_rows(table, *part)
+                by_group[n, ..., block] = kernel @ _by_group(columns, options).mT
     return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
 
-def image_gradients(
-    inputs: Inputs,
-    geometry: Geometry,
+def _image_gradients(
+    inputs: _Inputs,
+    options: ConvOptions,
     grad_output: Float[Tensor, 'groups group_out places'],
     buffers: Mapping[str, Tensor],
     kernel: Float[Tensor, 'groups group_out taps_group_channels'],
@@ -147,7 +209,7 @@ def image_gradients(
         if name in buffers
     }
     with torch.enable_grad():
-        table, rows, weights = image_table(*inputs._replace(**leaves)[:3], geometry)
+        table, rows, weights = _image_table(*inputs._replace(**leaves)[:3], options)
     grad_table, grad_weights = torch.zeros_like(table), torch.zeros_like(weights)
     for block in _blocks(len(rows), kernel, _BACKWARD_BLOCK):
         row = rows[block].flatten(0, 1)
@@ -156,13 +218,13 @@ def image_gradients(
             columns = gather_rows(table, row, weight)
         grad = grad_output[..., block]
         if grad_kernel is not None:
-            grad_kernel += grad @ _by_group(columns.detach(), geometry)
+            grad_kernel += grad @ _by_group(columns.detach(), options)
         if leaves:
-            grad_columns = _by_sample(grad.mT @ kernel, geometry)
+            grad_columns = _by_sample(grad.mT @ kernel, options)
             (part,) = torch.autograd.grad(columns, weight, grad_columns)
             grad_weights[block] = part.view_as(grad_weights[block])
             weight = weight.detach()
-            grad_table += spread_rows(grad_columns, row, weight, len(table))
+            grad_table += scatter_rows(grad_columns, row, weight, len(table))
     if leaves:
         moves = torch.autograd.grad(weights, list(leaves.values()), grad_weights)
         for name, move in zip(leaves, moves, strict=True):
@@ -172,40 +234,40 @@ def image_gradients(
         buffers['image'].copy_(pixels.view(channels, height, width))
 
 
-def matrix(
+def _matrix(
     weight: Float[Tensor, 'out_channels group_channels kernel_h kernel_w'],
-    geometry: Geometry,
+    options: ConvOptions,
 ) -> Float[Tensor, 'groups group_out taps_group_channels']:
     """Return the kernel as the matrix by which columns are multiplied."""
-    split = weight.reshape(geometry.groups, -1, weight.size(1), geometry.taps)
+    split = weight.reshape(options.groups, -1, weight.size(1), options.taps)
     return split.mT.flatten(2)
 
 
-def unmatrix(
+def _unmatrix(
     kernel: Float[Tensor, 'groups group_out taps_group_channels'],
     shape: torch.Size,
-    geometry: Geometry,
+    options: ConvOptions,
 ) -> Float[Tensor, 'out_channels group_channels kernel_h kernel_w']:
-    """Return a matrix of `matrix` as a kernel."""
-    return kernel.unflatten(2, (geometry.taps, shape[1])).mT.reshape(shape)
+    """Return a matrix of `_matrix` as a kernel."""
+    return kernel.unflatten(2, (options.taps, shape[1])).mT.reshape(shape)
 
 
 def _by_group(
-    columns: Float[Tensor, 'samples deform_channels'], geometry: Geometry
+    columns: Float[Tensor, 'samples deform_channels'], options: ConvOptions
 ) -> Float[Tensor, 'groups places taps_group_channels']:
     """Return the samples as the columns of each group of the convolution."""
-    deform, taps, groups = geometry.deform_groups, geometry.taps, geometry.groups
+    deform, taps, groups = options.deform_groups, options.taps, options.groups
     channels = columns.size(1) * deform // groups
     split = columns.reshape(-1, taps, groups, channels)
     return split.permute(2, 0, 1, 3).flatten(2)
 
 
 def _by_sample(
-    columns: Float[Tensor, 'groups places taps_group_channels'], geometry: Geometry
+    columns: Float[Tensor, 'groups places taps_group_channels'], options: ConvOptions
 ) -> Float[Tensor, 'samples deform_channels']:
     """Return the columns of `_by_group` as samples."""
-    split = columns.unflatten(2, (geometry.taps, -1)).permute(1, 2, 0, 3)
-    return split.reshape(columns.size(1) * geometry.taps * geometry.deform_groups, -1)
+    split = columns.unflatten(2, (options.taps, -1)).permute(1, 2, 0, 3)
+    return split.reshape(columns.size(1) * options.taps * options.deform_groups, -1)
 
 
 def _blocks(places: int, kernel: Tensor, most: Mapping[str, int]) -> Iterator[slice]:
@@ -226,8 +288,8 @@ def deform_conv_forward(
     **sizes: int,
 ) -> None:
     """Write v1's output; the buffers `columns` and `ones` stay unused."""
-    inputs = Inputs(input, offset, None, weight, None)
-    output.copy_(_forward(inputs, _geometry(sizes, _V1)))
+    inputs = _Inputs(input, offset, None, weight, None)
+    output.copy_(_convolve(inputs, _options_of(sizes, _V1)))
 
 
 def deform_conv_backward_input(
@@ -241,9 +303,9 @@ def deform_conv_backward_input(
     **sizes: int,
 ) -> None:
     """Write v1's gradients of the image and of the offsets."""
-    inputs = Inputs(input, offset, None, weight, None)
+    inputs = _Inputs(input, offset, None, weight, None)
     buffers = {'image': grad_input, 'offset': grad_offset}
-    _backward(inputs, _geometry(sizes, _V1), grad_output, buffers)
+    _backward(inputs, _options_of(sizes, _V1), grad_output, buffers)
 
 
 def deform_conv_backward_parameters(
@@ -258,8 +320,8 @@ def deform_conv_backward_parameters(
 ) -> None:
     """Write v1's gradient of the weight, times `scale`."""
     # mmcv does not pass the weight; its gradient needs only the shape.
-    inputs = Inputs(input, offset, None, grad_weight, None)
-    _backward(inputs, _geometry(sizes, _V1), grad_output, {'weight': grad_weight})
+    inputs = _Inputs(input, offset, None, grad_weight, None)
+    _backward(inputs, _options_of(sizes, _V1), grad_output, {'weight': grad_weight})
     grad_weight.mul_(scale)
 
 
@@ -276,8 +338,8 @@ def modulated_deform_conv_forward(
     **sizes: int,
 ) -> None:
     """Write v2's output; the buffers `ones` and `columns` stay unused."""
-    inputs = Inputs(input, offset, mask, weight, bias if with_bias else None)
-    output.copy_(_forward(inputs, _geometry(sizes, _V2)))
+    inputs = _Inputs(input, offset, mask, weight, bias if with_bias else None)
+    output.copy_(_convolve(inputs, _options_of(sizes, _V2)))
 
 
 def modulated_deform_conv_backward(
@@ -298,35 +360,28 @@ def modulated_deform_conv_backward(
     **sizes: int,
 ) -> None:
     """Write v2's gradients of the image, offsets, mask, weight and bias (if any)."""
-    inputs = Inputs(input, offset, mask, weight, bias if with_bias else None)
+    inputs = _Inputs(input, offset, mask, weight, bias if with_bias else None)
     buffers = {'image': grad_input, 'offset': grad_offset, 'mask': grad_mask}
     buffers['weight'] = grad_weight
     if with_bias:
         buffers['bias'] = grad_bias
-    _backward(inputs, _geometry(sizes, _V2), grad_output, buffers)
-
-
-def _forward(inputs: Inputs, geometry: Geometry) -> Tensor:
-    """Return the convolution, half precision computed as float32."""
-    _check_shapes(inputs, geometry)
-    # Under autocast the matrix product would round what was widened.
-    with torch.autocast(inputs.image.device.type, enabled=False):
-        return deform_conv(*_widened(inputs), geometry)
+    _backward(inputs, _options_of(sizes, _V2), grad_output, buffers)
 
 
 def _backward(
-    inputs: Inputs,
-    geometry: Geometry,
+    inputs: _Inputs,
+    options: ConvOptions,
     grad_output: Tensor,
     buffers: Mapping[str, Tensor],
 ) -> None:
     """Write the gradients of the inputs that `buffers` names into the buffers."""
-    _check_shapes(inputs, geometry)
-    inputs = _widened(inputs)
-    kernel = matrix(inputs.weight, geometry)
+    _check_shapes(inputs, options)
+    inputs = _in_float32(inputs)
+    inputs = _Inputs._make(x if x is None else x.detach() for x in inputs)
+    kernel = _matrix(inputs.weight, options)
     grad_kernel = torch.zeros_like(kernel) if 'weight' in buffers else None
     grad_output = grad_output.to(kernel)
-    grads = grad_output.flatten(2).unflatten(1, (geometry.groups, -1))
+    grads = grad_output.flatten(2).unflatten(1, (options.groups, -1))
     with torch.autocast(inputs.image.device.type, enabled=False):
         for n, grad in enumerate(grads):
             one = inputs._replace(
@@ -335,55 +390,53 @@ def _backward(
                 mask=None if inputs.mask is None else inputs.mask[n],
             )
             mine = {k: v[n] for k, v in buffers.items() if k in _PER_IMAGE}
-            image_gradients(one, geometry, grad, mine, kernel, grad_kernel)
+            _image_gradients(one, options, grad, mine, kernel, grad_kernel)
     if grad_kernel is not None:
         weight = buffers['weight']
-        weight.copy_(unmatrix(grad_kernel, weight.shape, geometry))
+        weight.copy_(_unmatrix(grad_kernel, weight.shape, options))
     if 'bias' in buffers:
         buffers['bias'].copy_(grad_output.sum((0, 2, 3)))
 
 
-def _widened(inputs: Inputs) -> Inputs:
-    """Return the inputs detached, half precision as float32."""
-    return Inputs._make(
-        x if x is None else at_least_float32(x.detach()) for x in inputs
-    )
+def _in_float32(inputs: _Inputs) -> _Inputs:
+    """Return the inputs, half precision as float32."""
+    return _Inputs._make(x if x is None else at_least_float32(x) for x in inputs)
 
 
-def _geometry(sizes: Mapping[str, int], names: list[tuple[str, str]]) -> Geometry:
+def _options_of(sizes: Mapping[str, int], names: list[tuple[str, str]]) -> ConvOptions:
     """Read what mmcv passes by name."""
     kernel, stride, padding, dilation = ((sizes[y], sizes[x]) for y, x in names)
     groups, deform_groups = sizes['group'], sizes['deformable_group']
-    return Geometry(kernel, stride, padding, dilation, groups, deform_groups)
+    return ConvOptions(kernel, stride, padding, dilation, groups, deform_groups)
 
 
-def _check_shapes(inputs: Inputs, geometry: Geometry) -> None:
+def _check_shapes(inputs: _Inputs, options: ConvOptions) -> None:
     """Raise if the tensors do not fit each other, the kernel and the groups."""
     shape, weight = inputs.image.shape, tuple(inputs.weight.shape)
-    axes = zip(shape[2:], *geometry[:4], strict=True)
+    axes = zip(shape[2:], *options[:4], strict=True)
     out = [(n + 2 * pad - dil * (k - 1) - 1) // s + 1 for n, k, s, pad, dil in axes]
-    samples = geometry.deform_groups * geometry.taps
+    samples = options.deform_groups * options.taps
     given = {'offset': (inputs.offset, 2 * samples), 'mask': (inputs.mask, samples)}
     for name, (tensor, channels) in given.items():
         need = (shape[0], channels, *out)
         if tensor is not None and tensor.shape != need:
             raise UserError(
                 f'deformable convolution: {name} has the shape {tuple(tensor.shape)}; '
-                f'an image of shape {tuple(shape)} and {geometry} need {need}.'
+                f'an image of shape {tuple(shape)} and {options} need {need}.'
             )
-    if shape[1] % geometry.deform_groups or shape[1] % geometry.groups:
+    if shape[1] % options.deform_groups or shape[1] % options.groups:
         raise UserError(
             f'deformable convolution: {shape[1]} channels cannot be divided into '
-            f'groups={geometry.groups} and deform_groups={geometry.deform_groups}.'
+            f'groups={options.groups} and deform_groups={options.deform_groups}.'
         )
-    if weight[1] * geometry.groups != shape[1]:
+    if weight[1] * options.groups != shape[1]:
         raise UserError(
             f'deformable convolution: weight has the shape {weight}; an image of '
-            f'{shape[1]} channels and groups={geometry.groups} need '
-            f'{shape[1] // geometry.groups} in place of {weight[1]}.'
+            f'{shape[1]} channels and groups={options.groups} need '
+            f'{shape[1] // options.groups} in place of {weight[1]}.'
         )
-    if weight[0] % geometry.groups:
+    if weight[0] % options.groups:
         raise UserError(
             f'deformable convolution: the {weight[0]} outputs of weight, of shape '
-            f'{weight}, cannot be divided into groups={geometry.groups}.'
+            f'{weight}, cannot be divided into groups={options.groups}.'
         )

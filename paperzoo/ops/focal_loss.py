@@ -14,6 +14,8 @@ exact for any logit. mmcv reads beyond the class weights where the target is no 
 (the background); here such a row has weight 1.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -45,6 +47,12 @@ def focal_of_absent(
         factor: What everything is multiplied by.
         loss: The loss is written here if given.
         slope: The derivative is written here if given.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.focal_loss import focal_of_absent
+        >>> focal_of_absent(torch.zeros(1), gamma=2.0, factor=1.0)
+        (tensor([0.1733]), tensor([0.2983]))
     """
     prob = logits.sigmoid()
     entropy = F.softplus(logits, threshold=_LINEAR)
@@ -55,25 +63,50 @@ def focal_of_absent(
     return loss, torch.mul(rise, down, out=slope)
 
 
-def focal_loss(
+def sigmoid_focal_loss(
     logits: Float[Tensor, 'rows classes'],
     target: Int[Tensor, ' rows'],
-    weight: Float[Tensor, ' classes_or_none'],
-    gamma: float,
-    alpha: float,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+    weight: Float[Tensor, ' classes'] | None = None,
 ) -> Float[Tensor, 'rows classes']:
-    """Return the focal loss of each logit.
+    """Return the focal loss of each logit; it can be differentiated.
 
     Args:
         logits: One column per class.
         target: The class of each row; a number outside 0..classes-1 means none.
-        weight: One factor per class, looked up by the target; empty for none.
         gamma: How strongly easy logits are left out.
         alpha: Weight of the positive side; the negative side has 1 - alpha.
+        weight: One factor per class, looked up by the target.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.focal_loss import sigmoid_focal_loss
+        >>> sigmoid_focal_loss(torch.zeros(1, 2), torch.tensor([1]))
+        tensor([[0.1300, 0.0433]])
     """
-    loss = torch.empty_like(logits)
-    sigmoid_focal_loss_forward(logits, target, weight, loss, gamma, alpha)
-    return loss
+    weight = logits.new_empty(0) if weight is None else weight
+    return _SigmoidFocalLoss.apply(logits, target, weight, gamma, alpha)
+
+
+class _SigmoidFocalLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, weight: Tensor, *shape: float
+    ) -> Tensor:
+        loss = torch.empty_like(logits)
+        sigmoid_focal_loss_forward(logits, target, weight, loss, *shape)
+        ctx.save_for_backward(logits, target, weight)
+        ctx.shape = shape
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        slope = torch.empty_like(grad)
+        logits, target, weight = ctx.saved_tensors
+        gamma, alpha = ctx.shape
+        sigmoid_focal_loss_backward(logits, target, weight, slope, gamma, alpha)
+        return slope.mul_(grad), None, None, None, None
 
 
 def sigmoid_focal_loss_forward(

@@ -11,6 +11,16 @@ def empty(like: Tensor, *shape: int) -> Tensor:
     """Return uninitialised numbers of the type of `like`, on its device.
 
     On a CPU the memory is NumPy's, which asks the system for large pages.
+
+    Args:
+        like: Gives type and device.
+        *shape: The shape.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.memory import empty
+        >>> empty(torch.zeros(1, dtype=torch.half), 2, 3).shape
+        torch.Size([2, 3])
     """
     if like.device.type != 'cpu':
         return like.new_empty(shape)
@@ -20,7 +30,19 @@ def empty(like: Tensor, *shape: int) -> Tensor:
 
 
 def hand_over(values: Tensor, buffer: Tensor) -> None:
-    """Let a buffer of the same type hold these values, whatever its size was before."""
+    """Let a buffer of the same type hold these values, whatever its size was before.
+
+    Args:
+        values: What it will hold: their memory is shared, not copied.
+        buffer: The tensor that is changed.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.memory import hand_over
+        >>> hand_over(torch.ones(2), buffer := torch.zeros(0))
+        >>> buffer
+        tensor([1., 1.])
+    """
     buffer.set_(
         values.untyped_storage(), values.storage_offset(), values.shape, values.stride()
     )

@@ -4,22 +4,35 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from paperzoo.ops import nms_cpu
 from paperzoo.utils.precision import at_least_float32
 
 
-def matched_groups(
+def nms_match(
     boxes: Float[Tensor, 'n 4'], scores: Float[Tensor, ' n'], iou_threshold: float
 ) -> list[Int[Tensor, ' group']]:
     """Return the indices of each kept box and those it suppresses, by falling score.
 
-    Unlike in `nms`, an overlap equal to the threshold suppresses.
+    Args:
+        boxes: Left, top, right and bottom edge of each box.
+        scores: The box with the highest score is always kept.
+        iou_threshold: Unlike in `nms`, an overlap equal to it suppresses.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.nms_match import nms_match
+        >>> boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 30, 30]])
+        >>> nms_match(boxes, torch.tensor([0.5, 0.9, 0.7]), iou_threshold=0.5)
+        [tensor([1, 0]), tensor([2])]
     """
+    if len(boxes) == 0:
+        return []
     order = scores.contiguous().sort(descending=True)[1].cpu()  # as mmcv
-    rows = nms_cpu.take(boxes.detach().cpu().numpy().T, order.numpy())
+    boxes = at_least_float32(boxes).detach().cpu()
+    rows = nms_cpu.take(boxes.numpy().T, order.numpy())
     # "At least t" is "above the number before t".
     below = float(
         np.nextafter(rows.dtype.type(iou_threshold), rows.dtype.type(-math.inf))
@@ -41,10 +54,10 @@ def matched_groups(
     return list(order[members].split(np.bincount(owner).tolist()))
 
 
-def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """Return the groups of boxes with scores (n, 5) as lists of indices."""
-    dets = at_least_float32(dets) if dets.is_floating_point() else dets.float()
-    if len(dets) == 0:
-        return []
-    groups = matched_groups(dets[:, :4], dets[:, 4], iou_threshold)
+def nms_match_forward(
+    dets: Num[Tensor, 'n 5'], iou_threshold: float
+) -> list[list[int]]:
+    """Return the groups of boxes with scores as mmcv wants them: lists of indices."""
+    dets = dets if dets.is_floating_point() else dets.float()
+    groups = nms_match(dets[:, :4], dets[:, 4], iou_threshold)
     return [group.tolist() for group in groups]

@@ -8,6 +8,8 @@ a number makes the maximum not a number. Half precision RoIs are computed in flo
 # mmcv's argument names are part of the interface.
 # ruff: noqa: A002
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,7 +22,57 @@ _CHUNK = 1 << 20
 _NOWHERE = -1
 
 
-def bin_edges(
+def roi_pool(
+    image: Float[Tensor, 'batch channels height width'],
+    rois: Float[Tensor, 'rois 5'],
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+) -> Float[Tensor, 'rois channels bins_y bins_x']:
+    """Return the largest pixel in each bin of each RoI; 0 in an empty bin.
+
+    The arguments are those of mmcv. The result can be differentiated for the image.
+
+    Args:
+        image: The batch of images.
+        rois: Image index, left, top, right and bottom edge; these pixels are included.
+        output_size: Number of bins on both axes.
+        spatial_scale: Size of the image to that of what the RoIs are measured in.
+
+    Raises:
+        UserError: If there are RoIs but the images have no pixels, and on a CPU if a
+            RoI is not finite or of no image.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.roi_pool import roi_pool
+        >>> image = torch.arange(16.0).view(1, 1, 4, 4)
+        >>> roi_pool(image, torch.tensor([[0.0, 0, 0, 3, 3]]), output_size=2)
+        tensor([[[[ 5.,  7.],
+                  [13., 15.]]]])
+    """
+    bins = (output_size,) * 2 if isinstance(output_size, int) else output_size
+    return _RoIPool.apply(image, rois, (*bins, spatial_scale))
+
+
+class _RoIPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, rois: Tensor, options: tuple) -> Tensor:
+        pooled = image.new_empty(len(rois), image.size(1), *options[:2])
+        places = torch.empty_like(pooled, dtype=torch.int)
+        roi_pool_forward(image, rois, pooled, places, *options)
+        ctx.save_for_backward(rois, places)
+        ctx.options, ctx.shape = options, image.shape
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        grad_image = grad.new_empty(ctx.shape)
+        rois, places = ctx.saved_tensors
+        roi_pool_backward(grad, rois, places, grad_image, *ctx.options)
+        return grad_image, None, None
+
+
+def _bin_edges(
     rois: Float[Tensor, 'rois 5'],
     shape: torch.Size,
     bins: tuple[int, int],
@@ -44,7 +96,7 @@ def bin_edges(
     return edges
 
 
-def max_of_bins(
+def _max_of_bins(
     image: Float[Tensor, 'batch channels height width'],
     rois: Float[Tensor, 'rois 5'],
     bins: tuple[int, int],
@@ -55,16 +107,16 @@ def max_of_bins(
 
     An empty bin has the value 0 and the place -1.
     """
-    y, x = bin_edges(rois, image.shape, bins, scale)
+    y, x = _bin_edges(rois, image.shape, bins, scale)
     image_start = common.first_pixels(rois, image.shape)
     extent = torch.stack([(last - first).amax(1) for first, last in (y, x)], dim=1)
     plan = list(common.equal_rows(extent.clamp(min=1)))
     for block, table in common.tables(image):
-        for members, (high, broad) in plan:
-            each = bins[0] * bins[1] * high * broad * table.size(1)
+        for members, (high, wide) in plan:
+            each = bins[0] * bins[1] * high * wide * table.size(1)
             for rows in members.split(max(1, _CHUNK // each)):
                 row = _pixels(y, rows, high)[:, :, None, :, None]
-                column = _pixels(x, rows, broad)[:, None, :, None, :]
+                column = _pixels(x, rows, wide)[:, None, :, None, :]
                 place = (row * image.size(3) + column).flatten(3)
                 pixels = place + image_start[rows].view(-1, 1, 1, 1)
                 best, which = table[pixels].max(dim=3)
@@ -105,7 +157,7 @@ def roi_pool_forward(
         return
     rois = rois.to(at_least_float32(input).dtype)
     bins = (pooled_height, pooled_width)
-    max_of_bins(input, rois, bins, spatial_scale, (output, argmax))
+    _max_of_bins(input, rois, bins, spatial_scale, (output, argmax))
 
 
 def roi_pool_backward(

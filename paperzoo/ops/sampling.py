@@ -25,6 +25,12 @@ def bilinear_corners(
     Args:
         positions: (y, x) in pixels; the centre of the first pixel is (0, 0).
         size: Height and width of the image that each position lies in.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.sampling import bilinear_corners
+        >>> bilinear_corners(torch.tensor([1.0, 0.25]), torch.tensor([2, 3]))
+        (tensor([3, 4, 3, 4]), tensor([0.7500, 0.2500, 0.0000, 0.0000]))
     """
     inside = ((positions > -1) & (positions < size)).all(dim=-1, keepdim=True)
     positions = torch.where(inside, positions, 0.0)
@@ -52,11 +58,18 @@ def gather_rows(
         table: Contiguous; a strided table is many times slower.
         rows: Which rows each sample is made of.
         weights: Of the same rows. The sums may be differentiated for them by autograd.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.sampling import gather_rows
+        >>> table, rows = torch.tensor([[1.0], [10]]), torch.tensor([[0, 1]])
+        >>> gather_rows(table, rows, torch.tensor([[0.5, 2]]))
+        tensor([[20.5000]])
     """
     return F.embedding_bag(rows, table, mode='sum', per_sample_weights=weights)
 
 
-def spread_rows(
+def scatter_rows(
     samples: Float[Tensor, 'samples channels'],
     rows: Int[Tensor, 'samples parts'],
     weights: Float[Tensor, 'samples parts'],
@@ -67,6 +80,21 @@ def spread_rows(
     The transpose of `gather_rows`: it takes the gradient of the samples to that of the
     table. Sorting makes the samples of a row neighbours, so that each row is written
     once, in one order: several times faster than adding sample by sample.
+
+    Args:
+        samples: What is added to the rows.
+        rows: Which rows each sample is made of.
+        weights: Of the same rows.
+        table_rows: How many rows the table has.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.sampling import scatter_rows
+        >>> rows, weights = torch.tensor([[0, 1]]), torch.tensor([[0.5, 2]])
+        >>> scatter_rows(torch.tensor([[10.0]]), rows, weights, table_rows=3)
+        tensor([[ 5.],
+                [20.],
+                [ 0.]])
     """
     row, order = rows.flatten().sort(stable=True)
     bounds = torch.searchsorted(row, torch.arange(table_rows + 1, device=row.device))
@@ -92,7 +120,7 @@ class _WeightedRows(torch.autograd.Function):
         grad = grad.contiguous()
         of_table = of_weights = None
         if ctx.needs_input_grad[0]:
-            of_table = spread_rows(grad, rows, weights, len(table))
+            of_table = scatter_rows(grad, rows, weights, len(table))
         if ctx.needs_input_grad[2]:
             with torch.enable_grad():
                 leaf = weights.detach().requires_grad_()
@@ -106,11 +134,20 @@ def weighted_rows(
     rows: Int[Tensor, 'samples parts'],
     weights: Float[Tensor, 'samples parts'],
 ) -> Float[Tensor, 'samples channels']:
-    """Return for each sample the weighted sum of some rows of the table.
+    """Return what `gather_rows` does; the gradient of its table is much faster.
 
     Args:
         table: Contiguous.
         rows: Which rows each sample is made of.
         weights: Of the same rows.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.sampling import weighted_rows
+        >>> table = torch.tensor([[1.0], [10]], requires_grad=True)
+        >>> rows, weights = torch.tensor([[0, 1]]), torch.tensor([[0.5, 2]])
+        >>> weighted_rows(table, rows, weights).backward()
+        >>> table.grad.flatten()
+        tensor([0.5000, 2.0000])
     """
     return _WeightedRows.apply(table, rows, weights.contiguous())

@@ -12,6 +12,7 @@ float64 as it is.
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
@@ -44,6 +45,13 @@ def decay(
         iou_threshold: Of the methods 0 and 1.
         sigma: Of the method 2.
         offset: Added to each width and height: 1 where edges are pixel indices, else 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.ops.soft_nms import decay
+        >>> best = np.array([0.0, 0, 2, 2, 4])
+        >>> decay(best, np.array([[0.0], [0], [2], [1], [2]]), 1, 0.3, 0.5, 0)
+        array([0.5])
     """
     width = np.minimum(best[2], others[2]) - np.maximum(best[0], others[0]) + offset
     height = np.minimum(best[3], others[3]) - np.maximum(best[1], others[1]) + offset
@@ -58,16 +66,15 @@ def decay(
     return np.where(iou >= others.dtype.type(iou_threshold), left, 1)
 
 
-def soft_suppress(
-    boxes: NDArray[np.floating],
-    scores: NDArray[np.floating],
-    *,
-    iou_threshold: float,
-    sigma: float,
-    min_score: float,
-    method: int,
-    offset: int,
-) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+def soft_nms(
+    boxes: Float[Tensor, 'n 4'],
+    scores: Float[Tensor, ' n'],
+    iou_threshold: float = 0.3,
+    sigma: float = 0.5,
+    min_score: float = 1e-3,
+    method: int = _LINEAR,
+    offset: int = 0,
+) -> tuple[Int[Tensor, ' kept'], Float[Tensor, ' kept']]:
     """Return the indices of the boxes in the order they are chosen, and their scores.
 
     A box whose score falls below `min_score` is dropped: the last box takes its place.
@@ -75,25 +82,46 @@ def soft_suppress(
     which decides between equal scores.
 
     Args:
-        boxes: Left, top, right and bottom edge of each box (n, 4).
-        scores: Scores (n).
-        iou_threshold: See `decay`, as for `sigma`, `method` and `offset`.
-        sigma: Of the gaussian method.
+        boxes: Left, top, right and bottom edge of each box; computed on the CPU.
+        scores: Their scores.
+        iou_threshold: Overlap from which on the methods 0 and 1 lower a score.
+        sigma: Of the method 2.
         min_score: Smallest score to stay.
-        method: mmcv's number of the method.
+        method: 0: drop, 1: linear, 2: gaussian, see `decay`.
         offset: 1 where edges are pixel indices, else 0.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.soft_nms import soft_nms
+        >>> boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 1], [5, 5, 6, 6]])
+        >>> soft_nms(boxes, torch.tensor([0.8, 0.6, 0.4]))
+        (tensor([0, 2, 1]), tensor([0.8000, 0.4000, 0.3000]))
     """
+    options = method, iou_threshold, sigma, offset
+    rows, points = (at_least_float32(x).detach().cpu().numpy() for x in (boxes, scores))
+    with np.errstate(invalid='ignore', divide='ignore'):
+        kept, found = _choose(rows, points.copy(), min_score, options)
+    return from_numpy(kept), from_numpy(found)
+
+
+def _choose(
+    boxes: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    min_score: float,
+    options: tuple[int, float, float, int],
+) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """Choose box after box; `options` are those of `decay`. The scores are changed."""
+    offset = options[-1]
     area = (boxes[:, 2] - boxes[:, 0] + offset) * (boxes[:, 3] - boxes[:, 1] + offset)
     edges = np.concatenate((boxes.T, area[None]))
-    left, scores = np.arange(len(boxes)), scores.copy()
+    left = np.arange(len(boxes))
     floor = scores.dtype.type(min_score)
-    options = method, iou_threshold, sigma, offset
     table = None
     if len(left) <= _ALL_PAIRS:
         table = decay(edges[:, :, None], edges[:, None], *options)
     chosen = 0
     while chosen < len(left):
-        best = chosen + highest(scores[chosen:])
+        best = chosen + _highest(scores[chosen:])
         for row in (left, scores):
             row[chosen], row[best] = row[best], row[chosen]
         top, tail = left[chosen], left[chosen + 1 :]
@@ -109,7 +137,7 @@ def soft_suppress(
     return left, scores
 
 
-def highest(scores: NDArray[np.floating]) -> int:
+def _highest(scores: NDArray[np.floating]) -> int:
     """Return the place of the highest score, the first of equals.
 
     What is not a number is passed over, unless it stands first: nothing is above it.
@@ -129,7 +157,7 @@ def _without(row: NDArray[Kind], low: NDArray[np.bool_], chosen: int) -> NDArray
     return row[:number]
 
 
-def softnms(
+def soft_nms_forward(
     boxes: Tensor,
     scores: Tensor,
     dets: Tensor,
@@ -149,17 +177,9 @@ def softnms(
             f'soft_nms: boxes are of {boxes.dtype}, and the scores would be rounded to '
             f'that: pass boxes.float().'
         )
-    with np.errstate(invalid='ignore', divide='ignore'):
-        left, found = soft_suppress(
-            at_least_float32(boxes).detach().cpu().numpy(),
-            at_least_float32(scores).detach().cpu().numpy(),
-            iou_threshold=iou_threshold,
-            sigma=sigma,
-            min_score=min_score,
-            method=method,
-            offset=offset,
-        )
-    indices = from_numpy(left)
+    indices, found = soft_nms(
+        boxes, scores, iou_threshold, sigma, min_score, method, offset
+    )
     dets[: len(indices), :4] = boxes[indices].to(dets)
-    dets[: len(indices), 4] = from_numpy(found).to(dets)
+    dets[: len(indices), 4] = found.to(dets)
     return indices

@@ -12,6 +12,8 @@ Differs: mmcv reads beyond the row for a target above the classes, and its slope
 a number at p = 1 for gamma <= 1; here p log p / m is -1, its limit.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -19,7 +21,57 @@ from torch import Tensor
 from paperzoo.utils.precision import at_least_float32
 
 
-def of_class(
+def softmax_focal_loss(
+    logits: Float[Tensor, 'rows classes'],
+    target: Int[Tensor, ' rows'],
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+    weight: Float[Tensor, ' classes'] | None = None,
+) -> Float[Tensor, ' rows']:
+    """Return the focal loss of each row; it can be differentiated.
+
+    Args:
+        logits: One column per class.
+        target: The class of each row; a number outside 0..classes-1 means none.
+        gamma: How strongly easy rows are left out.
+        alpha: Factor of all rows.
+        weight: One factor per class, looked up by the target.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.softmax_focal_loss import softmax_focal_loss
+        >>> softmax_focal_loss(torch.zeros(2, 2), torch.tensor([0, 2]))
+        tensor([0.0433, 0.0000])
+    """
+    weight = logits.new_empty(0) if weight is None else weight
+    return _SoftmaxFocalLoss.apply(logits, target, weight, gamma, alpha)
+
+
+class _SoftmaxFocalLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, weight: Tensor, *shape: float
+    ) -> Tensor:
+        softmax = at_least_float32(logits).softmax(1)
+        loss = logits.new_empty(len(logits))
+        softmax_focal_loss_forward(softmax, target, weight, loss, *shape)
+        ctx.save_for_backward(softmax, target, weight)
+        ctx.shape = shape
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        slope = ctx.saved_tensors[0].new_empty(len(grad))
+        grad_logits = grad.new_empty(ctx.saved_tensors[0].shape)
+        softmax, target, weight = ctx.saved_tensors
+        gamma, alpha = ctx.shape
+        softmax_focal_loss_backward(
+            softmax, target, weight, slope, grad_logits, gamma, alpha
+        )
+        return grad_logits * grad[:, None], None, None, None, None
+
+
+def _of_class(
     softmax: Float[Tensor, 'rows classes'],
     target: Int[Tensor, ' rows'],
     weight: Float[Tensor, ' classes_or_none'],
@@ -42,7 +94,7 @@ def of_class(
     return p, factor * is_class, is_class[:, None]
 
 
-def loss_of_softmax(
+def _loss_of_softmax(
     softmax: Float[Tensor, 'rows classes'],
     target: Int[Tensor, ' rows'],
     weight: Float[Tensor, ' classes_or_none'],
@@ -50,11 +102,11 @@ def loss_of_softmax(
     alpha: float,
 ) -> Float[Tensor, ' rows']:
     """Return the loss of each row."""
-    p, factor, _ = of_class(softmax, target, weight, alpha)
+    p, factor, _ = _of_class(softmax, target, weight, alpha)
     return -factor * (1 - p).pow(gamma) * _log(p)
 
 
-def slope_of_log(
+def _slope_of_log(
     softmax: Float[Tensor, 'rows classes'],
     target: Int[Tensor, ' rows'],
     weight: Float[Tensor, ' classes_or_none'],
@@ -62,7 +114,7 @@ def slope_of_log(
     alpha: float,
 ) -> Float[Tensor, ' rows']:
     """Return the derivative of each row's loss by log p."""
-    p, factor, _ = of_class(softmax, target, weight, alpha)
+    p, factor, _ = _of_class(softmax, target, weight, alpha)
     miss = 1 - p
     ratio = torch.where(miss > 0, p * _log(p) / miss.clamp(min=_tiny(p)), -1.0)
     return -factor * miss.pow(gamma) * (1 - gamma * ratio)
@@ -77,7 +129,9 @@ def softmax_focal_loss_forward(
     alpha: float,
 ) -> None:
     """Write the loss of each row."""
-    output.copy_(loss_of_softmax(at_least_float32(input), target, weight, gamma, alpha))
+    output.copy_(
+        _loss_of_softmax(at_least_float32(input), target, weight, gamma, alpha)
+    )
 
 
 def softmax_focal_loss_backward(
@@ -91,7 +145,7 @@ def softmax_focal_loss_backward(
 ) -> None:
     """Write the slopes by log p into `buff` and by the logits into `grad_input`."""
     softmax = at_least_float32(input)
-    slope = slope_of_log(softmax, target, weight, gamma, alpha)
+    slope = _slope_of_log(softmax, target, weight, gamma, alpha)
     classes = torch.arange(softmax.size(1), device=target.device)
     own = (target[:, None] == classes).to(softmax)
     buff.copy_(slope)

@@ -9,7 +9,7 @@ from references.mmcv_ops import iou
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.ops.bbox_overlaps import box_overlaps
+from paperzoo.ops.bbox_overlaps import bbox_overlaps
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
@@ -85,7 +85,7 @@ def test_gradient(mode):
     first, second = torch.cat((low, low + 1.5), dim=2).requires_grad_().unbind()
 
     def overlaps(one: Tensor, two: Tensor) -> Tensor:
-        return box_overlaps(one[:, None], two, mode == 'iou', 0)
+        return bbox_overlaps(one[:, None], two, mode)
 
     first, second = (x.detach().requires_grad_() for x in (first, second))
     assert torch.autograd.gradcheck(overlaps, (first, second))
@@ -97,8 +97,8 @@ def test_half_precision_is_computed_in_float32(mode, dtype):
     boxes = (torch.rand(20, 4) * 400).sort(1)[0][:, [0, 1, 2, 3]].to(dtype)
     with torch.autocast('cpu', dtype):
         actual = mmcv_ops.bbox_overlaps(boxes, boxes.flip(0), mode)
-    wide = mmcv_ops.bbox_overlaps(boxes.float(), boxes.float().flip(0), mode)
-    torch.testing.assert_close(actual, wide.to(dtype), rtol=0, atol=0, equal_nan=True)
+    single = mmcv_ops.bbox_overlaps(boxes.float(), boxes.float().flip(0), mode)
+    torch.testing.assert_close(actual, single.to(dtype), rtol=0, atol=0, equal_nan=True)
 
 
 def test_no_box_and_strided_boxes():

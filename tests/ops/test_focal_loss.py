@@ -11,7 +11,7 @@ from torch import Tensor
 from paperzoo.compat import mmcv_ext
 from paperzoo.ops import focal_loss as focal_module
 from paperzoo.ops.focal_loss import (
-    focal_loss,
+    sigmoid_focal_loss,
     sigmoid_focal_loss_backward,
     sigmoid_focal_loss_forward,
 )
@@ -66,13 +66,13 @@ def test_gamma_zero_alpha_half_is_half_the_cross_entropy(case):
     expected = 0.5 * F.binary_cross_entropy_with_logits(
         logits, onehot, reduction='none'
     )
-    actual = focal_loss(logits, target, NO_WEIGHT, gamma=0.0, alpha=0.5)
+    actual = sigmoid_focal_loss(logits, target, gamma=0.0, alpha=0.5)
     torch.testing.assert_close(actual, expected)
 
 
 def test_by_hand():
     # p = 1/2: 0.25 (1/2)^2 log 2 where true, 0.75 (1/2)^2 log 2 where not.
-    loss = focal_loss(torch.zeros(1, 2), torch.tensor([1]), torch.zeros(0), 2.0, 0.25)
+    loss = sigmoid_focal_loss(torch.zeros(1, 2), torch.tensor([1]), 2.0, 0.25)
     expected = torch.tensor([[0.75, 0.25]]) * 0.25 * torch.log(torch.tensor(2.0))
     torch.testing.assert_close(loss, expected)
 
@@ -82,7 +82,7 @@ def test_background_is_no_class_and_has_no_class_weight():
     weight = torch.tensor([10.0, 20.0])
     for background in (2, 99, -1):
         target = torch.full((3,), background)
-        loss = focal_loss(logits, target, weight, 2.0, 0.25)
+        loss = sigmoid_focal_loss(logits, target, 2.0, 0.25, weight)
         p = logits.sigmoid()
         torch.testing.assert_close(loss, -0.75 * p**2 * (1 - p).log())
 
@@ -111,7 +111,7 @@ def test_block_by_block_and_strided(block, strided, monkeypatch):
     if strided:
         logits = logits.T.contiguous().T
         target = torch.stack((target, target), dim=1)[:, 0]
-    loss = focal_loss(logits, target, weight, 2.0, 0.25)
+    loss = sigmoid_focal_loss(logits, target, 2.0, 0.25, weight)
     torch.testing.assert_close(loss, expected)
 
 
@@ -121,8 +121,8 @@ def test_half_precision_is_computed_in_float32(dtype):
     target, none = torch.randint(5, (50,)), torch.zeros(0, dtype=dtype)
     loss = torch.empty_like(logits)
     sigmoid_focal_loss_forward(logits, target, none, loss, gamma=2.0, alpha=0.25)
-    wide = focal_loss(logits.float(), target, none.float(), 2.0, 0.25)
-    torch.testing.assert_close(loss, wide.to(dtype), rtol=0, atol=0)
+    single = sigmoid_focal_loss(logits.float(), target, 2.0, 0.25)
+    torch.testing.assert_close(loss, single.to(dtype), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
@@ -186,3 +186,17 @@ def test_a_training_step_computes_once_and_may_be_repeated(weighted, monkeypatch
     # With class weights, which are the caller's, each backward computes for itself.
     assert len(calls) == (3 if weighted else 1)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+@given(cases(), gammas, alphas)
+@settings(max_examples=20, deadline=None)
+def test_the_function_is_mmcvs(case, gamma, alpha):
+    logits, target, weight = case
+    arguments = target, gamma, alpha, weight
+    actual = sigmoid_focal_loss(logits.requires_grad_(), *arguments)
+    expected = mmcv_ops.sigmoid_focal_loss(logits, *arguments, 'none')
+    torch.testing.assert_close(actual, expected)
+    gradients = (
+        torch.autograd.grad(x.square().sum(), logits) for x in (actual, expected)
+    )
+    torch.testing.assert_close(*gradients)

@@ -93,11 +93,12 @@ def test_equals_mmcvs_python_version_with_gradients(shapes, seed):
     )
 
 
-def test_gradients(block):
+@pytest.mark.parametrize('op', [attend, ms_deform_attn.ms_deform_attn])
+def test_gradients(block, op):
     value, sizes, starts, *rest = inputs([(3, 2), (1, 4)], seed=1)
     leaves = [x.requires_grad_() for x in (value, *rest)]
     assert torch.autograd.gradcheck(
-        lambda value, *rest: attend(value, sizes, starts, *rest), leaves
+        lambda value, *rest: op(value, sizes, starts, *rest), leaves
     )
 
 
@@ -115,15 +116,15 @@ def test_by_hand():
 @pytest.mark.parametrize('dtype', [torch.half, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
     value, sizes, starts, *rest = inputs([(3, 4), (2, 2)], seed=2)
-    narrow = [x.to(dtype).requires_grad_() for x in (value, *rest)]
-    wide = [x.detach().float().requires_grad_() for x in narrow]
+    half = [x.to(dtype).requires_grad_() for x in (value, *rest)]
+    single = [x.detach().float().requires_grad_() for x in half]
     outputs = []
-    for leaves in (narrow, wide):
+    for leaves in (half, single):
         with torch.autocast('cpu', dtype):
             outputs.append(attend(leaves[0], sizes, starts, *leaves[1:]))
         outputs[-1].sum().backward()
     torch.testing.assert_close(outputs[0], outputs[1].to(dtype), rtol=0, atol=0)
-    for x, y in zip(narrow, wide, strict=True):
+    for x, y in zip(half, single, strict=True):
         torch.testing.assert_close(x.grad, y.grad.to(dtype), rtol=0, atol=0)
 
 

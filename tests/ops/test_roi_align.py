@@ -9,12 +9,8 @@ from references import mmcv_roi_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.ops import roi_align, roi_align_max
-from paperzoo.ops import roi_bins as roi_bags
-from paperzoo.ops import roi_common as roi_grid
-from paperzoo.ops import roi_common as rois
-from paperzoo.ops.roi_bins import window_taps
-from paperzoo.ops.roi_common import two_taps
+from paperzoo.ops import roi_align, roi_align_max, roi_bins, roi_common, sparse
+from paperzoo.ops.roi_bins import two_taps, window_taps
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
@@ -77,11 +73,10 @@ def test_equals_the_definition_with_its_gradient(table, arguments, shape, seed):
 @pytest.mark.parametrize('aligned', [True, False])
 @MODES
 @SAMPLING
-def test_gradient(mode, sampling, aligned):
+@pytest.mark.parametrize('op', [mmcv_ops.roi_align, roi_align.roi_align])
+def test_gradient(op, mode, sampling, aligned):
     def pool(image: Tensor) -> Tensor:
-        return mmcv_ops.roi_align(
-            image, some_rois(3), (2, 1), 0.7, sampling, mode, aligned
-        )
+        return op(image, some_rois(3), (2, 1), 0.7, sampling, mode, aligned)
 
     assert torch.autograd.gradcheck(pool, (image_of(0, 2, 1, 4, 5).requires_grad_(),))
 
@@ -132,12 +127,13 @@ def test_small_parts_give_the_same(mode, sampling, limit):
         leaf = image.clone().requires_grad_()
         size = limit if small else 1 << 20
         with (
-            patch.object(roi_grid, '_CHUNK', size),
-            patch.object(roi_bags, '_CHUNK', size),
-            patch.object(roi_bags, '_LIMIT', size),
-            patch.object(roi_bags, '_SUMS', size),
+            patch.object(roi_bins, '_CHUNK', size),
+            patch.object(roi_bins, '_LIMIT', size),
+            patch.object(sparse, '_SUMS', size),
+            patch.object(roi_align_max, '_CHUNK', size),
+            patch.object(roi_align_max, '_GRADIENTS', size),
             patch.object(roi_align_max, '_LIMIT', size),
-            patch.object(rois, '_BLOCK', size),
+            patch.object(roi_common, '_BLOCK', size),
         ):
             out = mmcv_ops.roi_align(leaf, table, (2, 3), 1.0, sampling, mode, True)
             out.square().sum().backward()
@@ -156,13 +152,13 @@ def test_the_backward_of_kept_entries_is_that_of_entries_found_anew(sampling, dt
     unused = [image.new_zeros(0), image.new_zeros(0)]
     roi_align.roi_align_forward(image, table, out, *unused, *arguments)
     assert [buffer.numel() for buffer in unused] == [0, 0]
-    full = [image.new_zeros(0), image.new_zeros(0)]
+    used = [image.new_zeros(0), image.new_zeros(0)]
     with torch.no_grad():
         leaf = image.clone().requires_grad_()
-        roi_align.roi_align_forward(leaf, table, out, *full, *arguments)
-    assert [buffer.dtype for buffer in full if buffer.numel() > 0] == [dtype, dtype]
+        roi_align.roi_align_forward(leaf, table, out, *used, *arguments)
+    assert [buffer.dtype for buffer in used if buffer.numel() > 0] == [dtype, dtype]
     gradients = []
-    for buffers in (unused, full):
+    for buffers in (unused, used):
         gradient = torch.zeros_like(image)
         roi_align.roi_align_backward(out, table, *buffers, gradient, *arguments)
         gradients.append(gradient)
@@ -172,7 +168,9 @@ def test_the_backward_of_kept_entries_is_that_of_entries_found_anew(sampling, dt
 
 def test_a_training_step_finds_the_entries_once():
     image = image_of(5, 2, 3, 5, 6).requires_grad_()
-    with patch.object(roi_align, 'mean_bags', wraps=roi_align.mean_bags) as found:
+    with patch.object(
+        roi_align, 'mean_matrices', wraps=roi_align.mean_matrices
+    ) as found:
         mmcv_ops.roi_align(image, some_rois(7), 2, 1.0, 0, 'avg', True).sum().backward()
     assert found.call_count == 1
 
@@ -190,10 +188,10 @@ def test_strided_images(mode, sampling):
         out = mmcv_ops.roi_align(leaf, table, 2, 1.0, sampling, mode, True)
         torch.testing.assert_close(out, wanted)
         out.transpose(2, 3).square().sum().backward()
-        plain = image.clone().requires_grad_()
-        out = mmcv_ops.roi_align(plain, table, 2, 1.0, sampling, mode, True)
+        contiguous = image.clone().requires_grad_()
+        out = mmcv_ops.roi_align(contiguous, table, 2, 1.0, sampling, mode, True)
         out.square().sum().backward()
-        torch.testing.assert_close(leaf.grad, plain.grad)
+        torch.testing.assert_close(leaf.grad, contiguous.grad)
 
 
 def test_rois_of_another_dtype_than_the_image():

@@ -40,12 +40,12 @@ def test_half_precision_is_computed_in_float32(mode, dtype):
     with torch.autocast('cpu', dtype):
         out = mmcv_ops.roi_align(leaf, table, 3, 1.0, 0, mode, True)
     assert out.dtype == dtype
-    wide = image.float().requires_grad_()
-    wanted = mmcv_ops.roi_align(wide, table.float(), 3, 1.0, 0, mode, True)
+    single = image.float().requires_grad_()
+    wanted = mmcv_ops.roi_align(single, table.float(), 3, 1.0, 0, mode, True)
     torch.testing.assert_close(out, wanted.to(dtype), rtol=0, atol=0)
     weights = torch.ones_like(out)
     (gradient,) = torch.autograd.grad(out, leaf, weights)
-    (expected,) = torch.autograd.grad(wanted, wide, weights.float())
+    (expected,) = torch.autograd.grad(wanted, single, weights.float())
     torch.testing.assert_close(gradient, expected.to(dtype), rtol=0, atol=0)
 
 
@@ -60,10 +60,10 @@ def test_the_gradient_of_a_maximum_far_out_finds_its_pixel(dtype):
             sampling // 2 :
         ]
         out = mmcv_ops.roi_align(leaf, table, 1, 1.0, sampling, 'max', True)
-        wide = leaf.detach().float().requires_grad_()
-        wanted = mmcv_ops.roi_align(wide, table, 1, 1.0, sampling, 'max', True)
+        single = leaf.detach().float().requires_grad_()
+        wanted = mmcv_ops.roi_align(single, table, 1, 1.0, sampling, 'max', True)
         (gradient,) = torch.autograd.grad(out.sum(), leaf)
-        (expected,) = torch.autograd.grad(wanted.sum(), wide)
+        (expected,) = torch.autograd.grad(wanted.sum(), single)
         torch.testing.assert_close(gradient, expected.to(dtype))
 
 

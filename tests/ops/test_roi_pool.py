@@ -59,9 +59,10 @@ def test_equals_the_definition_with_its_gradient(table, bins, scale, shape, seed
         torch.testing.assert_close(actual, wanted)
 
 
-def test_gradient():
+@pytest.mark.parametrize('op', [mmcv_ops.roi_pool, module.roi_pool])
+def test_gradient(op):
     def pool(image: Tensor) -> Tensor:
-        return mmcv_ops.roi_pool(image, ROIS, (2, 3), 0.7)
+        return op(image, ROIS, (2, 3), 0.7)
 
     assert torch.autograd.gradcheck(pool, (image_of(0).requires_grad_(),))
 
@@ -93,25 +94,28 @@ def test_strided_images():
     channels_last = image.to(memory_format=torch.channels_last)
     every_second = image.repeat_interleave(2, dim=3)[..., ::2]
     for strided in (channels_last, every_second):
-        leaf, plain = strided.detach().requires_grad_(), image.clone().requires_grad_()
+        leaf, contiguous = (
+            strided.detach().requires_grad_(),
+            image.clone().requires_grad_(),
+        )
         out = mmcv_ops.roi_pool(leaf, ROIS, 2, 1.0)
         torch.testing.assert_close(out, wanted)
         out.square().sum().backward()
-        mmcv_ops.roi_pool(plain, ROIS, 2, 1.0).square().sum().backward()
-        torch.testing.assert_close(leaf.grad, plain.grad)
+        mmcv_ops.roi_pool(contiguous, ROIS, 2, 1.0).square().sum().backward()
+        torch.testing.assert_close(leaf.grad, contiguous.grad)
 
 
 @pytest.mark.parametrize('dtype', [torch.half, torch.bfloat16])
 def test_half_precision_chooses_the_same_pixels(dtype):
     leaf = image_of(3, torch.float32).to(dtype).requires_grad_()
-    wide = leaf.detach().float().requires_grad_()
+    single = leaf.detach().float().requires_grad_()
     with torch.autocast('cpu', dtype):
         out = mmcv_ops.roi_pool(leaf, ROIS.to(dtype), 2, 1.0)
-    wanted = mmcv_ops.roi_pool(wide, ROIS.float(), 2, 1.0)
+    wanted = mmcv_ops.roi_pool(single, ROIS.float(), 2, 1.0)
     torch.testing.assert_close(out, wanted.to(dtype), rtol=0, atol=0)
     out.sum().backward()
     wanted.sum().backward()
-    torch.testing.assert_close(leaf.grad, wide.grad.to(dtype), rtol=0, atol=0)
+    torch.testing.assert_close(leaf.grad, single.grad.to(dtype), rtol=0, atol=0)
 
 
 def test_small_parts_give_the_same():

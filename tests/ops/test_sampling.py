@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from references import mmcv_ops as reference
 from torch import Tensor
 
-from paperzoo.ops.sampling import bilinear_corners, gather_rows, spread_rows
+from paperzoo.ops.sampling import bilinear_corners, gather_rows, scatter_rows
 
 
 def test_corners_by_hand():
@@ -67,19 +67,19 @@ def tables(draw) -> tuple[Tensor, Tensor, Tensor, int]:
 
 @given(tables())
 @settings(max_examples=60, deadline=None)
-def test_spreading_is_the_transpose_of_gathering(case):
+def test_scattering_is_the_transpose_of_gathering(case):
     values, index, weights, rows = case
     matrix = torch.zeros(len(index), rows, dtype=torch.double)
     matrix.scatter_add_(1, index, weights)
     table = torch.arange(rows * 3, dtype=torch.double).reshape(rows, 3)
     torch.testing.assert_close(gather_rows(table, index, weights), matrix @ table)
     torch.testing.assert_close(
-        spread_rows(values, index, weights, rows), matrix.T @ values
+        scatter_rows(values, index, weights, rows), matrix.T @ values
     )
 
 
 def test_a_row_in_no_sample_gets_zero():
     index = torch.tensor([[1, 1], [3, 1]])
     weights = torch.tensor([[1.0, 2.0], [4.0, 0.5]])
-    spread = spread_rows(torch.tensor([[1.0], [10.0]]), index, weights, 5)
-    torch.testing.assert_close(spread, torch.tensor([[0.0], [8], [0], [40], [0]]))
+    found = scatter_rows(torch.tensor([[1.0], [10.0]]), index, weights, 5)
+    torch.testing.assert_close(found, torch.tensor([[0.0], [8], [0], [40], [0]]))

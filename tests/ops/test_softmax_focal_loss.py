@@ -9,7 +9,10 @@ from references import mmcv_box_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.ops.softmax_focal_loss import loss_of_softmax, softmax_focal_loss_backward
+from paperzoo.ops.softmax_focal_loss import (
+    softmax_focal_loss,
+    softmax_focal_loss_backward,
+)
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')
@@ -61,20 +64,21 @@ def test_gamma_zero_is_the_cross_entropy(case):
 
 def test_by_hand():
     # p = 1/2: 0.25 (1/2)^2 log 2, times the class weight.
-    loss = loss_of_softmax(
-        torch.full((2, 2), 0.5), torch.tensor([0, 1]), torch.tensor([1.0, 4]), 2.0, 0.25
+    loss = softmax_focal_loss(
+        torch.zeros(2, 2), torch.tensor([0, 1]), 2.0, 0.25, torch.tensor([1.0, 4])
     )
     expected = torch.tensor([1.0, 4]) * 0.25 * 0.25 * torch.log(torch.tensor(2.0))
     torch.testing.assert_close(loss, expected)
 
 
-@pytest.mark.parametrize('weight', [NO_WEIGHT, torch.tensor([3.0, 4.0])])
+@pytest.mark.parametrize('weight', [None, torch.tensor([3.0, 4.0])])
 def test_a_row_without_class_has_neither_loss_nor_gradient(weight):
     softmax = torch.tensor([[0.2, 0.8]] * 3)
     target = torch.tensor([-1, 2, 99])
-    loss = loss_of_softmax(softmax, target, weight, 2.0, 0.25)
+    loss = softmax_focal_loss(softmax.log(), target, 2.0, 0.25, weight)
     torch.testing.assert_close(loss, torch.zeros(3))
     slope, gradient = torch.ones(3), torch.ones(3, 2)
+    weight = NO_WEIGHT if weight is None else weight
     softmax_focal_loss_backward(softmax, target, weight, slope, gradient, 2.0, 0.25)
     torch.testing.assert_close(slope, torch.zeros(3))
     torch.testing.assert_close(gradient, torch.zeros(3, 2))
@@ -102,8 +106,9 @@ def test_half_precision_is_computed_in_float32(dtype):
     target = torch.randint(-1, 4, (50,))
     loss = torch.empty(50, dtype=dtype)
     mmcv_ext_op('forward')(softmax, target, NO_WEIGHT.to(dtype), loss, 2.0, 0.25)
-    wide = loss_of_softmax(softmax.float(), target, NO_WEIGHT, 2.0, 0.25)
-    torch.testing.assert_close(loss, wide.to(dtype), rtol=0, atol=0)
+    single = torch.empty(50)
+    mmcv_ext_op('forward')(softmax.float(), target, NO_WEIGHT, single, 2.0, 0.25)
+    torch.testing.assert_close(loss, single.to(dtype), rtol=0, atol=0)
 
 
 def mmcv_ext_op(direction: str):
@@ -131,3 +136,17 @@ def test_no_row():
     torch.testing.assert_close(loss, torch.tensor(0.0))
     loss.backward()
     assert logits.grad.shape == (0, 3)
+
+
+@given(cases(), gammas)
+@settings(max_examples=20, deadline=None)
+def test_the_function_is_mmcvs(case, gamma):
+    logits, target, weight = case
+    actual = softmax_focal_loss(logits.requires_grad_(), target, gamma, 0.25, weight)
+    actual.backward(torch.arange(len(actual)).double())
+    expected = mmcv_ops.softmax_focal_loss(logits, target, gamma, 0.25, weight, 'none')
+    torch.testing.assert_close(actual, expected)
+    total = mmcv_ops.softmax_focal_loss(logits, target, gamma, 0.25, weight, 'sum')
+    (by_row,) = torch.autograd.grad(total, logits)
+    wanted = by_row * torch.arange(len(actual)).double()[:, None]
+    torch.testing.assert_close(logits.grad, wanted)

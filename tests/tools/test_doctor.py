@@ -9,9 +9,9 @@ from pathlib import Path
 
 from paperzoo.apis.diagnostics import Report
 from paperzoo.compat import mmcv_ext
-from paperzoo.ops.table import OPS
 from paperzoo.tools import doctor
 
+OPS = mmcv_ext.bound_ops()
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'paperzoo' / 'tools' / 'doctor.py'  # as mim runs it
 
