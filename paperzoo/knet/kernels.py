@@ -109,6 +109,34 @@ def predict_masks(
     return masks.view(images, number, height, width)
 
 
+def resize(
+    masks: Float[Tensor, 'images masks _ _'], size: tuple[int, int]
+) -> Float[Tensor, 'images masks _ _']:
+    """Return masks at another height and width, bilinearly.
+
+    Args:
+        masks: Masks, or other maps.
+        size: Height and width, in pixels.
+    """
+    if masks.shape[-2:] == size:
+        return masks
+    return F.interpolate(masks, size, mode='bilinear')
+
+
+def upsample(
+    maps: Float[Tensor, 'images maps _ _'], factor: int
+) -> Float[Tensor, 'images maps _ _']:
+    """Return maps enlarged bilinearly.
+
+    Args:
+        maps: Masks, or classes of pixels.
+        factor: By which height and width grow.
+    """
+    if factor == 1:
+        return maps
+    return F.interpolate(maps, scale_factor=factor, mode='bilinear')
+
+
 @MODELS.register_module()
 class KernelUpdater(nn.Module):
     """Updates kernels with the features of their groups, through two gates.

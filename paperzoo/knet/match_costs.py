@@ -185,7 +185,7 @@ class FocalLossCost:
         return cost * self.weight
 
 
-class MaskTerm:
+class MaskOverlapCost:
     """A cost that is a function of the overlap of masks.
 
     Args:
@@ -234,7 +234,7 @@ class MaskTerm:
 
 
 @TASK_UTILS.register_module()
-class DiceCost(MaskTerm):
+class DiceCost(MaskOverlapCost):
     """Dice cost; squared, as the authors', where mmdet's default is the naive form.
 
     Args:
@@ -272,7 +272,7 @@ class DiceCost(MaskTerm):
 
 
 @TASK_UTILS.register_module()
-class MaskCost(MaskTerm):
+class MaskCost(MaskOverlapCost):
     """How far prediction and object agree, over all pixels.
 
     Args:

@@ -8,8 +8,7 @@ from mmseg.registry import MODELS as MMSEG_MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from paperzoo.knet.layers import is_mmsegs
-from paperzoo.knet.update_head import KNetKernelUpdateHead
+from paperzoo.knet.update_head import KNetKernelUpdateHead, is_mmsegs
 from paperzoo.registry import MODELS
 from paperzoo.utils.errors import UserError
 
