@@ -241,8 +241,8 @@ def match_all(matchings: Sequence[Matching]) -> list[Assignment]:
         terms.append(assigner.terms(preds, gt) if len(gt) else {})
         nothing = preds.masks.new_zeros(len(preds), len(gt), dtype=torch.float32)
         costs.append(sum(terms[-1].values(), nothing))
-    on_host = torch.cat([cost.flatten() for cost in costs]).cpu()
-    pieces = on_host.split([cost.numel() for cost in costs])
+    together = torch.cat([cost.flatten() for cost in costs]).cpu()
+    pieces = together.split([cost.numel() for cost in costs])
     on_host = [piece.view_as(cost) for piece, cost in zip(pieces, costs, strict=True)]
     solved = []
     for matching, cost, parts in zip(matchings, on_host, terms, strict=True):

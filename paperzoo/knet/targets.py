@@ -109,8 +109,8 @@ def kernel_targets(
     Example:
         >>> no_stuff = torch.zeros(0, 1, 2), torch.zeros(0, dtype=torch.bool)
         >>> mask, label = torch.tensor([[[0.0, 1.0]]]), torch.tensor([1])
-        >>> truth = GroundTruth(mask, label, *no_stuff)
-        >>> kernel_targets([torch.tensor([0, 1])], [truth], 2, 0, with_stuff=False).labels
+        >>> truth, gt_inds = GroundTruth(mask, label, *no_stuff), torch.tensor([0, 1])
+        >>> kernel_targets([gt_inds], [truth], 2, 0, with_stuff=False).labels
         tensor([[2, 1]])
 
     Paper: knet "Training Instance Kernels"

@@ -203,7 +203,7 @@ def test_predicted_panoptic_map() -> None:
     sizes = Sizes(PADDED, (30, 60), (45, 90))
     segments = segment_scores(scores[0].sigmoid(), 6, 3)
     blocks = enlarged_blocks(masks[0], sizes)
-    assert_close(ids[0], merge_panoptic(*segments, blocks, 3, 5, **merge))
+    assert_close(ids[0], merge_panoptic(*segments, blocks, 3, 5, **merge).ids)
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
