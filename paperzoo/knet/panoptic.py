@@ -15,7 +15,7 @@ from paperzoo.utils.precision import at_least_float32
 # Pixels of all masks that are enlarged at once: 256 MiB in single precision.
 BLOCK_PIXELS = 1 << 26
 # Masks of an image become run-length codes where a tensor would be larger.
-MAX_MASK_MIB = 1024
+MAX_MASK_MIB = 1024.0
 
 Size = tuple[int, int]
 

@@ -151,8 +151,8 @@ def test_loss(name: str, dtype: torch.dtype) -> None:
     found: dict[str, Tensor] = {}
     if name == 'loss_focal':
         labels, weights = golden['in:labels'], golden['in:label_weights']
-        found['loss:avg'] = loss(pred, labels, avg_factor=4)
-        found['loss:weighted_avg'] = loss(pred, labels, weights, avg_factor=4)
+        found['loss:avg'] = loss(pred, labels, avg_factor=4.0)
+        found['loss:weighted_avg'] = loss(pred, labels, weights, avg_factor=4.0)
         found['out:none'] = loss(pred, labels, reduction_override='none')
     elif name == 'loss_rank':
         found['loss:rank'] = loss(pred, golden['in:target'])

@@ -90,7 +90,7 @@ def test_large_results_are_run_length_codes() -> None:
     assert isinstance(found.masks, Tensor)
     found = instance_results(logits, masks(5), SIZES, max_mask_mib=0.99 * size)
     assert isinstance(found.masks, list)
-    found = instance_results(logits, masks(5), SIZES, rle=False, max_mask_mib=0)
+    found = instance_results(logits, masks(5), SIZES, rle=False, max_mask_mib=0.0)
     assert isinstance(found.masks, Tensor)
 
 
