@@ -418,6 +418,26 @@ def test_half_the_resolution_inside_a_stage() -> None:
     assert total(losses).isfinite()
 
 
+@pytest.mark.parametrize('stride', [1, 2, 4])
+@pytest.mark.parametrize('mask_stride', [1, 2])
+@pytest.mark.parametrize('size', [None, 1, 3])
+def test_stages_that_do_not_keep_the_size_of_masks_are_refused(
+    stride: int, mask_stride: int, size: int | None
+) -> None:
+    options = config()
+    stage = {'feat_gather_stride': stride, 'mask_transform_stride': mask_stride}
+    conv = None if size is None else {'kernel_size': size, 'act_cfg': None}
+    options['roi_head']['mask_head'] |= stage | {'feat_transform_cfg': conv}
+    if stride == 1 or (stride, mask_stride, size) == (2, 2, 3):
+        stages = KNet(**options).kernel_iter_head
+        x, masks = torch.randn(1, 8, 8, 16), torch.randn(1, 6, 8, 16)
+        start = InitialKernels(torch.randn(1, 6, 8, 1, 1), x, masks, None)
+        assert {each.mask_preds.shape for each in stages(start)} == {masks.shape}
+        return
+    with pytest.raises(UserError, match=f'feat_gather_stride={stride}'):
+        KNet(**options)
+
+
 @pytest.mark.parametrize('stride', [2, 8])
 def test_a_wrong_stride_of_the_masks_is_named(stride: int) -> None:
     # At stride 2 the objects have 4 times the pixels of the predictions.

@@ -86,7 +86,7 @@ def _detector(view: KNetView, sample: Sample) -> list[Section]:
     found = [_masks(view, sample, order, names), _classes(view, sample, order)]
     if view.panoptic is not None:
         found.append(_segments(view, sample))
-    if view.assignments:
+    if view.losses:
         found += _matching(view, sample)
     return found + _updates(view, order, names)
 
@@ -218,9 +218,9 @@ def _matching(view: KNetView, sample: Sample) -> list[Section]:
         r'L = \lambda_{cls} L_{cls} + \lambda_{ce} L_{ce} + \lambda_{dice} L_{dice}',
         'knet "Training Instance Kernels"',
     )
-    truth = view.assignments[0].matching.gt_instances
-    if not len(truth):
+    if not view.assignments or not len(view.assignments[0].matching.gt_instances):
         return [losses]
+    truth = view.assignments[0].matching.gt_instances
     names = [
         f'{number}: {sample.class_names[label]}'
         for number, label in enumerate(truth.labels.tolist())

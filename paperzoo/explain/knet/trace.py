@@ -101,13 +101,14 @@ class KNetView:
 
 @contextmanager
 def recorded(owner: Any, name: str) -> Iterator[list[Any]]:
-    """Keep what a method of an object returns while the context lasts."""
+    """Keep copies of what a method of an object returns while the context lasts."""
     results: list[Any] = []
     method = getattr(owner, name)
 
     def keep(*args: Any, **kwargs: Any) -> Any:
-        results.append(method(*args, **kwargs))
-        return results[-1]
+        result = method(*args, **kwargs)
+        results.append(_on_host(result))  # Now: the model may go on and change it.
+        return result
 
     setattr(owner, name, keep)
     try:
@@ -215,17 +216,13 @@ def explain_detector(model: Any, inputs: Tensor, data_sample: Any) -> KNetView:
         with recorded(model, 'panoptic_postprocess') as results:
             found = model.predict(inputs, [data_sample.clone()], rescale=False)[0]
         panoptic = found.pred_panoptic_seg.sem_seg[0].cpu()
-        segments = (
-            PanopticSegments._make(map(_on_host, results[-1])) if results else None
-        )
+        segments = results[-1] if results else None
     losses, assignments = {}, []
     if _annotated(model, data_sample):
         with recorded(model, 'assign') as results:
             losses = _logged_losses(model, inputs, data_sample)
-        for made in [image for stage in results[-1] for image in stage]:
-            assignments.append(
-                made._replace(**{k: _on_host(v) for k, v in made._asdict().items()})
-            )
+        for stage in results[-1] if results else []:
+            assignments += stage
     pairs = [explain_pairs(each) for each in assignments]
     return KNetView(views, losses, tuple(assignments), tuple(pairs), segments, panoptic)
 
@@ -279,9 +276,13 @@ def _annotated(model: Any, data_sample: Any) -> bool:
 
 
 def _on_host(value: Any) -> Any:
+    """Return a copy of what a function returned, with all arrays on the host."""
     if isinstance(value, dict):
         return {key: _on_host(part) for key, part in value.items()}
-    return value.cpu() if isinstance(value, Tensor) else value
+    if isinstance(value, list | tuple):
+        parts = [_on_host(part) for part in value]
+        return value._make(parts) if hasattr(value, '_make') else parts
+    return value.cpu().clone() if isinstance(value, Tensor) else value
 
 
 def explain_pairs(made: 'Assignment') -> tuple[Pair, ...]:
