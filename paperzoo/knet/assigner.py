@@ -83,7 +83,14 @@ class MaskHungarianAssigner:
             point falls beside it.
 
     Raises:
-        UserError: If `topk` or `num_points` is too small.
+        UserError: If `topk` is less than 1, or `num_points` less than 0.
+
+    Example:
+        >>> preds = InstanceData(masks=torch.tensor([[[-9.0, -9.0]], [[9.0, -9.0]]]))
+        >>> masks, labels = torch.tensor([[[1.0, 0.0]]]), torch.tensor([2])
+        >>> gt = InstanceData(masks=masks, labels=labels)
+        >>> MaskHungarianAssigner().assign(preds, gt).gt_inds
+        tensor([0, 1])
 
     Paper: knet "Training Instance Kernels"
     Differs: with `topk` a kernel keeps the object of its first round; the authors'

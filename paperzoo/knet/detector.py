@@ -70,7 +70,15 @@ class KNet(BaseDetector):
         init_cfg: Initial weights.
 
     Raises:
-        UserError: If the parts do not fit each other.
+        UserError: If the parts differ in their numbers of classes or kernels, the size
+            or the channels of kernels, or stuff classes and stuff kernels do not come
+            together.
+
+    Example:
+        >>> backbone, kernels = {'type': 'mmdet.ResNet', 'depth': 18}, {'num_proposals': 10}
+        >>> model = KNet(backbone, rpn_head=kernels, roi_head=kernels)
+        >>> model.kernel_init_head.init_kernels.weight.shape
+        torch.Size([10, 256, 1, 1])
 
     Paper: knet "K-Net"
     """

@@ -79,7 +79,16 @@ class KNetKernelInitHead(BaseModule):
         init_cfg: Initial weights, in place of the authors'.
 
     Raises:
-        UserError: If arguments contradict each other.
+        UserError: If the numbers of thing and stuff classes do not add up,
+            `conv_kernel_size` is even, or more than 1 with stuff kernels, these have
+            no semantic branch, or channels change without `feat_refine`.
+
+    Example:
+        >>> fpn = {'type': SemanticFPNWrapper, 'positional_encoding': None}
+        >>> head = KNetKernelInitHead(5, num_classes=3, localization_fpn=fpn)
+        >>> start = head([torch.ones(1, 256, s, s) for s in (16, 8, 4, 2)])
+        >>> start.kernels.shape, start.mask_preds.shape
+        (torch.Size([1, 5, 256, 1, 1]), torch.Size([1, 5, 8, 8]))
 
     Paper: knet "K-Net"
     """

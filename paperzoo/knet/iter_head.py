@@ -62,8 +62,16 @@ class KNetKernelIterHead(BaseModule):
         init_cfg: Initial weights.
 
     Raises:
-        UserError: If arguments contradict each other, or entries of a list and
-            `num_stages` differ in number.
+        UserError: If entries of a list and `num_stages` differ in number, no stage is
+            assigned, or `mask_head` has other classes than the head, none at all, or
+            masks of another size than those it gets.
+
+    Example:
+        >>> size = {'in_channels': 16, 'out_channels': 16, 'feedforward_channels': 32}
+        >>> mask_head = {'num_classes': 3, **size}
+        >>> head = KNetKernelIterHead(2, num_thing_classes=3, mask_head=mask_head)
+        >>> len(head.stages)
+        2
 
     Paper: knet "K-Net"
     """
@@ -245,12 +253,12 @@ def _keeps_size(stage: KNetKernelUpdateHead) -> bool:
     if stage.feat_gather_stride == 1:
         return True
     conv = getattr(stage.feat_transform, 'conv', None)
-    # A stride of 2 halves masks, which are doubled again. With a kernel of 1 the
-    # authors' padding adds a row and a column.
+    # What the stride makes smaller, `mask_transform_stride` (1 or 2) enlarges again.
+    # With a kernel of 1 the authors' padding adds a row and a column.
     return (
         conv is not None
         and conv.kernel_size == (3, 3)
-        and stage.feat_gather_stride == stage.mask_transform_stride == 2
+        and stage.feat_gather_stride == stage.mask_transform_stride
     )
 
 

@@ -35,6 +35,11 @@ class MaskBCELoss(SigmoidCrossEntropyLoss):
     Raises:
         UserError: If `use_sigmoid` is False.
 
+    Example:
+        >>> import torch
+        >>> MaskBCELoss()(torch.zeros(1, 4), torch.ones(1, 4))
+        tensor(0.6931)
+
     Paper: knet "Training Instance Kernels"
     """
 
@@ -85,6 +90,11 @@ class RankLoss(WeightedLoss):
 
     Raises:
         UserError: If `use_sigmoid` is True.
+
+    Example:
+        >>> import torch
+        >>> RankLoss()(torch.zeros(1, 3, 2, 2), torch.ones(1, 2, 2, dtype=torch.long))
+        tensor(1.0986)
 
     Paper: knet "Training Instance Kernels"
     Differs: as of `rank_loss`.

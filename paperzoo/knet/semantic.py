@@ -44,6 +44,12 @@ class KNetSemanticHead(BaseModule):
         UserError: If the numbers of stages differ, or the decode head's `forward` is
             more than `cls_seg` of `_forward_feature`.
 
+    Example:
+        >>> fcn = {'type': 'FCNHead', 'in_channels': 8, 'channels': 8, 'num_classes': 3}
+        >>> stage = {'in_channels': 8, 'out_channels': 8, 'num_classes': 3}
+        >>> len(KNetSemanticHead(2, fcn, stage).kernel_update_head)
+        2
+
     Paper: knet "K-Net"
     Differs: mmseg never initialises its stages as the authors intended; here they are.
         With one output channel a softmax over channels would be 1 everywhere, so a

@@ -92,7 +92,17 @@ class KNetKernelUpdateHead(BaseModule):
         init_cfg: Initial weights, in place of the authors'.
 
     Raises:
-        UserError: If arguments contradict each other.
+        UserError: If the numbers of thing and stuff classes do not add up, `grouping`
+            or `mask_transform_stride` is none of its choices, `conv_kernel_size` is
+            even, or `out_channels` differs from `in_channels`.
+
+    Example:
+        >>> import torch
+        >>> size = {'in_channels': 16, 'out_channels': 16, 'feedforward_channels': 32}
+        >>> stage = KNetKernelUpdateHead(num_classes=3, **size)
+        >>> kernels, masks = torch.ones(1, 5, 16, 1, 1), torch.ones(1, 5, 8, 8)
+        >>> stage(torch.ones(1, 16, 8, 8), kernels, masks).cls_score.shape
+        torch.Size([1, 5, 3])
 
     Paper: knet "Group-Aware Kernels"
     """
