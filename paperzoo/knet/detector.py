@@ -75,7 +75,8 @@ class KNet(BaseDetector):
             together.
 
     Example:
-        >>> backbone, kernels = {'type': 'mmdet.ResNet', 'depth': 18}, {'num_proposals': 10}
+        >>> kernels = {'num_proposals': 10}
+        >>> backbone = {'type': 'mmdet.ResNet', 'depth': 18}
         >>> model = KNet(backbone, rpn_head=kernels, roi_head=kernels)
         >>> model.kernel_init_head.init_kernels.weight.shape
         torch.Size([10, 256, 1, 1])
