@@ -8,19 +8,18 @@ Files, in the order in which the paper introduces them:
     init_head.py: the first kernels and their masks ("K-Net"), on the fused pyramid of
         semantic_fpn.py.
     kernels.py: the mathematics of an update ("Group Feature Assembling", "Adaptive
-        Kernel Update") and the KernelUpdater; pure functions.
-    update_head.py: one stage ("Group-Aware Kernels", "Kernel Interaction"); its small
-        layers are in layers.py.
-    iter_head.py: the stages one after the other, and who assigns what to whom.
-    ground_truth.py: the objects of an image, at the stride where masks are learnt.
+        Kernel Update") and the KernelUpdater.
+    update_head.py: one stage ("Group-Aware Kernels", "Kernel Interaction").
+    iter_head.py: the stages one after the other.
     match_costs.py, assigner.py: which kernel learns which object ("Training Instance
-        Kernels"); targets.py: what it then learns; losses.py: the losses, of which
-        dice and focal are in `paperzoo.common`.
+        Kernels"); targets.py: the objects of an image, and what kernels learn of them;
+        losses.py: the losses, of which dice and focal are in `paperzoo.common`.
     panoptic.py: from classes and masks to instances or one panoptic map.
-    detector.py: KNet, the mmdet detector that holds all this.
+    detector.py: KNet, the mmdet detector that holds all this. Its `loss` is the order
+        in which to read: predictions of all stages, their targets, their losses.
     semantic.py: KNetSemanticHead, the mmseg decode head.
-    checks.py: what must fit together, said in words.
-    explain.py, explain_detector.py: what the kernels did with an image, as arrays.
+
+`paperzoo.explain.knet` shows what the kernels did with an image.
 
 Where we differ from the paper: as in the authors' code, the loss of panoptic
 segmentation also makes kernels compete for each pixel (`loss_rank`).

@@ -16,11 +16,12 @@ from paperzoo.knet.match_costs import (
     FocalLossCost,
     MaskCost,
     MaskOverlap,
-    MaskTerm,
+    MaskOverlapCost,
     mask_overlap,
 )
 from paperzoo.registry import TASK_UTILS
 from paperzoo.utils.errors import UserError
+from paperzoo.utils.precision import at_least_float32
 
 Config = dict[str, Any]
 
@@ -45,6 +46,22 @@ class Matching(NamedTuple):
     place: str = ''
 
 
+class Assignment(NamedTuple):
+    """One assignment that was made.
+
+    Attributes:
+        gt_inds: The object of each prediction: 0 for none, k for object k - 1.
+        cost: What each pair costs, (predictions, objects), on the host.
+        terms: The weighted costs that it is the sum of, by name.
+        matching: What was to be made.
+    """
+
+    gt_inds: Tensor
+    cost: Tensor
+    terms: dict[str, Tensor]
+    matching: Matching
+
+
 @TASK_UTILS.register_module()
 class MaskHungarianAssigner:
     """Give each object one kernel, so that the sum of the costs is smallest.
@@ -66,7 +83,14 @@ class MaskHungarianAssigner:
             point falls beside it.
 
     Raises:
-        UserError: If `topk` or `num_points` is too small.
+        UserError: If `topk` is less than 1, or `num_points` less than 0.
+
+    Example:
+        >>> preds = InstanceData(masks=torch.tensor([[[-9.0, -9.0]], [[9.0, -9.0]]]))
+        >>> masks, labels = torch.tensor([[[1.0, 0.0]]]), torch.tensor([2])
+        >>> gt = InstanceData(masks=masks, labels=labels)
+        >>> MaskHungarianAssigner().assign(preds, gt).gt_inds
+        tensor([0, 1])
 
     Paper: knet "Training Instance Kernels"
     Differs: with `topk` a kernel keeps the object of its first round; the authors'
@@ -124,7 +148,7 @@ class MaskHungarianAssigner:
         """
         place = str((img_meta or {}).get('img_path', ''))
         matching = Matching(self, pred_instances, gt_instances, place)
-        gt_inds = match_all([matching])[0]
+        gt_inds = match_all([matching])[0].gt_inds
         labels = gt_instances.labels
         labels = torch.cat([labels.new_full((1,), -1), labels])[gt_inds]
         return AssignResult(len(gt_instances), gt_inds, None, labels=labels)
@@ -150,9 +174,10 @@ class MaskHungarianAssigner:
         for name, cost in self.costs.items():
             if name == 'cls_cost' and 'scores' not in pred_instances:
                 continue
-            if not isinstance(cost, MaskTerm):
+            if not isinstance(cost, MaskOverlapCost):
+                whole = {key: at_least_float32(v) for key, v in pred_instances.items()}
                 with torch.autocast(pred_instances.masks.device.type, enabled=False):
-                    terms[name] = cost(_full(pred_instances), gt_instances)
+                    terms[name] = cost(InstanceData(**whole), gt_instances)
                 continue
             mode = cost.act_mode
             if mode not in overlaps:
@@ -197,17 +222,24 @@ class MaskHungarianAssigner:
         return sampled[0], sampled[1]
 
 
-def match_all(matchings: Sequence[Matching]) -> list[Tensor]:
+def match_all(matchings: Sequence[Matching]) -> list[Assignment]:
     """Make assignments, all costs crossing from the device to the host in one piece.
 
     Args:
         matchings: The assignments to make.
 
     Returns:
-        For each the object of each prediction: 0 for none, k for object k - 1.
+        One for each matching, `gt_inds` on the device of the predictions.
 
     Raises:
         UserError: If a cost is NaN or infinite.
+
+    Example:
+        >>> masks = torch.tensor([[[9.0, -9.0]], [[-9.0, 9.0]]])
+        >>> preds = InstanceData(masks=masks)
+        >>> gt = InstanceData(masks=(masks[1:] > 0).float(), labels=torch.tensor([0]))
+        >>> match_all([Matching(MaskHungarianAssigner(), preds, gt)])[0].gt_inds
+        tensor([0, 1])
     """
     if not matchings:
         return []
@@ -216,19 +248,20 @@ def match_all(matchings: Sequence[Matching]) -> list[Tensor]:
         terms.append(assigner.terms(preds, gt) if len(gt) else {})
         nothing = preds.masks.new_zeros(len(preds), len(gt), dtype=torch.float32)
         costs.append(sum(terms[-1].values(), nothing))
-    shapes = [cost.shape for cost in costs]
-    on_host = torch.cat([cost.flatten() for cost in costs]).cpu()
-    pieces = on_host.split([shape.numel() for shape in shapes])
+    together = torch.cat([cost.flatten() for cost in costs]).cpu()
+    pieces = together.split([cost.numel() for cost in costs])
+    on_host = [piece.view_as(cost) for piece, cost in zip(pieces, costs, strict=True)]
     solved = []
-    for matching, piece, shape, parts in zip(
-        matchings, pieces, shapes, terms, strict=True
-    ):
-        cost = piece.view(shape).numpy()
-        if not np.isfinite(cost).all():
-            raise UserError(_explain(parts, cost, matching.place))
-        solved.append(torch.from_numpy(matching.assigner.solve(cost)))
+    for matching, cost, parts in zip(matchings, on_host, terms, strict=True):
+        if not cost.isfinite().all():
+            raise UserError(_explain(parts, cost.numpy(), matching.place))
+        solved.append(torch.from_numpy(matching.assigner.solve(cost.numpy())))
     together = torch.cat(solved).to(costs[0].device)
-    return list(together.split([len(inds) for inds in solved]))
+    gt_inds = together.split([len(inds) for inds in solved])
+    return [
+        Assignment(*parts)
+        for parts in zip(gt_inds, on_host, terms, matchings, strict=True)
+    ]
 
 
 def _explain(terms: dict[str, Tensor], cost: np.ndarray, place: str) -> str:
@@ -241,12 +274,3 @@ def _explain(terms: dict[str, Tensor], cost: np.ndarray, place: str) -> str:
         'predictions have diverged, or a mask is broken: lower lr, lengthen the '
         'warm-up, or train without AMP (optim_wrapper of the config)'
     )
-
-
-def _full(preds: InstanceData) -> InstanceData:
-    """Return predictions in single precision at least."""
-    whole = {
-        key: value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-        for key, value in preds.items()
-    }
-    return InstanceData(**whole)

@@ -1,29 +1,44 @@
 """The detector: features, initial kernels, stages, results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from paperzoo.common import rename_on_load
-from paperzoo.knet.assigner import MaskHungarianAssigner, Matching, match_all
-from paperzoo.knet.checks import check_detector, check_sizes
+from paperzoo.knet.assigner import (
+    Assignment,
+    MaskHungarianAssigner,
+    Matching,
+    match_all,
+)
 from paperzoo.knet.init_head import InitialKernels, KNetKernelInitHead
 from paperzoo.knet.iter_head import KNetKernelIterHead, Prediction
+from paperzoo.knet.kernels import upsample
 from paperzoo.knet.panoptic import (
     MAX_MASK_MIB,
+    PanopticSegments,
     Sizes,
     enlarged_blocks,
     instance_results,
     merge_panoptic,
     segment_scores,
 )
-from paperzoo.knet.targets import GroundTruth, ground_truth, hardened
+from paperzoo.knet.targets import (
+    GroundTruth,
+    KernelTargets,
+    check_sizes,
+    ground_truth,
+    hardened,
+    kernel_targets,
+)
 from paperzoo.registry import MODELS, TASK_UTILS
+from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 Config = dict[str, Any]
@@ -55,7 +70,16 @@ class KNet(BaseDetector):
         init_cfg: Initial weights.
 
     Raises:
-        UserError: If the parts do not fit each other.
+        UserError: If the parts differ in their numbers of classes or kernels, the size
+            or the channels of kernels, or stuff classes and stuff kernels do not come
+            together.
+
+    Example:
+        >>> kernels = {'num_proposals': 10}
+        >>> backbone = {'type': 'mmdet.ResNet', 'depth': 18}
+        >>> model = KNet(backbone, rpn_head=kernels, roi_head=kernels)
+        >>> model.kernel_init_head.init_kernels.weight.shape
+        torch.Size([10, 256, 1, 1])
 
     Paper: knet "K-Net"
     """
@@ -90,7 +114,7 @@ class KNet(BaseDetector):
         self.mask_assign_stride = mask_assign_stride
         self.num_thing_classes = self.kernel_iter_head.num_thing_classes
         self.num_stuff_classes = self.kernel_iter_head.num_stuff_classes
-        check_detector(self, num_thing_classes, num_stuff_classes)
+        self._check(num_thing_classes, num_stuff_classes)
         names = {'rpn_head': 'kernel_init_head', 'roi_head': 'kernel_iter_head'}
         rename_on_load(self, names)
 
@@ -127,57 +151,97 @@ class KNet(BaseDetector):
         """
         init_head, iter_head = self.kernel_init_head, self.kernel_iter_head
         start: InitialKernels = init_head(self.extract_feat(batch_inputs))
-        predictions = iter_head.predictions(start, iter_head(start))
-        mask_preds = init_head.upsample(start.mask_preds[:, : init_head.num_proposals])
-        seg_preds = start.seg_preds
+        predictions = iter_head.predictions(start)
+        stride, seg_preds = init_head.feat_downsample_stride, start.seg_preds
+        things = upsample(start.mask_preds[:, : init_head.num_proposals], stride)
         if seg_preds is not None:
-            seg_preds = init_head.upsample(seg_preds)
-
-        truths = [
-            self.ground_truth(s, at_least_float32(mask_preds))
-            for s in batch_data_samples
-        ]
-        self._check_sizes(mask_preds, predictions, truths)
-        first = hardened(truths) if init_head.hard_target else truths
-        later = hardened(truths) if iter_head.hard_target else truths
-        gt_inds = self._assign(
-            mask_preds, predictions, first, later, batch_data_samples
-        )
-        losses = init_head.loss_by_feat(mask_preds, seg_preds, gt_inds[0], first)
-        losses.update(iter_head.loss_by_feat(predictions, gt_inds[1:], later))
+            seg_preds = upsample(seg_preds, stride)
+        first, *later = self.get_targets(things, predictions, batch_data_samples)
+        losses = init_head.loss_by_feat(things, seg_preds, first)
+        losses.update(iter_head.loss_by_feat(predictions, later))
         return losses
 
-    def _check_sizes(
+    def get_targets(
         self,
-        mask_preds: Tensor,
+        things: Float[Tensor, 'images proposals _ _'],
         predictions: Sequence[Prediction],
-        truths: Sequence[GroundTruth],
-    ) -> None:
-        """Refuse to compare masks of different sizes."""
-        stride = self.kernel_init_head.feat_downsample_stride
-        predicted = {f'feat_downsample_stride={stride} of rpn_head': mask_preds}
-        # A stage's masks have their own size; the first compares the initial ones too.
-        stages = self.kernel_iter_head.stages
-        for stage, one in zip([*stages[:1], *stages], predictions, strict=False):
-            stride = stage.mask_upsample_stride
-            predicted[f'mask_upsample_stride={stride} of mask_head'] = one.mask_preds
-        check_sizes(predicted, truths[0], self.mask_assign_stride)
+        batch_data_samples: SampleList,
+    ) -> list[KernelTargets]:
+        """Return what the kernels of each stage learn, initial ones first.
 
-    def _assign(
+        Args:
+            things: Upsampled mask logits of the initial thing kernels.
+            predictions: The initial and each stage's predictions.
+            batch_data_samples: As of `loss`.
+
+        Raises:
+            UserError: As of `loss`.
+        """
+        init_head, iter_head = self.kernel_init_head, self.kernel_iter_head
+        like = at_least_float32(things)
+        truths = [self.ground_truth(sample, like) for sample in batch_data_samples]
+        stride = init_head.feat_downsample_stride
+        sizes = {f'feat_downsample_stride={stride} of rpn_head': things}
+        # A stage's masks have their own size; the first compares the initial ones too.
+        stages = [*iter_head.stages[:1], *iter_head.stages]
+        for stage, one in zip(stages, predictions, strict=False):
+            stride = stage.mask_upsample_stride
+            sizes[f'mask_upsample_stride={stride} of mask_head'] = one.mask_preds
+        check_sizes(sizes, truths[0], self.mask_assign_stride)
+
+        first = hardened(truths) if init_head.hard_target else truths
+        later = hardened(truths) if iter_head.hard_target else truths
+        assignments = self.assign(things, predictions, first, later, batch_data_samples)
+        gt_inds = [[image.gt_inds for image in stage] for stage in assignments]
+        counts = self.num_thing_classes, self.num_stuff_classes
+        targets = [
+            kernel_targets(
+                gt_inds[0],
+                first,
+                *counts,
+                with_stuff=False,
+                rank='loss_rank' in init_head.losses,
+                paint=init_head.loss_seg is not None,
+            )
+        ]
+        for number, stage in enumerate(iter_head.stages, start=1):
+            targets.append(
+                kernel_targets(
+                    gt_inds[min(number, len(gt_inds) - 1)],
+                    later,
+                    *counts,
+                    with_stuff=self.num_stuff_classes > 0,
+                    pos_weight=iter_head.pos_weights[number - 1],
+                    rank='loss_rank' in stage.losses,
+                )
+            )
+        return targets
+
+    def assign(
         self,
-        mask_preds: Tensor,
+        things: Float[Tensor, 'images proposals _ _'],
         predictions: Sequence[Prediction],
         first: Sequence[GroundTruth],
         later: Sequence[GroundTruth],
-        samples: SampleList,
-    ) -> list[list[Tensor]]:
-        """Return the objects of each assigned stage's kernels, initial ones first.
+        batch_data_samples: SampleList,
+    ) -> list[list[Assignment]]:
+        """Return the assignments of each stage, of all images, initial kernels first.
 
         No forward pass waits for an assignment, so all of them are made together.
+
+        Args:
+            things: Upsampled mask logits of the initial thing kernels.
+            predictions: The initial and each stage's predictions.
+            first: What each image has, as the initial kernels learn it.
+            later: What each image has, as the stages learn it.
+            batch_data_samples: They name the images.
+
+        Raises:
+            UserError: If a cost is NaN or infinite.
         """
         places = [
             str(sample.metainfo.get('img_path', f'image {number} of the batch'))
-            for number, sample in enumerate(samples)
+            for number, sample in enumerate(batch_data_samples)
         ]
         matchings = [
             Matching(
@@ -186,11 +250,11 @@ class KNet(BaseDetector):
                 InstanceData(masks=gt.masks, labels=gt.labels),
                 f'initial kernels, {place}',
             )
-            for masks, gt, place in zip(mask_preds, first, places, strict=True)
+            for masks, gt, place in zip(things, first, places, strict=True)
         ]
         matchings += self.kernel_iter_head.matchings(predictions, later, places)
-        gt_inds, images = match_all(matchings), len(samples)
-        return [gt_inds[at : at + images] for at in range(0, len(gt_inds), images)]
+        made, images = match_all(matchings), len(batch_data_samples)
+        return [made[at : at + images] for at in range(0, len(made), images)]
 
     @torch.no_grad()
     def ground_truth(self, sample: DetDataSample, like: Tensor) -> GroundTruth:
@@ -221,41 +285,61 @@ class KNet(BaseDetector):
         for sample, cls_logits, mask_logits in zip(
             batch_data_samples, scores, masks, strict=True
         ):
-            self._add_result(sample, cls_logits, mask_logits, rescale)
+            meta = sample.metainfo
+            image = tuple(meta['img_shape'][:2])
+            result = tuple(meta['ori_shape'][:2]) if rescale else image
+            sizes = Sizes(tuple(meta.get('batch_input_shape', image)), image, result)
+            if self.kernel_iter_head.do_panoptic:
+                segments = self.panoptic_postprocess(cls_logits, mask_logits, sizes)
+                sample.pred_panoptic_seg = PixelData(sem_seg=segments.ids[None])
+            else:
+                found = self.instance_postprocess(cls_logits, mask_logits, sizes)
+                sample.pred_instances = found
         return batch_data_samples
 
-    def _add_result(
+    def instance_postprocess(
         self,
-        sample: DetDataSample,
-        cls_logits: Tensor,
-        mask_logits: Tensor,
-        rescale: bool,
-    ) -> None:
-        meta = sample.metainfo
-        image = tuple(meta['img_shape'][:2])
-        result = tuple(meta['ori_shape'][:2]) if rescale else image
-        sizes = Sizes(tuple(meta.get('batch_input_shape', image)), image, result)
+        cls_logits: Float[Tensor, 'kernels classes'],
+        mask_logits: Float[Tensor, 'kernels _ _'],
+        sizes: Sizes,
+    ) -> InstanceData:
+        """Return the instances of one image, as `test_cfg` wants them.
+
+        Args:
+            cls_logits: Class logits.
+            mask_logits: Mask logits.
+            sizes: Those of the image.
+        """
         test_cfg = self.kernel_iter_head.test_cfg or {}
-        if not self.kernel_iter_head.do_panoptic:
-            sample.pred_instances = instance_results(
-                cls_logits,
-                mask_logits,
-                sizes,
-                max_per_img=test_cfg.get('max_per_img', 100),
-                mask_thr=test_cfg.get('mask_thr', 0.5),
-                rle=test_cfg.get('rle_masks'),
-                max_mask_mib=test_cfg.get('max_mask_mib', MAX_MASK_MIB),
-            )
-            return
-        merge = test_cfg.get('merge_stuff_thing') or {}
-        things = self.num_thing_classes
-        segments = segment_scores(
-            at_least_float32(cls_logits).sigmoid(),
-            self.kernel_iter_head.num_proposals,
-            things,
+        return instance_results(
+            cls_logits,
+            mask_logits,
+            sizes,
+            max_per_img=test_cfg.get('max_per_img', 100),
+            mask_thr=test_cfg.get('mask_thr', 0.5),
+            rle=test_cfg.get('rle_masks'),
+            max_mask_mib=test_cfg.get('max_mask_mib', MAX_MASK_MIB),
         )
-        ids = merge_panoptic(
-            *segments,
+
+    def panoptic_postprocess(
+        self,
+        cls_logits: Float[Tensor, 'kernels classes'],
+        mask_logits: Float[Tensor, 'kernels _ _'],
+        sizes: Sizes,
+    ) -> PanopticSegments:
+        """Return the segments of one image, and why kernels became none.
+
+        Args:
+            cls_logits: Class logits; stuff kernels follow the thing kernels.
+            mask_logits: Mask logits.
+            sizes: Those of the image.
+        """
+        test_cfg = self.kernel_iter_head.test_cfg or {}
+        merge = test_cfg.get('merge_stuff_thing') or {}
+        things, number = self.num_thing_classes, self.kernel_iter_head.num_proposals
+        prob = at_least_float32(cls_logits).sigmoid()
+        return merge_panoptic(
+            *segment_scores(prob, number, things),
             enlarged_blocks(mask_logits, sizes),
             things,
             things + self.num_stuff_classes,
@@ -263,4 +347,39 @@ class KNet(BaseDetector):
             overlap_thr=merge.get('overlap_thr', 0.6),
             filter_first=merge.get('filter_first', False),
         )
-        sample.pred_panoptic_seg = PixelData(sem_seg=ids[None])
+
+    def _check(self, things: int | None, stuff: int | None) -> None:
+        """Refuse parts that do not fit each other, or these numbers of classes."""
+        init_head, iter_head = self.kernel_init_head, self.kernel_iter_head
+        for name, ours in (
+            ('num_thing_classes', things),
+            ('num_stuff_classes', stuff),
+            ('num_proposals', None),
+        ):
+            found = {
+                'KNet': ours,
+                'rpn_head': getattr(init_head, name),
+                'roi_head': getattr(iter_head, name),
+            }
+            found = {key: value for key, value in found.items() if value is not None}
+            _check_same(name, found)
+        size, width = init_head.conv_kernel_size, init_head.init_kernels.in_channels
+        for stage in iter_head.stages:
+            sizes = {'rpn_head': size, 'mask_head': stage.conv_kernel_size}
+            widths = {'rpn_head': width, 'mask_head': stage.out_channels}
+            _check_same('conv_kernel_size', sizes)
+            _check_same('out_channels', widths)
+        if init_head.cat_stuff_mask != (self.num_stuff_classes > 0):
+            raise UserError(
+                f'rpn_head has cat_stuff_mask={init_head.cat_stuff_mask} with '
+                f'num_stuff_classes={self.num_stuff_classes}: set it to True exactly '
+                'if there are stuff classes (panoptic)'
+            )
+
+
+def _check_same(name: str, found: Mapping[str, int]) -> None:
+    if len(set(found.values())) > 1:
+        raise UserError(
+            f'{name} differs between the parts of KNet: {dict(found)}; give them the '
+            'same number'
+        )

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule, bias_init_with_prob, normal_init
 from torch import Tensor, nn
 
 from paperzoo.common import FocalLoss
 from paperzoo.knet.kernels import assemble_group_features, group_pixels
-from paperzoo.knet.layers import upsample
-from paperzoo.knet.losses import LOSS_DICE, LOSS_MASK, build_losses, mask_losses
+from paperzoo.knet.losses import LOSS_DICE, LOSS_MASK, build_losses, kernel_losses
 from paperzoo.knet.semantic_fpn import NORM_CFG, SemanticFPNWrapper
-from paperzoo.knet.targets import GroundTruth, kernel_targets, paint_classes
+from paperzoo.knet.targets import KernelTargets
 from paperzoo.registry import MODELS
 from paperzoo.utils.errors import UserError
 
@@ -79,7 +79,16 @@ class KNetKernelInitHead(BaseModule):
         init_cfg: Initial weights, in place of the authors'.
 
     Raises:
-        UserError: If arguments contradict each other.
+        UserError: If the numbers of thing and stuff classes do not add up,
+            `conv_kernel_size` is even, or more than 1 with stuff kernels, these have
+            no semantic branch, or channels change without `feat_refine`.
+
+    Example:
+        >>> fpn = {'type': SemanticFPNWrapper, 'positional_encoding': None}
+        >>> head = KNetKernelInitHead(5, num_classes=3, localization_fpn=fpn)
+        >>> start = head([torch.ones(1, 256, s, s) for s in (16, 8, 4, 2)])
+        >>> start.kernels.shape, start.mask_preds.shape
+        (torch.Size([1, 5, 256, 1, 1]), torch.Size([1, 5, 8, 8]))
 
     Paper: knet "K-Net"
     """
@@ -107,7 +116,7 @@ class KNetKernelInitHead(BaseModule):
         feat_refine: bool = False,
         feat_refine_stride: int = 1,
         xavier_init_kernel: bool = False,
-        kernel_init_std: float = 1.0,
+        kernel_init_std: int | float = 1.0,
         conv_normal_init: bool = True,
         num_cls_fcs: int = 1,
         feat_transform_cfg: Config | None = None,
@@ -213,50 +222,31 @@ class KNetKernelInitHead(BaseModule):
             mask_preds = torch.cat([mask_preds, stuff_masks], dim=1)
         return InitialKernels(kernels, features, mask_preds, seg_preds)
 
-    def upsample(self, maps: Tensor) -> Tensor:
-        """Return masks or classes of pixels at the size of the losses.
-
-        Args:
-            maps: Logits, (images, masks or classes, height, width).
-        """
-        return upsample(maps, self.feat_downsample_stride)
-
     def loss_by_feat(
         self,
-        mask_preds: Tensor,
-        seg_preds: Tensor | None,
-        gt_inds: Sequence[Tensor],
-        ground_truths: Sequence[GroundTruth],
+        mask_preds: Float[Tensor, 'images proposals _ _'],
+        seg_preds: Float[Tensor, 'images classes _ _'] | None,
+        targets: KernelTargets,
     ) -> dict[str, Tensor]:
         """Return the losses of the thing kernels and of the classes of pixels.
 
         Args:
-            mask_preds: Upsampled logits of the thing kernels' masks, (images,
-                proposals, height, width).
-            seg_preds: Upsampled class logits, (images, classes, height, width).
-            gt_inds: For each image the object of each kernel: 0 for none.
-            ground_truths: What each image has.
+            mask_preds: Upsampled logits of the thing kernels' masks.
+            seg_preds: Upsampled class logits; None without a semantic branch.
+            targets: What the kernels learn, with `pixel_classes`.
 
         Raises:
-            UserError: If predictions and targets have different sizes.
+            UserError: If `mask_preds` and the masks of `targets` differ in size.
         """
-        classes = (self.num_thing_classes, self.num_stuff_classes)
-        targets = kernel_targets(gt_inds, ground_truths, *classes, with_stuff=False)
-        losses = mask_losses(mask_preds, targets, self.losses)
+        losses = kernel_losses(self.losses, mask_preds, targets)
         if self.loss_seg is not None and seg_preds is not None:
-            painted = [
-                paint_classes(
-                    labels, masks, gt.stuff_masks, classes[0], self.num_classes
-                )
-                for labels, masks, gt in zip(
-                    targets.labels, targets.masks, ground_truths, strict=True
-                )
-            ]
-            seg_targets = torch.stack(painted).flatten()
-            positives = (seg_targets < self.num_classes).sum().clamp(min=1)
-            scores = seg_preds.movedim(1, -1).flatten(0, -2)
+            assert targets.pixel_classes is not None
+            classes = targets.pixel_classes.flatten()
+            positives = (classes < self.num_classes).sum().clamp(min=1)
             losses['loss_seg'] = self.loss_seg(
-                scores, seg_targets, avg_factor=positives.float()
+                seg_preds.movedim(1, -1).flatten(0, -2),
+                classes,
+                avg_factor=positives.float(),
             )
         return {key.replace('loss_', 'loss_rpn_'): loss for key, loss in losses.items()}
 

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from paperzoo.common import rename_on_load
 from paperzoo.knet.assigner import MaskHungarianAssigner, Matching
-from paperzoo.knet.checks import check_iter_head
 from paperzoo.knet.init_head import InitialKernels
-from paperzoo.knet.kernels import assemble_group_features, group_pixels
-from paperzoo.knet.targets import GroundTruth, kernel_targets
+from paperzoo.knet.kernels import assemble_group_features, group_pixels, upsample
+from paperzoo.knet.targets import GroundTruth, KernelTargets
 from paperzoo.knet.update_head import KNetKernelUpdateHead, StageOutput
 from paperzoo.registry import MODELS, TASK_UTILS
 from paperzoo.utils.errors import UserError
@@ -63,8 +62,16 @@ class KNetKernelIterHead(BaseModule):
         init_cfg: Initial weights.
 
     Raises:
-        UserError: If arguments contradict each other, or entries of a list and
-            `num_stages` differ in number.
+        UserError: If entries of a list and `num_stages` differ in number, no stage is
+            assigned, or `mask_head` has other classes than the head, none at all, or
+            masks of another size than those it gets.
+
+    Example:
+        >>> size = {'in_channels': 16, 'out_channels': 16, 'feedforward_channels': 32}
+        >>> mask_head = {'num_classes': 3, **size}
+        >>> head = KNetKernelIterHead(2, num_thing_classes=3, mask_head=mask_head)
+        >>> len(head.stages)
+        2
 
     Paper: knet "K-Net"
     """
@@ -74,7 +81,7 @@ class KNetKernelIterHead(BaseModule):
         num_stages: int = 3,
         recursive: bool = False,
         assign_stages: int = 5,
-        stage_loss_weights: Sequence[float] | None = None,
+        stage_loss_weights: Sequence[int | float] | None = None,
         num_proposals: int = 100,
         num_thing_classes: int = 80,
         num_stuff_classes: int = 0,
@@ -111,7 +118,7 @@ class KNetKernelIterHead(BaseModule):
             for config in _per_stage('mask_head', mask_head or {}, num_stages)
         ]
         self.stages = ModuleList(heads[:1] * num_stages if recursive else heads)
-        check_iter_head(self)
+        self._check()
         rename_on_load(self, {'mask_head': 'stages'})
 
     def forward(self, start: InitialKernels) -> list[StageOutput]:
@@ -139,25 +146,26 @@ class KNetKernelIterHead(BaseModule):
         """
         if not self.num_stages:
             return Prediction(class_of_pixels(start), start.mask_preds)
-        output = self(start)[-1]
-        return Prediction(output.cls_score, self.stages[-1].upsample(output.mask_preds))
+        cls_score, masks, _ = self(start)[-1]
+        return Prediction(
+            cls_score, upsample(masks, self.stages[-1].mask_upsample_stride)
+        )
 
-    def predictions(
-        self, start: InitialKernels, outputs: Sequence[StageOutput]
-    ) -> list[Prediction]:
+    def predictions(self, start: InitialKernels) -> list[Prediction]:
         """Return the initial and each stage's predictions, masks upsampled.
 
         Args:
-            start: What the first stage started from.
-            outputs: What each stage predicts.
+            start: What the first stage starts from.
         """
+        outputs = self(start)
         if not self.num_stages:
             return [Prediction(None, start.mask_preds)]
-        first = Prediction(None, self.stages[0].upsample(start.mask_preds))
-        return [first] + [
-            Prediction(output.cls_score, stage.upsample(output.mask_preds))
-            for stage, output in zip(self.stages, outputs, strict=True)
-        ]
+        stride = self.stages[0].mask_upsample_stride
+        found = [Prediction(None, upsample(start.mask_preds, stride))]
+        for stage, (cls_score, masks, _) in zip(self.stages, outputs, strict=True):
+            masks = upsample(masks, stage.mask_upsample_stride)
+            found.append(Prediction(cls_score, masks))
+        return found
 
     def matchings(
         self,
@@ -193,35 +201,65 @@ class KNetKernelIterHead(BaseModule):
         return matchings
 
     def loss_by_feat(
-        self,
-        predictions: Sequence[Prediction],
-        gt_inds: Sequence[Sequence[Tensor]],
-        ground_truths: Sequence[GroundTruth],
+        self, predictions: Sequence[Prediction], targets: Sequence[KernelTargets]
     ) -> dict[str, Tensor]:
         """Return the losses of all stages.
 
         Args:
             predictions: The initial and each stage's predictions.
-            gt_inds: For each assigned stage and each image the object of each thing
-                kernel: 0 for none.
-            ground_truths: What each image has.
+            targets: What the kernels of each stage learn.
         """
         losses = {}
         for number, stage in enumerate(self.stages):
-            targets = kernel_targets(
-                gt_inds[min(number, len(gt_inds) - 1)],
-                ground_truths,
-                self.num_thing_classes,
-                self.num_stuff_classes,
-                with_stuff=self.num_stuff_classes > 0,
-                pos_weight=self.pos_weights[number],
-            )
+            found = stage.loss_by_feat(*predictions[number + 1], targets[number])
             weight = self.stage_loss_weights[number]
-            found = stage.loss_by_feat(*predictions[number + 1], targets)
             for key, value in found.items():
                 value = value * weight if 'loss' in key else value
                 losses[f's{number}_{key}'] = value
         return losses
+
+    def _check(self) -> None:
+        """Refuse stages that a detector cannot train."""
+        if self.num_stages and self.assign_stages < 1:
+            raise UserError(
+                f'assign_stages={self.assign_stages} in roi_head: at least the first '
+                'stage needs an assignment; set it to 1 or more'
+            )
+        classes = self.num_thing_classes, self.num_stuff_classes
+        for stage in self.stages:
+            found = stage.num_thing_classes, stage.num_stuff_classes
+            if found != classes:
+                raise UserError(
+                    f'mask_head has {found[0]} thing and {found[1]} stuff classes, '
+                    f'roi_head {classes[0]} and {classes[1]}: mend num_thing_classes '
+                    'and num_stuff_classes of roi_head.mask_head'
+                )
+            if stage.fc_cls is None:
+                raise UserError(
+                    'mask_head has with_cls=False: the instances of a detector need '
+                    'classes; remove it from roi_head.mask_head'
+                )
+            if not _keeps_size(stage):
+                raise UserError(
+                    f'mask_head has feat_gather_stride={stage.feat_gather_stride}: its '
+                    'masks would have another size than the initial ones, which learn '
+                    'the same targets; set it to 1, or to 2 with '
+                    'mask_transform_stride=2 and kernel_size=3 in feat_transform_cfg'
+                )
+
+
+def _keeps_size(stage: KNetKernelUpdateHead) -> bool:
+    """Return whether a stage's masks have the size of the masks that it gets."""
+    if stage.feat_gather_stride == 1:
+        return True
+    conv = getattr(stage.feat_transform, 'conv', None)
+    # What the stride makes smaller, `mask_transform_stride` (1 or 2) enlarges again.
+    # With a kernel of 1 the authors' padding adds a row and a column.
+    return (
+        conv is not None
+        and conv.kernel_size == (3, 3)
+        and stage.feat_gather_stride == stage.mask_transform_stride
+    )
 
 
 def class_of_pixels(start: InitialKernels) -> Tensor:
@@ -235,6 +273,13 @@ def class_of_pixels(start: InitialKernels) -> Tensor:
 
     Raises:
         UserError: If no branch classifies pixels.
+
+    Example:
+        >>> import torch
+        >>> masks = torch.tensor([[[[9.0, -9.0]]]])  # one kernel claims one pixel
+        >>> seg = torch.tensor([[[[1.0, 5.0]], [[2.0, 6.0]]]])  # two classes
+        >>> class_of_pixels(InitialKernels(masks, seg, masks, seg))
+        tensor([[[1., 2.]]])
     """
     if start.seg_preds is None:
         raise UserError(

@@ -34,6 +34,13 @@ def group_pixels(
             the probability.
         thr: Probability that a pixel of a group exceeds.
 
+    Example:
+        >>> logits = torch.tensor([[[[2.0, -1.0]], [[-2.0, 3.0]]]])  # two kernels
+        >>> group_pixels(logits)
+        tensor([[[[1., 0.]],
+        <BLANKLINE>
+                 [[0., 1.]]]])
+
     Paper: knet "Group Feature Assembling"
     """
     if grouping == 'softmax':
@@ -54,6 +61,11 @@ def assemble_group_features(
     Args:
         features: The feature map.
         groups: How far each pixel belongs to each group.
+
+    Example:
+        >>> features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # two channels
+        >>> assemble_group_features(features, torch.tensor([[[[0.0, 1.0]]]]))
+        tensor([[[2., 4.]]])
 
     Paper: knet "Group Feature Assembling"
     """
@@ -78,6 +90,11 @@ def update_kernels(
         kernel_gate: How much of the old kernel each channel keeps.
         kernel_value: The old kernels.
 
+    Example:
+        >>> one, ten = torch.ones(1), 10 * torch.ones(1)
+        >>> update_kernels(0.5 * one, one, 0.25 * one, ten)
+        tensor([3.])
+
     Paper: knet "Adaptive Kernel Update"
     """
     return feature_gate * feature_value + kernel_gate * kernel_value
@@ -93,6 +110,11 @@ def predict_masks(
         features: The feature map.
         kernels: One convolution kernel per mask; `size` is odd.
 
+    Example:
+        >>> features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+        >>> predict_masks(features, torch.tensor([[[[[1.0]], [[10.0]]]]]))
+        tensor([[[[31., 42.]]]])
+
     Paper: knet "K-Net"
     """
     images, number, channels, size, _ = kernels.shape
@@ -107,6 +129,42 @@ def predict_masks(
         groups=images,
     )
     return masks.view(images, number, height, width)
+
+
+def resize(
+    masks: Float[Tensor, 'images masks _ _'], size: tuple[int, int]
+) -> Float[Tensor, 'images masks _ _']:
+    """Return masks at another height and width, bilinearly.
+
+    Args:
+        masks: Masks, or other maps.
+        size: Height and width, in pixels.
+
+    Example:
+        >>> resize(torch.ones(1, 5, 4, 4), (6, 8)).shape
+        torch.Size([1, 5, 6, 8])
+    """
+    if masks.shape[-2:] == size:
+        return masks
+    return F.interpolate(masks, size, mode='bilinear')
+
+
+def upsample(
+    maps: Float[Tensor, 'images maps _ _'], factor: int
+) -> Float[Tensor, 'images maps _ _']:
+    """Return maps enlarged bilinearly.
+
+    Args:
+        maps: Masks, or classes of pixels.
+        factor: By which height and width grow.
+
+    Example:
+        >>> upsample(torch.ones(1, 5, 4, 6), 2).shape
+        torch.Size([1, 5, 8, 12])
+    """
+    if factor == 1:
+        return maps
+    return F.interpolate(maps, scale_factor=factor, mode='bilinear')
 
 
 @MODELS.register_module()
@@ -128,6 +186,11 @@ class KernelUpdater(nn.Module):
         activate_out: The gated values pass the activation first.
         norm_cfg: Normalisation of gates, values and result.
         act_cfg: Activation.
+
+    Example:
+        >>> updater = KernelUpdater(in_channels=4, feat_channels=8)
+        >>> updater(torch.ones(3, 4), torch.ones(3, 1, 4)).shape  # three kernels
+        torch.Size([3, 1, 4])
 
     Paper: knet "Adaptive Kernel Update"
     """

@@ -5,7 +5,6 @@ The dice loss and the focal loss are in `paperzoo.common`.
 
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from paperzoo.common import (
     WeightedLoss,
     weighted_reduction,
 )
-from paperzoo.knet.targets import NOBODY, KernelTargets, topmost
+from paperzoo.knet.targets import NOBODY, KernelTargets
 from paperzoo.registry import MODELS
 from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
@@ -36,6 +35,11 @@ class MaskBCELoss(SigmoidCrossEntropyLoss):
     Raises:
         UserError: If `use_sigmoid` is False.
 
+    Example:
+        >>> import torch
+        >>> MaskBCELoss()(torch.zeros(1, 4), torch.ones(1, 4))
+        tensor(0.6931)
+
     Paper: knet "Training Instance Kernels"
     """
 
@@ -53,6 +57,11 @@ def rank_loss(
         mask_logits: The masks of all kernels.
         target: Number of the kernel that should have the highest logit.
         ignore_index: Where `target` has this value the loss is 0.
+
+    Example:
+        >>> import torch
+        >>> rank_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[1, 255]]]))
+        tensor([[[0.6931, 0.0000]]])
 
     Paper: knet "Training Instance Kernels"
     Differs: the paper does not mention this loss; the authors' panoptic configs use
@@ -81,6 +90,11 @@ class RankLoss(WeightedLoss):
 
     Raises:
         UserError: If `use_sigmoid` is True.
+
+    Example:
+        >>> import torch
+        >>> RankLoss()(torch.zeros(1, 3, 2, 2), torch.ones(1, 2, 2, dtype=torch.long))
+        tensor(1.0986)
 
     Paper: knet "Training Instance Kernels"
     Differs: as of `rank_loss`.
@@ -140,22 +154,84 @@ def build_losses(**configs: dict[str, Any] | None) -> nn.ModuleDict:
 
     Args:
         configs: Arguments of each loss; None for none.
+
+    Example:
+        >>> list(build_losses(loss_mask=LOSS_MASK, loss_rank=None))
+        ['loss_mask']
     """
     return nn.ModuleDict(
         {name: MODELS.build(config) for name, config in configs.items() if config}
     )
 
 
-def class_losses(
-    cls_score: Tensor, targets: KernelTargets, loss_cls: nn.Module
+def kernel_losses(
+    losses: nn.ModuleDict,
+    mask_preds: Float[Tensor, 'images kernels _ _'],
+    targets: KernelTargets,
+    cls_score: Float[Tensor, 'images kernels classes'] | None = None,
 ) -> dict[str, Tensor]:
-    """Return the loss of the classes, and their accuracy in percent.
+    """Return the losses of the kernels of one stage, or of the initial ones.
 
     Args:
-        cls_score: Class logits, (images, kernels, classes).
+        losses: `loss_mask`, per pixel; `loss_dice`, per mask; perhaps `loss_rank`, of
+            all kernels at each pixel; and, for classes, `loss_cls`.
+        mask_preds: Mask logits, of the size of the targets' masks.
         targets: What the kernels learn.
-        loss_cls: Loss of the classes, sigmoids.
+        cls_score: Class logits; None where kernels have no classes.
+
+    Returns:
+        The losses by name, and with classes `pos_acc`, their accuracy in percent.
+
+    Raises:
+        UserError: If `mask_preds` and the masks of `targets` differ in size.
+
+    Example:
+        >>> losses = build_losses(loss_mask=LOSS_MASK, loss_dice=LOSS_DICE)
+        >>> import torch
+        >>> ones = torch.ones(1, 2, 4, 4)  # two kernels, both with a mask to learn
+        >>> labels = torch.zeros(1, 2, dtype=torch.long)
+        >>> targets = KernelTargets(labels, labels[..., None], ones, labels == 0)
+        >>> found = kernel_losses(losses, 9 * ones, targets)
+        >>> sorted(found), float(sum(found.values())) < 0.001
+        (['loss_dice', 'loss_mask'], True)
+
+    Paper: knet "Training Instance Kernels"
     """
+    if mask_preds.shape != targets.masks.shape:
+        raise UserError(
+            f'predicted masks are (images, kernels, height, width) = '
+            f'{tuple(mask_preds.shape)}, their targets {tuple(targets.masks.shape)}: '
+            'pad images to a multiple of 32 (pad_size_divisor of the data '
+            'preprocessor), and set mask_assign_stride of KNet to the stride of the '
+            'upsampled predictions'
+        )
+    found = {}
+    if cls_score is not None:
+        found = _class_losses(losses['loss_cls'], cls_score, targets)
+    pred = mask_preds.flatten(2).flatten(0, 1)
+    target = targets.masks.flatten(2).flatten(0, 1)
+    # Half precision ends at 65504, far below the pixels of all masks.
+    weight = at_least_float32(targets.positive.flatten().to(pred.dtype))
+    # A mean over the masks there are: one path for none and for a thousand.
+    positives = weight.sum().clamp(min=1.0)
+    per_pixel, pixels = weight[:, None].expand_as(pred), positives * pred.size(1)
+    found['loss_mask'] = losses['loss_mask'](
+        pred, target, weight=per_pixel, avg_factor=pixels
+    )
+    found['loss_dice'] = losses['loss_dice'](
+        pred, target, weight=weight, avg_factor=positives
+    )
+    if targets.winners is not None:
+        found['loss_rank'] = losses['loss_rank'](
+            mask_preds, targets.winners, ignore_index=NOBODY
+        )
+    return found
+
+
+def _class_losses(
+    loss_cls: nn.Module, cls_score: Tensor, targets: KernelTargets
+) -> dict[str, Tensor]:
+    """Return the loss of the classes, and their accuracy in percent."""
     positive = targets.positive.flatten()
     scores, labels = cls_score.flatten(0, 1), targets.labels.flatten()
     num_pos = positive.sum().to(at_least_float32(scores))
@@ -171,50 +247,3 @@ def class_losses(
         avg_factor=num_pos.clamp(min=1.0),
     )
     return {'loss_cls': loss, 'pos_acc': accuracy}
-
-
-def mask_losses(
-    mask_preds: Tensor, targets: KernelTargets, losses: nn.ModuleDict
-) -> dict[str, Tensor]:
-    """Return the losses of the masks; only kernels that have a mask to learn count.
-
-    Args:
-        mask_preds: Logits, (images, kernels, height, width).
-        targets: What the kernels learn, at the same size.
-        losses: `loss_mask`, per pixel; `loss_dice`, per mask; and perhaps
-            `loss_rank`, of all kernels at each pixel.
-
-    Raises:
-        UserError: If predictions and targets have different sizes.
-    """
-    if mask_preds.shape != targets.masks.shape:
-        raise UserError(
-            f'predicted masks are (images, kernels, height, width) = '
-            f'{tuple(mask_preds.shape)}, their targets {tuple(targets.masks.shape)}: '
-            'pad images to a multiple of 32 (pad_size_divisor of the data '
-            'preprocessor), and set mask_assign_stride of KNet to the stride of the '
-            'upsampled predictions'
-        )
-    pred = mask_preds.flatten(2).flatten(0, 1)
-    target = targets.masks.flatten(2).flatten(0, 1)
-    # Half precision ends at 65504, far below the pixels of all masks.
-    weight = at_least_float32(targets.positive.flatten().to(pred.dtype))
-    # A mean over the masks there are: one path for none and for a thousand.
-    positives = weight.sum().clamp(min=1.0)
-    found = {
-        'loss_mask': losses['loss_mask'](
-            pred,
-            target,
-            weight=weight[:, None].expand_as(pred),
-            avg_factor=positives * pred.size(1),
-        ),
-        'loss_dice': losses['loss_dice'](
-            pred, target, weight=weight, avg_factor=positives
-        ),
-    }
-    if 'loss_rank' in losses:
-        winners = torch.stack([topmost(masks) for masks in targets.masks])
-        found['loss_rank'] = losses['loss_rank'](
-            mask_preds, winners, ignore_index=NOBODY
-        )
-    return found

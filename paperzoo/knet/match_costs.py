@@ -54,6 +54,12 @@ def mask_overlap(
 
     Raises:
         UserError: If predictions and objects have different numbers of pixels.
+
+    Example:
+        >>> preds = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+        >>> mask_overlap(preds, torch.tensor([[1.0, 1.0]]), None).product
+        tensor([[1.],
+                [1.]])
     """
     if preds.shape[1:].numel() != masks.shape[1:].numel():
         raise UserError(
@@ -96,6 +102,12 @@ def dice_cost(
         eps: As of `paperzoo.common.dice_loss`.
         naive: Sums in place of squares.
 
+    Example:
+        >>> overlap = mask_overlap(torch.eye(2), torch.eye(2), None)
+        >>> dice_cost(overlap, eps=0.0)
+        tensor([[-1., -0.],
+                [-0., -1.]])
+
     Paper: knet "Training Instance Kernels"
     """
     if naive:
@@ -110,6 +122,11 @@ def agreement_cost(overlap: MaskOverlap) -> Float[Tensor, 'preds objects']:
 
     Args:
         overlap: The overlaps of predictions and objects.
+
+    Example:
+        >>> agreement_cost(mask_overlap(torch.eye(2), torch.ones(1, 2), None))
+        tensor([[-0.5000],
+                [-0.5000]])
 
     Paper: knet "Training Instance Kernels"
     """
@@ -134,6 +151,10 @@ def focal_cost(
         gamma: How strongly easy examples are turned down.
         eps: Against the logarithm of zero.
 
+    Example:
+        >>> focal_cost(torch.tensor([[9.0, -9.0]]), torch.tensor([0, 1])) < 0
+        tensor([[ True, False]])
+
     Paper: knet "Training Instance Kernels"
     """
     prob = at_least_float32(logits).sigmoid()
@@ -151,6 +172,11 @@ class FocalLossCost:
         alpha: Weight of the positives.
         gamma: How strongly easy examples are turned down.
         eps: Against the logarithm of zero.
+
+    Example:
+        >>> preds = InstanceData(scores=torch.tensor([[0.0, 0.0]]))
+        >>> FocalLossCost(2.0)(preds, InstanceData(labels=torch.tensor([1])))
+        tensor([[-0.1733]])
 
     Paper: knet "Training Instance Kernels"
     """
@@ -185,7 +211,7 @@ class FocalLossCost:
         return cost * self.weight
 
 
-class MaskTerm:
+class MaskOverlapCost:
     """A cost that is a function of the overlap of masks.
 
     Args:
@@ -234,7 +260,7 @@ class MaskTerm:
 
 
 @TASK_UTILS.register_module()
-class DiceCost(MaskTerm):
+class DiceCost(MaskOverlapCost):
     """Dice cost; squared, as the authors', where mmdet's default is the naive form.
 
     Args:
@@ -246,6 +272,12 @@ class DiceCost(MaskTerm):
 
     Raises:
         UserError: If there is no such activation.
+
+    Example:
+        >>> masks = InstanceData(masks=torch.eye(2))
+        >>> DiceCost(4.0, pred_act=False)(masks, masks).round(decimals=2)
+        tensor([[-4., -0.],
+                [-0., -4.]])
 
     Paper: knet "Training Instance Kernels"
     """
@@ -272,7 +304,7 @@ class DiceCost(MaskTerm):
 
 
 @TASK_UTILS.register_module()
-class MaskCost(MaskTerm):
+class MaskCost(MaskOverlapCost):
     """How far prediction and object agree, over all pixels.
 
     Args:
@@ -282,6 +314,12 @@ class MaskCost(MaskTerm):
 
     Raises:
         UserError: If there is no such activation.
+
+    Example:
+        >>> masks = InstanceData(masks=torch.eye(2))
+        >>> MaskCost(pred_act=False)(masks, masks)
+        tensor([[-1., -0.],
+                [-0., -1.]])
 
     Paper: knet "Training Instance Kernels"
     """

@@ -1,22 +1,21 @@
 """From classes and masks to results: instances, and one map of everything."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional as F
 
-from paperzoo.utils.masks import INSTANCE_OFFSET
+from paperzoo.utils.masks import INSTANCE_OFFSET, encode
 from paperzoo.utils.precision import at_least_float32
 
 # Pixels of all masks that are enlarged at once: 256 MiB in single precision.
 BLOCK_PIXELS = 1 << 26
 # Masks of an image become run-length codes where a tensor would be larger.
-MAX_MASK_MIB = 1024
+MAX_MASK_MIB = 1024.0
 
 Size = tuple[int, int]
 
@@ -49,6 +48,12 @@ def enlarged_blocks(
 
     Yields:
         Number of the block's first mask, and the block, (masks, height, width).
+
+    Example:
+        >>> sizes = Sizes(padded=(8, 8), image=(8, 6), result=(16, 12))
+        >>> start, prob = next(enlarged_blocks(torch.ones(3, 2, 2), sizes))
+        >>> start, prob.shape
+        (0, torch.Size([3, 16, 12]))
     """
     largest = max(height * width for height, width in sizes)
     step = max(1, block_pixels // largest)
@@ -63,12 +68,20 @@ def enlarged_blocks(
 
 def top_instances(
     cls_logits: Float[Tensor, 'kernels classes'], max_per_img: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[
+    Float[Tensor, ' instances'], Int[Tensor, ' instances'], Int[Tensor, ' instances']
+]:
     """Return score, label and kernel of the best pairs of kernel and class.
 
     Args:
         cls_logits: Class logits.
         max_per_img: How many pairs.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, 3.0], [2.0, -1.0]])
+        >>> scores, labels, kernels = top_instances(logits, 2)
+        >>> labels.tolist(), kernels.tolist()
+        ([1, 0], [0, 1])
     """
     classes = cls_logits.size(1)
     scores = at_least_float32(cls_logits).sigmoid().flatten()
@@ -77,8 +90,8 @@ def top_instances(
 
 
 def instance_results(
-    cls_logits: Tensor,
-    mask_logits: Tensor,
+    cls_logits: Float[Tensor, 'kernels classes'],
+    mask_logits: Float[Tensor, 'kernels height width'],
     sizes: Sizes,
     max_per_img: int = 100,
     mask_thr: float = 0.5,
@@ -88,8 +101,8 @@ def instance_results(
     """Return the instances of one image.
 
     Args:
-        cls_logits: Class logits, (kernels, classes).
-        mask_logits: Mask logits, (kernels, height, width).
+        cls_logits: Class logits.
+        mask_logits: Mask logits, at any size.
         sizes: Those of the image.
         max_per_img: How many instances.
         mask_thr: Probability from which on a pixel belongs to an instance.
@@ -100,6 +113,11 @@ def instance_results(
 
     Returns:
         `scores`, `labels`, `masks`, and `bboxes` around the masks.
+
+    Example:
+        >>> sizes = Sizes((4, 4), (4, 4), (4, 4))
+        >>> instance_results(torch.zeros(1, 1), torch.ones(1, 2, 2), sizes).bboxes
+        tensor([[0., 0., 4., 4.]])
     """
     scores, labels, kernels = top_instances(cls_logits, max_per_img)
     if rle is None:
@@ -116,7 +134,7 @@ def instance_results(
         block = prob > mask_thr
         boxes[start : start + len(block)] = boxes_around(block)
         if rle:
-            codes += encode(block)
+            codes += [encode(mask) for mask in block.cpu().numpy()]
             continue
         inside = ((place >= start) & (place < start + len(block))).nonzero()[:, 0]
         for index in inside.tolist():
@@ -132,6 +150,10 @@ def boxes_around(
 
     Args:
         masks: The masks.
+
+    Example:
+        >>> boxes_around(torch.tensor([[[False, True, True], [False, False, False]]]))
+        tensor([[1., 0., 3., 1.]])
     """
     edges = []
     for dim in (1, 2):  # columns, then rows, that the mask touches
@@ -140,20 +162,6 @@ def boxes_around(
         last = touched.size(1) - touched.flip(1).int().argmax(dim=1)
         edges.append(torch.stack([first, last], dim=1) * touched.any(dim=1)[:, None])
     return torch.stack(edges, dim=2).flatten(1).float()
-
-
-def encode(masks: Bool[Tensor, 'masks height width']) -> list[dict[str, Any]]:
-    """Return the masks as COCO's run-length codes.
-
-    Args:
-        masks: The masks.
-    """
-    from pycocotools import mask as coco  # heavy, and not needed by most runs
-
-    return [
-        coco.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
-        for mask in masks
-    ]
 
 
 def segment_scores(
@@ -165,6 +173,11 @@ def segment_scores(
         cls_prob: Class probabilities; stuff kernels follow the thing kernels.
         num_things: Number of thing kernels.
         num_thing_classes: Number of thing classes, which come first.
+
+    Example:
+        >>> prob = torch.tensor([[0.2, 0.6, 0.9], [0.5, 0.1, 0.3]])  # a thing, a stuff
+        >>> segment_scores(prob, 1, 2)
+        (tensor([0.6000, 0.3000]), tensor([1, 2]))
     """
     scores, labels = cls_prob[:num_things, :num_thing_classes].max(dim=1)
     stuff = cls_prob[num_things:, num_thing_classes:].diagonal()
@@ -172,18 +185,42 @@ def segment_scores(
     return torch.cat([scores, stuff]), torch.cat([labels, stuff_labels])
 
 
+class PanopticSegments(NamedTuple):
+    """The segments of an image, and what became of each kernel.
+
+    Attributes:
+        ids: Label + 1000 * number of the segment of each pixel, or the number of
+            classes where there is none, (height, width).
+        winner: The kernel that won each pixel, (height, width).
+        scores: Score of each kernel.
+        labels: Its class.
+        area: Pixels of its mask.
+        won: Pixels that it won.
+        removed: Why it is no segment: `'low score'`, `'no pixel'`, or `'overlapped'`,
+            too little of its mask being left; `''` if it is one.
+    """
+
+    ids: Tensor
+    winner: Tensor
+    scores: Tensor
+    labels: Tensor
+    area: Tensor
+    won: Tensor
+    removed: tuple[str, ...]
+
+
 def merge_panoptic(
     scores: Float[Tensor, ' kernels'],
     labels: Int[Tensor, ' kernels'],
-    blocks: Iterator[tuple[int, Tensor]],
+    blocks: Iterable[tuple[int, Float[Tensor, 'masks height width']]],
     num_thing_classes: int,
     num_classes: int,
     *,
     instance_score_thr: float = 0.3,
     overlap_thr: float = 0.6,
     filter_first: bool = False,
-) -> Int[Tensor, 'height width']:
-    """Return label + 1000 * number of the segment of each pixel; void is `num_classes`.
+) -> PanopticSegments:
+    """Return the segments of an image, which do not overlap.
 
     Each pixel goes to the kernel with the largest product of score and probability.
     Things with a low score are void, and so are segments that keep less than a part
@@ -199,34 +236,55 @@ def merge_panoptic(
         overlap_thr: Part of its mask that a segment must keep.
         filter_first: Things with a low score do not compete for pixels: these go to
             the next kernel. The authors let them compete.
+
+    Example:
+        >>> prob = torch.tensor([[[0.9, 0.9, 0.1]], [[0.2, 0.2, 0.8]]])
+        >>> kernels = torch.tensor([0.8, 0.7]), torch.tensor([1, 2])  # scores, labels
+        >>> merge_panoptic(*kernels, [(0, prob)], 2, 3).ids
+        tensor([[   1,    1, 1002]])
     """
     low = (labels < num_thing_classes) & (scores < instance_score_thr)
-    barred = low if filter_first else torch.zeros_like(low)
-    winner, areas = compete(scores, barred, blocks)
+    excluded = low if filter_first else torch.zeros_like(low)
+    winner, areas = pixel_winners(scores, excluded, blocks)
     won = torch.bincount(winner.flatten(), minlength=len(scores))
     # The decisions are about a few numbers: one transfer, then plain Python.
     order = scores.argsort(descending=True, stable=True)
     table = torch.stack([order, labels, low.long(), won, areas]).tolist()
-    ids = [num_classes] * len(scores)
+    ids, removed = [num_classes] * len(scores), [''] * len(scores)
     number = 0
     for kernel in table[0]:
-        label, rejected, kept, area = (row[kernel] for row in table[1:])
-        if rejected or not kept or not area or kept / area < overlap_thr:
-            continue
-        ids[kernel] = label + INSTANCE_OFFSET * number
-        number += 1
-    return torch.tensor(ids, device=winner.device)[winner]
+        label, is_low, kept, area = (row[kernel] for row in table[1:])
+        if is_low:
+            removed[kernel] = 'low score'
+        elif not kept or not area:
+            removed[kernel] = 'no pixel'
+        elif kept / area < overlap_thr:
+            removed[kernel] = 'overlapped'
+        else:
+            ids[kernel] = label + INSTANCE_OFFSET * number
+            number += 1
+    segments = torch.tensor(ids, device=winner.device)[winner]
+    return PanopticSegments(
+        segments, winner, scores, labels, areas, won, tuple(removed)
+    )
 
 
-def compete(
-    scores: Tensor, barred: Tensor, blocks: Iterator[tuple[int, Tensor]]
+def pixel_winners(
+    scores: Float[Tensor, ' kernels'],
+    excluded: Bool[Tensor, ' kernels'],
+    blocks: Iterable[tuple[int, Float[Tensor, 'masks height width']]],
 ) -> tuple[Int[Tensor, 'height width'], Int[Tensor, ' kernels']]:
     """Return the kernel that wins each pixel, and the area of each kernel's mask.
 
     Args:
         scores: Of the kernels.
-        barred: Kernels that take part in no pixel's contest, (kernels,).
+        excluded: Kernels that win no pixel.
         blocks: Probabilities of some masks at a time, as of `enlarged_blocks`.
+
+    Example:
+        >>> prob = torch.tensor([[[0.9, 0.9, 0.1]], [[0.2, 0.2, 0.8]]])
+        >>> pixel_winners(torch.ones(2), torch.zeros(2, dtype=torch.bool), [(0, prob)])
+        (tensor([[0, 0, 1]], dtype=torch.int32), tensor([2, 1]))
     """
     best: Tensor | None = None
     winner = torch.empty(0)
@@ -234,9 +292,9 @@ def compete(
     for start, prob in blocks:
         areas.append((prob >= 0.5).sum(dim=(1, 2)))
         part = slice(start, start + len(prob))
-        bids = scores[part, None, None] * prob
-        bids.masked_fill_(barred[part, None, None], -1.0)
-        value, index = bids.max(dim=0)
+        weighted = scores[part, None, None] * prob
+        weighted.masked_fill_(excluded[part, None, None], -1.0)
+        value, index = weighted.max(dim=0)
         index = index.int() + start
         if best is None:
             best, winner = value, index

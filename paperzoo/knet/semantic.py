@@ -8,8 +8,7 @@ from mmseg.registry import MODELS as MMSEG_MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from paperzoo.knet.layers import is_mmsegs
-from paperzoo.knet.update_head import KNetKernelUpdateHead
+from paperzoo.knet.update_head import KNetKernelUpdateHead, is_mmsegs
 from paperzoo.registry import MODELS
 from paperzoo.utils.errors import UserError
 
@@ -44,6 +43,12 @@ class KNetSemanticHead(BaseModule):
     Raises:
         UserError: If the numbers of stages differ, or the decode head's `forward` is
             more than `cls_seg` of `_forward_feature`.
+
+    Example:
+        >>> fcn = {'type': 'FCNHead', 'in_channels': 8, 'channels': 8, 'num_classes': 3}
+        >>> stage = {'in_channels': 8, 'out_channels': 8, 'num_classes': 3}
+        >>> len(KNetSemanticHead(2, fcn, stage).kernel_update_head)
+        2
 
     Paper: knet "K-Net"
     Differs: mmseg never initialises its stages as the authors intended; here they are.

@@ -30,6 +30,10 @@ def coordinates(
 
     Args:
         features: The map.
+
+    Example:
+        >>> coordinates(torch.zeros(1, 8, 1, 3))[0, 0]  # x
+        tensor([[-1.,  0.,  1.]])
     """
     images, _, height, width = features.shape
     x = torch.linspace(-1, 1, width, device=features.device, dtype=features.dtype)
@@ -69,6 +73,13 @@ class SemanticFPNWrapper(BaseModule):
 
     Raises:
         UserError: If `upsample_times` is more than `end_level`, or negative.
+
+    Example:
+        >>> fpn = SemanticFPNWrapper(32, 32, 32, positional_encoding=None)
+        >>> levels = [torch.ones(1, 32, size, size) for size in (16, 8, 4, 2)]
+        >>> fused, further = fpn(levels)
+        >>> fused.shape
+        torch.Size([1, 32, 8, 8])
 
     Paper: knet "K-Net"
     """

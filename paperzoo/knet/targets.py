@@ -1,6 +1,6 @@
 """What each kernel learns, given which object it was matched with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 IGNORE = 255
 # Masks at full size that are in single precision at once; it bounds the memory.
 BLOCK = 8
-
-
-# Of the last of several masks that cover a pixel: no mask does. The authors use 255,
-# which is also the number of a kernel where there are as many.
+# The kernel that should win a pixel where no mask covers it. The authors use 255, which
+# is also the number of a kernel where there are as many.
 NOBODY = -1
 
 
@@ -40,19 +38,25 @@ class GroundTruth(NamedTuple):
 
 
 class KernelTargets(NamedTuple):
-    """What the kernels of a batch learn.
+    """What the kernels of a batch learn, at one stage.
 
     Attributes:
         labels: Class of each kernel, (images, kernels); `num_classes` is no object.
         label_weights: Weight of each class logit, (images, kernels, classes).
         masks: (images, kernels, height, width); zeros for kernels without object.
         positive: Which kernels have an object or a stuff class to learn.
+        winners: Number of the kernel that should have the highest logit at each pixel,
+            (images, height, width), or `NOBODY`; None where no loss asks.
+        pixel_classes: Class of each pixel, of the same shape, `num_classes` where there
+            is none; None where no loss asks.
     """
 
     labels: Tensor
     label_weights: Tensor
     masks: Tensor
     positive: Tensor
+    winners: Tensor | None = None
+    pixel_classes: Tensor | None = None
 
 
 def topmost(
@@ -62,6 +66,10 @@ def topmost(
 
     Args:
         masks: Masks painted one over the other; any value but 0 covers.
+
+    Example:
+        >>> topmost(torch.tensor([[[1.0, 0.5, 0.0]], [[0.0, 1.0, 0.0]]]))
+        tensor([[ 0,  1, -1]])
     """
     numbers = torch.arange(len(masks), device=masks.device, dtype=torch.int32)
     covered = torch.where(masks != 0, numbers[:, None, None], NOBODY)
@@ -71,13 +79,15 @@ def topmost(
 
 
 def kernel_targets(
-    gt_inds: Sequence[Tensor],
+    gt_inds: Sequence[Int[Tensor, ' things']],
     ground_truths: Sequence[GroundTruth],
     num_thing_classes: int,
     num_stuff_classes: int,
     *,
     with_stuff: bool,
-    pos_weight: float = 1.0,
+    pos_weight: int | float = 1.0,
+    rank: bool = False,
+    paint: bool = False,
 ) -> KernelTargets:
     """Return what the kernels of a batch learn.
 
@@ -93,6 +103,15 @@ def kernel_targets(
         num_stuff_classes: Number of stuff classes.
         with_stuff: Whether stuff kernels follow the thing kernels.
         pos_weight: Weight of the classes of kernels that have an object.
+        rank: Whether there is a loss that asks for the `winners`.
+        paint: Whether there is a loss that asks for the `pixel_classes`.
+
+    Example:
+        >>> no_stuff = torch.zeros(0, 1, 2), torch.zeros(0, dtype=torch.bool)
+        >>> mask, label = torch.tensor([[[0.0, 1.0]]]), torch.tensor([1])
+        >>> truth, gt_inds = GroundTruth(mask, label, *no_stuff), torch.tensor([0, 1])
+        >>> kernel_targets([gt_inds], [truth], 2, 0, with_stuff=False).labels
+        tensor([[2, 1]])
 
     Paper: knet "Training Instance Kernels"
     """
@@ -110,7 +129,17 @@ def kernel_targets(
     if with_stuff:
         weights[things:, num_thing_classes:].fill_diagonal_(1)
     label_weights = torch.where(positive, pos_weight, 1.0).to(masks)[..., None]
-    return KernelTargets(labels, label_weights * weights, masks, positive)
+    winners = torch.stack([topmost(each) for each in masks]) if rank else None
+    pixel_classes = None
+    if paint:
+        painted = [
+            paint_classes(*own, gt.stuff_masks, num_thing_classes, num_classes)
+            for own, gt in zip(per_image, ground_truths, strict=True)
+        ]
+        pixel_classes = torch.stack(painted)
+    return KernelTargets(
+        labels, label_weights * weights, masks, positive, winners, pixel_classes
+    )
 
 
 def _targets_single(
@@ -147,6 +176,11 @@ def paint_classes(
         stuff_masks: Mask of each stuff class.
         num_thing_classes: Number of thing classes.
         num_classes: Number of classes; what no mask covers gets this number.
+
+    Example:
+        >>> mask, stuff = torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 2)
+        >>> paint_classes(torch.tensor([0]), mask, stuff, 2, 3)
+        tensor([[0, 2]])
     """
     stuff, thing = topmost(stuff_masks), topmost(masks)
     painted = torch.where(stuff != NOBODY, num_thing_classes + stuff, num_classes)
@@ -167,6 +201,16 @@ def ground_truth(
 
     Raises:
         UserError: If there are stuff classes, but the image has no `gt_sem_seg`.
+
+    Example:
+        >>> from mmdet.structures import DetDataSample
+        >>> from mmengine.structures import InstanceData
+        >>> sample = DetDataSample(metainfo={'batch_input_shape': (8, 8)})
+        >>> masks, labels = torch.ones(1, 8, 8), torch.tensor([3])
+        >>> sample.gt_instances = InstanceData(masks=masks, labels=labels)
+        >>> ground_truth(sample, torch.zeros(0), 4, 5, 0).masks
+        tensor([[[1., 1.],
+                 [1., 1.]]])
     """
     padded = tuple(sample.metainfo['batch_input_shape'])
     size = tuple(length // stride for length in padded)
@@ -201,8 +245,44 @@ def hardened(truths: Sequence[GroundTruth]) -> list[GroundTruth]:
 
     Args:
         truths: One for each image; masks at a stride are soft at their edges.
+
+    Example:
+        >>> soft = torch.tensor([[[0.0, 0.25]]])
+        >>> hardened([GroundTruth(soft, soft, soft, soft)])[0].masks
+        tensor([[[0., 1.]]])
     """
     return [gt._replace(masks=(gt.masks != 0).to(gt.masks)) for gt in truths]
+
+
+def check_sizes(
+    predicted: Mapping[str, Tensor], truth: GroundTruth, mask_assign_stride: int
+) -> None:
+    """Refuse predicted masks of another size than those of the objects.
+
+    Args:
+        predicted: Upsampled masks, (..., height, width), by the argument that
+            sets their size.
+        truth: That of any image.
+        mask_assign_stride: That of the detector.
+
+    Raises:
+        UserError: If the height or the width of predicted masks is not that of the
+            objects' masks.
+
+    Example:
+        >>> masks = torch.ones(1, 8, 8)
+        >>> check_sizes({'mine': masks}, GroundTruth(masks, masks, masks, masks), 4)
+    """
+    height, width = truth.masks.shape[-2:]
+    for place, masks in predicted.items():
+        if masks.shape[-2:] != (height, width):
+            raise UserError(
+                f'masks of {height} x {width} pixels are to be learnt '
+                f'(mask_assign_stride={mask_assign_stride} of KNet), but those '
+                f'predicted have {masks.size(-2)} x {masks.size(-1)} ({place}): set '
+                'mask_assign_stride to the stride of the predicted masks, and pad '
+                'images to a multiple of 32 (pad_size_divisor of the data preprocessor)'
+            )
 
 
 def _padded(masks: Tensor, size: tuple[int, ...], value: int) -> Tensor:

@@ -1,8 +1,10 @@
 """One stage that updates kernels, and with them the masks they predict."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-from mmcv.cnn import ConvModule, build_norm_layer
+from jaxtyping import Float
+from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,25 +14,14 @@ from paperzoo.knet.kernels import (
     ACT_CFG,
     GROUPINGS,
     NORM_CFG,
+    KernelUpdater,
     assemble_group_features,
     group_pixels,
     predict_masks,
-)
-from paperzoo.knet.layers import (
-    branch,
-    build_updater,
-    feed_forward,
-    ffn_names,
     resize,
     upsample,
 )
-from paperzoo.knet.losses import (
-    LOSS_DICE,
-    LOSS_MASK,
-    build_losses,
-    class_losses,
-    mask_losses,
-)
+from paperzoo.knet.losses import LOSS_DICE, LOSS_MASK, build_losses, kernel_losses
 from paperzoo.knet.targets import KernelTargets
 from paperzoo.registry import MODELS
 from paperzoo.utils.errors import UserError, check_choice
@@ -39,6 +30,8 @@ Config = dict[str, Any]
 
 LOSS_CLS: Config = {'type': FocalLoss, 'gamma': 2.0, 'alpha': 0.25, 'loss_weight': 2.0}
 FEAT_TRANSFORM_CFG: Config = {'conv_cfg': {'type': 'Conv2d'}, 'act_cfg': None}
+# Of the authors' updater, mmseg's too.
+_UPDATOR_DEFAULTS: Config = {'in_channels': 256, 'feat_channels': 64}
 
 
 class StageOutput(NamedTuple):
@@ -84,8 +77,8 @@ class KNetKernelUpdateHead(BaseModule):
         with_ffn: Have a feed-forward network.
         feat_gather_stride: Stride of the convolution of the features.
         mask_transform_stride: 2 predicts masks at half the size, then upsamples; or 1.
-        mask_upsample_stride: Factor by which `upsample` enlarges masks, for losses
-            and results; the next stage gets them as they are.
+        mask_upsample_stride: Factor by which masks are enlarged for losses and
+            results; the next stage gets them as they are.
         num_thing_classes: Number of thing classes, by default all.
         num_stuff_classes: Number of stuff classes.
         grouping: How pixels are grouped, of `paperzoo.knet.kernels.group_pixels`.
@@ -99,7 +92,17 @@ class KNetKernelUpdateHead(BaseModule):
         init_cfg: Initial weights, in place of the authors'.
 
     Raises:
-        UserError: If arguments contradict each other.
+        UserError: If the numbers of thing and stuff classes do not add up, `grouping`
+            or `mask_transform_stride` is none of its choices, `conv_kernel_size` is
+            even, or `out_channels` differs from `in_channels`.
+
+    Example:
+        >>> import torch
+        >>> size = {'in_channels': 16, 'out_channels': 16, 'feedforward_channels': 32}
+        >>> stage = KNetKernelUpdateHead(num_classes=3, **size)
+        >>> kernels, masks = torch.ones(1, 5, 16, 1, 1), torch.ones(1, 5, 8, 8)
+        >>> stage(torch.ones(1, 16, 8, 8), kernels, masks).cls_score.shape
+        torch.Size([1, 5, 3])
 
     Paper: knet "Group-Aware Kernels"
     """
@@ -158,10 +161,10 @@ class KNetKernelUpdateHead(BaseModule):
         self.feat_gather_stride = feat_gather_stride
         self.mask_transform_stride = mask_transform_stride
         self.mask_upsample_stride = mask_upsample_stride
-        check_update_head(self)
+        _check(self)
 
         self.feat_transform = self._feature_layer(feat_transform_cfg)
-        self.kernel_updater = build_updater(kernel_updator_cfg or {}, in_channels)
+        self.kernel_updater = _build_updater(kernel_updator_cfg or {}, in_channels)
         wide = in_channels * conv_kernel_size**2
         self.attention = nn.MultiheadAttention(
             wide, num_heads, dropout, batch_first=True
@@ -170,7 +173,7 @@ class KNetKernelUpdateHead(BaseModule):
         self.ffn: nn.Module | None = None
         if with_ffn:
             widths = [in_channels] + [feedforward_channels] * (num_ffn_fcs - 1)
-            self.ffn = feed_forward(widths, ffn_act_cfg, dropout)
+            self.ffn = _feed_forward(widths, ffn_act_cfg, dropout)
             self.ffn_norm = build_norm_layer(NORM_CFG, in_channels)[1]
 
         self.losses = build_losses(
@@ -181,11 +184,11 @@ class KNetKernelUpdateHead(BaseModule):
         )
         self.fc_cls: nn.Linear | None = None
         if with_cls:
-            self.cls_fcs = branch(in_channels, num_cls_fcs, act_cfg)
+            self.cls_fcs = _branch(in_channels, num_cls_fcs, act_cfg)
             self.fc_cls = nn.Linear(in_channels, num_classes)
-        self.mask_fcs = branch(in_channels, num_mask_fcs, act_cfg)
+        self.mask_fcs = _branch(in_channels, num_mask_fcs, act_cfg)
         self.fc_mask = nn.Linear(in_channels, out_channels)
-        rename_on_load(self, self._AUTHORS_NAMES | ffn_names(num_ffn_fcs))
+        rename_on_load(self, self._AUTHORS_NAMES | _ffn_names(num_ffn_fcs))
 
     def init_weights(self) -> None:
         """Initialise all matrices by Xavier's rule and the class layer with a prior."""
@@ -202,42 +205,51 @@ class KNetKernelUpdateHead(BaseModule):
 
     def forward(
         self,
-        x: Tensor,
-        proposal_feat: Tensor,
-        mask_preds: Tensor,
+        x: Float[Tensor, 'images channels height width'],
+        proposal_feat: Float[Tensor, 'images kernels channels size size'],
+        mask_preds: Float[Tensor, 'images kernels _ _'],
         mask_shape: tuple[int, int] | None = None,
     ) -> StageOutput:
         """Return classes, masks and kernels of this stage.
 
         Args:
-            x: Feature map, (images, channels, height, width).
-            proposal_feat: Kernels, (images, kernels, channels, size, size).
+            x: Feature map.
+            proposal_feat: Kernels.
             mask_preds: Mask logits of the stage before, of any height and width.
             mask_shape: Height and width of the predicted masks, by default those of
                 the features.
         """
         if self.feat_transform is not None:
             x = self.feat_transform(x)
-        masks = resize(mask_preds, (x.size(-2), x.size(-1)))
-        groups = group_pixels(masks, self.grouping, self.hard_mask_thr)
-        group_features = assemble_group_features(x, groups)
-
-        kernels = proposal_feat.flatten(3).transpose(2, 3)  # (..., taps, channels)
-        kernels = self._interact(kernels, group_features)
+        kernels = self._update(x, proposal_feat, mask_preds)
         cls_score = None
         if self.fc_cls is not None:
             cls_score = self.fc_cls(self.cls_fcs(kernels.sum(dim=2)))
-        mask_kernels = self.fc_mask(self.mask_fcs(kernels))
-        masks = self._predict(x, self._as_kernels(mask_kernels))
+        # Taps become sides of convolution kernels again.
+        sides = 2 * (self.conv_kernel_size,)
+        mask_kernels = self.fc_mask(self.mask_fcs(kernels)).transpose(2, 3)
+        halved = self.mask_transform_stride == 2
+        if halved and self.feat_gather_stride == 1:
+            x = F.interpolate(x, scale_factor=0.5, mode='bilinear')
+        masks = predict_masks(x, mask_kernels.unflatten(3, sides))
+        masks = upsample(masks, 2 if halved else 1)
         if mask_shape is not None:
             masks = resize(masks, mask_shape)
-        return StageOutput(cls_score, masks, self._as_kernels(kernels))
+        kernels = kernels.transpose(2, 3).unflatten(3, sides)
+        return StageOutput(cls_score, masks, kernels)
 
-    def _interact(self, kernels: Tensor, group_features: Tensor) -> Tensor:
+    def _update(self, x: Tensor, proposal_feat: Tensor, mask_preds: Tensor) -> Tensor:
         """Return the kernels, updated with their groups' features and each other.
+
+        Returns:
+            (images, kernels, taps, channels), a tap being one position of a kernel.
 
         Paper: knet "Kernel Interaction"
         """
+        masks = resize(mask_preds, (x.size(-2), x.size(-1)))
+        groups = group_pixels(masks, self.grouping, self.hard_mask_thr)
+        group_features = assemble_group_features(x, groups)
+        kernels = proposal_feat.flatten(3).transpose(2, 3)
         shape = kernels.shape
         wide = self.kernel_updater(group_features, kernels).reshape(*shape[:2], -1)
         attended, _ = self.attention(wide, wide, wide, need_weights=False)
@@ -246,43 +258,27 @@ class KNetKernelUpdateHead(BaseModule):
             kernels = self.ffn_norm(kernels + self.ffn(kernels))
         return kernels
 
-    def _predict(self, x: Tensor, kernels: Tensor) -> Tensor:
-        halved = self.mask_transform_stride == 2
-        if halved and self.feat_gather_stride == 1:
-            x = F.interpolate(x, scale_factor=0.5, mode='bilinear')
-        return upsample(predict_masks(x, kernels), 2 if halved else 1)
-
-    def _as_kernels(self, taps: Tensor) -> Tensor:
-        """Turn (images, kernels, taps, channels) into convolution kernels."""
-        size = self.conv_kernel_size
-        return taps.transpose(2, 3).unflatten(3, (size, size))
-
-    def upsample(self, mask_preds: Tensor) -> Tensor:
-        """Return masks at the size of losses and results.
-
-        Args:
-            mask_preds: Mask logits, (images, kernels, height, width).
-        """
-        return upsample(mask_preds, self.mask_upsample_stride)
-
     def loss_by_feat(
-        self, cls_score: Tensor, mask_preds: Tensor, targets: KernelTargets
+        self,
+        cls_score: Float[Tensor, 'images kernels classes'],
+        mask_preds: Float[Tensor, 'images kernels _ _'],
+        targets: KernelTargets,
     ) -> dict[str, Tensor]:
         """Return the losses of this stage, and the accuracy of its classes in percent.
 
         Args:
-            cls_score: Class logits, (images, kernels, classes).
-            mask_preds: Upsampled mask logits, (images, kernels, height, width).
+            cls_score: Class logits.
+            mask_preds: Upsampled mask logits.
             targets: What the kernels learn.
 
         Raises:
-            UserError: If a loss is missing, or sizes differ.
+            UserError: If the stage has no `loss_cls`, `loss_mask` or `loss_dice`, or
+                `mask_preds` and the masks of `targets` differ in size.
         """
         missing = {'loss_cls', 'loss_mask', 'loss_dice'} - set(self.losses)
         if missing:
             raise UserError(f'mask_head is trained, but has no {sorted(missing)}')
-        masks = mask_losses(mask_preds, targets, self.losses)
-        return class_losses(cls_score, targets, self.losses['loss_cls']) | masks
+        return kernel_losses(self.losses, mask_preds, targets, cls_score)
 
     def _feature_layer(self, config: Config | None) -> nn.Module | None:
         if config is None:
@@ -295,15 +291,8 @@ class KNetKernelUpdateHead(BaseModule):
         return ConvModule(self.in_channels, self.in_channels, stride=stride, **options)
 
 
-def check_update_head(head: 'KNetKernelUpdateHead') -> None:
-    """Refuse a stage whose arguments contradict each other.
-
-    Args:
-        head: The stage, its arguments set.
-
-    Raises:
-        UserError: If they do.
-    """
+def _check(head: 'KNetKernelUpdateHead') -> None:
+    """Refuse a stage whose arguments contradict each other."""
     owner = 'KNetKernelUpdateHead'
     if head.num_thing_classes + head.num_stuff_classes != head.num_classes:
         raise UserError(
@@ -324,3 +313,58 @@ def check_update_head(head: 'KNetKernelUpdateHead') -> None:
             f'{head.out_channels}): its kernels are convolved with its features, so '
             'set both to the same number'
         )
+
+
+def is_mmsegs(kind: str | type, name: str) -> bool:
+    """Return whether a config's type means mmseg's class of this name.
+
+    Args:
+        kind: The class, its name with or without the scope, or its dotted path.
+        name: Of mmseg's class.
+
+    Example:
+        >>> is_mmsegs('KernelUpdator', 'KernelUpdator')
+        True
+    """
+    path = kind if isinstance(kind, str) else f'{kind.__module__}.{kind.__name__}'
+    first, last = path.split('.')[0], path.split('.')[-1]
+    return last == name and first in ('mmseg', name)
+
+
+def _build_updater(config: dict[str, Any], channels: int) -> nn.Module:
+    """Return the updater of a stage."""
+    config = {'type': KernelUpdater, **config}
+    defaults = {'in_channels': channels, 'feat_channels': channels}
+    if is_mmsegs(config['type'], 'KernelUpdator'):
+        defaults, config = _UPDATOR_DEFAULTS, config | {'type': KernelUpdater}
+    return MODELS.build(defaults | config)
+
+
+def _branch(channels: int, layers: int, act_cfg: dict[str, Any]) -> nn.Sequential:
+    """Return layers of a linear map without bias, a normalisation, an activation."""
+    modules: list[nn.Module] = []
+    for _ in range(layers):
+        modules += [
+            nn.Linear(channels, channels, bias=False),
+            build_norm_layer(NORM_CFG, channels)[1],
+            build_activation_layer(act_cfg),
+        ]
+    return nn.Sequential(*modules)
+
+
+def _feed_forward(
+    widths: list[int], act_cfg: dict[str, Any], dropout: float
+) -> nn.Sequential:
+    """Return a feed-forward network through these widths and back to the first."""
+    modules: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        activation = build_activation_layer(act_cfg)
+        modules += [nn.Linear(before, after), activation, nn.Dropout(dropout)]
+    modules += [nn.Linear(widths[-1], widths[0]), nn.Dropout(dropout)]
+    return nn.Sequential(*modules)
+
+
+def _ffn_names(layers: int) -> dict[str, str]:
+    """Return mmcv's names of the feed-forward layers, each with ours."""
+    hidden = {f'ffn.layers.{i}.0': f'ffn.{3 * i}' for i in range(layers - 1)}
+    return hidden | {f'ffn.layers.{layers - 1}': f'ffn.{3 * (layers - 1)}'}

@@ -13,7 +13,8 @@ from mmengine.structures import InstanceData, PixelData
 from torch.testing import assert_close
 
 from paperzoo.engine.picture_page import PicturePageHook
-from paperzoo.knet.panoptic import boxes_around, encode
+from paperzoo.knet.panoptic import boxes_around
+from paperzoo.utils.masks import encode
 from paperzoo.visualization.drawable import drawable
 from paperzoo.visualization.overlays import make_grid
 
@@ -105,7 +106,7 @@ def test_run_length_codes_are_drawn_as_their_masks() -> None:
     masks[1:, 2:9, 3:] = True
     given = DetDataSample(
         pred_instances=InstanceData(
-            masks=encode(masks),
+            masks=[encode(mask.numpy()) for mask in masks],
             scores=torch.tensor([0.9, 0.1, 0.5]),
             labels=torch.tensor([0, 1, 1]),
             bboxes=boxes_around(masks),

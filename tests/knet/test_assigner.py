@@ -132,8 +132,11 @@ def test_all_costs_cross_in_one_transfer(monkeypatch: pytest.MonkeyPatch) -> Non
     cases = [case(6, 2), case(6, 0), case(5, 7)]
     found = match_all([Matching(assigner, *data) for data in cases])
     assert transfers == [(6 * 2 + 0 + 5 * 7,)]
-    for (data, gt), inds in zip(cases, found, strict=True):
-        assert_close(inds, assigner.assign(data, gt).gt_inds)
+    for (data, gt), made in zip(cases, found, strict=True):
+        assert_close(made.gt_inds, assigner.assign(data, gt).gt_inds)
+        terms = assigner.terms(data, gt).values() if len(gt) else [torch.zeros(6, 0)]
+        assert_close(made.cost, sum(terms))
+        assert made.matching.gt_instances is gt
     assert match_all([]) == []
 
 

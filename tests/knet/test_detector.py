@@ -203,7 +203,7 @@ def test_predicted_panoptic_map() -> None:
     sizes = Sizes(PADDED, (30, 60), (45, 90))
     segments = segment_scores(scores[0].sigmoid(), 6, 3)
     blocks = enlarged_blocks(masks[0], sizes)
-    assert_close(ids[0], merge_panoptic(*segments, blocks, 3, 5, **merge))
+    assert_close(ids[0], merge_panoptic(*segments, blocks, 3, 5, **merge).ids)
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -416,6 +416,26 @@ def test_half_the_resolution_inside_a_stage() -> None:
     options['roi_head']['mask_head'] |= stage
     losses = KNet(**options).loss(images(2), [sample(2), sample(1)])
     assert total(losses).isfinite()
+
+
+@pytest.mark.parametrize('stride', [1, 2, 4])
+@pytest.mark.parametrize('mask_stride', [1, 2])
+@pytest.mark.parametrize('size', [None, 1, 3])
+def test_stages_that_do_not_keep_the_size_of_masks_are_refused(
+    stride: int, mask_stride: int, size: int | None
+) -> None:
+    options = config()
+    stage = {'feat_gather_stride': stride, 'mask_transform_stride': mask_stride}
+    conv = None if size is None else {'kernel_size': size, 'act_cfg': None}
+    options['roi_head']['mask_head'] |= stage | {'feat_transform_cfg': conv}
+    if stride == 1 or (stride, mask_stride, size) == (2, 2, 3):
+        stages = KNet(**options).kernel_iter_head
+        x, masks = torch.randn(1, 8, 8, 16), torch.randn(1, 6, 8, 16)
+        start = InitialKernels(torch.randn(1, 6, 8, 1, 1), x, masks, None)
+        assert {each.mask_preds.shape for each in stages(start)} == {masks.shape}
+        return
+    with pytest.raises(UserError, match=f'feat_gather_stride={stride}'):
+        KNet(**options)
 
 
 @pytest.mark.parametrize('stride', [2, 8])

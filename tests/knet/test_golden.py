@@ -97,7 +97,7 @@ def test_chained_stages(name: str, dtype: torch.dtype) -> None:
         inputs['proposal_feats'], inputs['x'], inputs['mask_preds'], None
     )
     outputs = head(start)
-    predictions = head.predictions(start, outputs)[1:]
+    predictions = head.predictions(start)[1:]
     for number, (output, prediction) in enumerate(
         zip(outputs, predictions, strict=True)
     ):
@@ -151,8 +151,8 @@ def test_loss(name: str, dtype: torch.dtype) -> None:
     found: dict[str, Tensor] = {}
     if name == 'loss_focal':
         labels, weights = golden['in:labels'], golden['in:label_weights']
-        found['loss:avg'] = loss(pred, labels, avg_factor=4)
-        found['loss:weighted_avg'] = loss(pred, labels, weights, avg_factor=4)
+        found['loss:avg'] = loss(pred, labels, avg_factor=4.0)
+        found['loss:weighted_avg'] = loss(pred, labels, weights, avg_factor=4.0)
         found['out:none'] = loss(pred, labels, reduction_override='none')
     elif name == 'loss_rank':
         found['loss:rank'] = loss(pred, golden['in:target'])
@@ -183,7 +183,8 @@ def test_panoptic_merge(name: str, dtype: torch.dtype) -> None:
         for key in ('instance_score_thr', 'overlap_thr')
     }
     blocks = enumerate(golden['in:mask_probs'].split(1))
-    ids = merge_panoptic(scores, labels, blocks, things, things + stuff, **thresholds)
+    count = things + stuff
+    ids = merge_panoptic(scores, labels, blocks, things, count, **thresholds).ids
     golden.check('out:panoptic', ids)
     segment_ids, areas = ids.unique(return_counts=True)
     golden.check('out:segment_ids', segment_ids)

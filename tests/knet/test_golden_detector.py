@@ -7,8 +7,8 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData, PixelData
 from references.knet_golden import DTYPES, ENCODED, Golden, names
 
+from paperzoo.knet.kernels import upsample
 from paperzoo.knet.panoptic import segment_scores
-from paperzoo.knet.targets import kernel_targets, paint_classes
 
 
 def samples(golden: Golden) -> list[DetDataSample]:
@@ -60,8 +60,9 @@ def test_training_targets(name: str, dtype: torch.dtype) -> None:
     with torch.no_grad():
         start = init_head(x)
         outputs = iter_head(start)
-        predictions = iter_head.predictions(start, outputs)
-        things = init_head.upsample(start.mask_preds[:, : init_head.num_proposals])
+        predictions = iter_head.predictions(start)
+        stride = init_head.feat_downsample_stride
+        things = upsample(start.mask_preds[:, : init_head.num_proposals], stride)
     golden.check('out:rpn.proposal_feats_cat', start.kernels)
     golden.check('out:rpn.mask_preds_cat', start.mask_preds)
     golden.check('out:rpn.x_feats', start.features)
@@ -79,16 +80,14 @@ def test_training_targets(name: str, dtype: torch.dtype) -> None:
             golden.check(f'out:gt_sem_cls.{image}', classes[:, 0])
             masks = gt.stuff_masks[gt.stuff_present]
             golden.check(f'out:gt_sem_seg_stride4.{image}', masks)
-    gt_inds = model._assign(things, predictions, truths, truths, batch)
-    rows = torch.cat([torch.stack(inds) for inds in gt_inds])
-    golden.check('out:assigned_gt_inds', rows)
+    assigned = model.assign(things, predictions, truths, truths, batch)
+    rows = [image.gt_inds for stage in assigned for image in stage]
+    golden.check('out:assigned_gt_inds', torch.stack(rows))
 
-    counts = model.num_thing_classes, model.num_stuff_classes
-    for stage in range(-1, len(outputs)):
-        inds = gt_inds[min(stage + 1, len(gt_inds) - 1)]
+    all_targets = model.get_targets(things, predictions, batch)
+    assert len(all_targets) == len(outputs) + 1
+    for stage, targets in enumerate(all_targets, start=-1):
         key = f'out:s{stage}.targets' if stage >= 0 else 'out:rpn.targets'
-        with_stuff = stage >= 0 and counts[1] > 0
-        targets = kernel_targets(inds, truths, *counts, with_stuff=with_stuff)
         golden.check(f'{key}.labels', targets.labels.flatten())
         golden.check(f'{key}.mask_weights', targets.positive.flatten().to(dtype))
         if f'{key}.mask_targets' in golden:
@@ -96,13 +95,7 @@ def test_training_targets(name: str, dtype: torch.dtype) -> None:
         if stage >= 0:
             golden.check(f'{key}.label_weights', targets.label_weights.flatten(0, 1))
             continue
-        painted = [
-            paint_classes(labels, masks, gt.stuff_masks, counts[0], sum(counts))
-            for labels, masks, gt in zip(
-                targets.labels, targets.masks, truths, strict=True
-            )
-        ]
-        golden.check(f'{key}.seg_targets', torch.stack(painted))
+        golden.check(f'{key}.seg_targets', targets.pixel_classes)
     # The initial kernels have no class loss, hence no weights of classes.
     without = {key for key in golden.arrays.files if key.startswith('out:acc.')}
     golden.all_checked('out:', but=without | {'out:rpn.targets.label_weights'})

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from paperzoo.knet import KNetKernelInitHead, RankLoss, SemanticFPNWrapper
-from paperzoo.knet.targets import GroundTruth
+from paperzoo.knet.kernels import upsample
+from paperzoo.knet.targets import GroundTruth, KernelTargets, kernel_targets
 from paperzoo.utils.errors import UserError
 
 NORM = {'type': 'GN', 'num_groups': 4}
@@ -59,6 +60,7 @@ def test_kernels_are_weights_plus_group_features() -> None:
     assert_close(start.kernels[..., 0, 0], weight[..., 0, 0] + added)
 
 
+@pytest.mark.usefixtures('unchecked_shapes')
 def test_it_compiles_as_one_graph() -> None:
     module = head(**PANOPTIC)
     torch._dynamo.reset()
@@ -130,16 +132,22 @@ def truth(objects: int, stuff: int) -> GroundTruth:
     return GroundTruth(masks, torch.arange(objects) % 3, stuff_masks, present)
 
 
+def aim(inds: list[Tensor], truths: list[GroundTruth], stuff: int) -> KernelTargets:
+    counts = 5 - stuff, stuff
+    ranked = stuff > 0
+    options = {'with_stuff': False, 'rank': ranked, 'paint': True}
+    return kernel_targets(inds, truths, *counts, **options)
+
+
 def test_losses_without_objects_are_zero_and_keep_the_graph() -> None:
     module = head(**PANOPTIC)
     start = module(levels())
     truths = [truth(0, 2)._replace(stuff_masks=torch.zeros(2, 16, 24).double())] * 2
     inds = [torch.zeros(6, dtype=torch.long)] * 2
     losses = module.loss_by_feat(
-        module.upsample(start.mask_preds[:, :6]),
-        module.upsample(start.seg_preds),
-        inds,
-        truths,
+        upsample(start.mask_preds[:, :6], 2),
+        upsample(start.seg_preds, 2),
+        aim(inds, truths, 2),
     )
     for key in ('loss_rpn_mask', 'loss_rpn_dice', 'loss_rpn_rank'):
         assert_close(losses[key], torch.zeros_like(losses[key]))
@@ -153,7 +161,7 @@ def test_only_matched_kernels_learn_a_mask() -> None:
     module = head(**PANOPTIC)
     masks = torch.randn(1, 6, 16, 24, dtype=torch.float64, requires_grad=True)
     inds = [torch.tensor([0, 2, 0, 1, 0, 0])]
-    losses = module.loss_by_feat(masks, None, inds, [truth(2, 2)])
+    losses = module.loss_by_feat(masks, None, aim(inds, [truth(2, 2)], 2))
     assert sorted(losses) == ['loss_rpn_dice', 'loss_rpn_mask', 'loss_rpn_rank']
     gradient = torch.autograd.grad(
         losses['loss_rpn_mask'] + losses['loss_rpn_dice'], masks
@@ -168,8 +176,9 @@ def test_classes_of_many_pixels_in_half_precision() -> None:
     gt = GroundTruth(masks, torch.tensor([1]), masks[:0], torch.zeros(0).bool())
     scores = torch.randn(1, 5, 300, 400, generator=torch.manual_seed(0)).half()
     inds, preds = [torch.tensor([1, 0, 0, 0, 0, 0])], torch.zeros(1, 6, 300, 400)
-    found = module.loss_by_feat(preds, scores, inds, [gt])['loss_rpn_seg']
-    expected = module.loss_by_feat(preds, scores.float(), inds, [gt])['loss_rpn_seg']
+    targets = aim(inds, [gt], 0)
+    found = module.loss_by_feat(preds, scores, targets)['loss_rpn_seg']
+    expected = module.loss_by_feat(preds, scores.float(), targets)['loss_rpn_seg']
     assert_close(found, expected)
 
 

@@ -12,8 +12,8 @@ from torch.testing import assert_close
 
 from paperzoo.common import DiceLoss, FocalLoss
 from paperzoo.knet import MaskBCELoss, RankLoss
-from paperzoo.knet.losses import class_losses, mask_losses
-from paperzoo.knet.targets import KernelTargets
+from paperzoo.knet.losses import kernel_losses
+from paperzoo.knet.targets import KernelTargets, topmost
 from paperzoo.utils.errors import UserError
 
 
@@ -41,7 +41,8 @@ def targets(positive: bool) -> KernelTargets:
     labels = torch.tensor([[0, 4, 2], [4, 4, 1]]) if positive else torch.full((2, 3), 4)
     chosen = labels < 4
     masks = (torch.rand(2, 3, 6, 8) > 0.6).float() * chosen[..., None, None]
-    return KernelTargets(labels, torch.rand(2, 3, 4), masks, chosen)
+    winners = torch.stack([topmost(each) for each in masks])
+    return KernelTargets(labels, torch.rand(2, 3, 4), masks, chosen, winners)
 
 
 def ours() -> dict[str, Any]:
@@ -67,8 +68,8 @@ def test_mmdets_losses_give_the_same(positive: bool) -> None:
         torch.manual_seed(1)
         pred, scores = torch.randn(2, 3, 6, 8), torch.randn(2, 3, 4)
         leaves = [pred.requires_grad_(), scores.requires_grad_()]
-        found = mask_losses(pred, targets(positive), nn.ModuleDict(losses))
-        found |= class_losses(scores, targets(positive), focal)
+        losses = nn.ModuleDict({**losses, 'loss_cls': focal})
+        found = kernel_losses(losses, pred, targets(positive), scores)
         total = sum(value for key, value in found.items() if 'loss' in key)
         found |= dict(enumerate(torch.autograd.grad(total, leaves)))
         results.append({key: value.detach() for key, value in found.items()})
@@ -79,7 +80,7 @@ def test_mmdets_losses_give_the_same(positive: bool) -> None:
 def test_means_are_over_the_positives() -> None:
     torch.manual_seed(1)
     pred, aim = torch.randn(2, 3, 6, 8), targets(True)
-    found = mask_losses(pred, aim, nn.ModuleDict(ours()))
+    found = kernel_losses(nn.ModuleDict(ours()), pred, aim)
     chosen, masks = pred[aim.positive], aim.masks[aim.positive]
     assert_close(found['loss_mask'], MaskBCELoss(loss_weight=1.5)(chosen, masks))
     assert_close(found['loss_dice'], DiceLoss(loss_weight=4.0)(chosen, masks))
@@ -87,13 +88,13 @@ def test_means_are_over_the_positives() -> None:
 
 def test_without_positives_all_is_zero() -> None:
     pred: Tensor = torch.randn(2, 3, 6, 8, requires_grad=True)
-    losses = mask_losses(pred, targets(False), nn.ModuleDict(ours()))
+    losses = kernel_losses(nn.ModuleDict(ours()), pred, targets(False))
     assert [loss.item() for loss in losses.values()] == [0.0, 0.0, 0.0]
     (gradient,) = torch.autograd.grad(sum(losses.values()), pred)
     assert_close(gradient, torch.zeros_like(pred))
-    assert (
-        class_losses(torch.randn(2, 3, 4), targets(False), FocalLoss())['pos_acc'] == 0
-    )
+    losses = nn.ModuleDict({**ours(), 'loss_cls': FocalLoss()})
+    found = kernel_losses(losses, pred, targets(False), torch.randn(2, 3, 4))
+    assert found['pos_acc'] == 0
 
 
 def test_rank_works_for_more_kernels_than_255() -> None:
@@ -101,8 +102,10 @@ def test_rank_works_for_more_kernels_than_255() -> None:
     masks[0, 255, 0, 0] = 1
     positive = torch.zeros(1, 300, dtype=torch.bool)
     positive[0, 255] = True
-    aim = KernelTargets(positive.long(), torch.ones(1, 300, 1), masks, positive)
-    losses = mask_losses(torch.zeros(1, 300, 2, 2), aim, nn.ModuleDict(ours()))
+    winners = topmost(masks[0])[None]
+    labels, weights = positive.long(), torch.ones(1, 300, 1)
+    aim = KernelTargets(labels, weights, masks, positive, winners)
+    losses = kernel_losses(nn.ModuleDict(ours()), torch.zeros(1, 300, 2, 2), aim)
     # One pixel of four has a winner, each of 300 kernels being as likely.
     assert_close(losses['loss_rank'], 0.1 * torch.tensor(300.0).log() / 4)
 
@@ -112,8 +115,8 @@ def test_large_masks_in_half_precision() -> None:
     positive = torch.ones(1, 2, dtype=torch.bool)
     masks = (pred > 0.5).float()
     aim = KernelTargets(positive.long(), torch.ones(1, 2, 1), masks, positive)
-    found = mask_losses(pred, aim, nn.ModuleDict(ours()))
-    assert_close(found, mask_losses(pred.float(), aim, nn.ModuleDict(ours())))
+    found = kernel_losses(nn.ModuleDict(ours()), pred, aim)
+    assert_close(found, kernel_losses(nn.ModuleDict(ours()), pred.float(), aim))
 
 
 def test_what_a_user_can_get_wrong() -> None:
@@ -122,4 +125,4 @@ def test_what_a_user_can_get_wrong() -> None:
     with pytest.raises(UserError, match='use_sigmoid=False'):
         RankLoss(use_sigmoid=True)
     with pytest.raises(UserError, match='pad_size_divisor'):
-        mask_losses(torch.zeros(2, 3, 5, 8), targets(True), nn.ModuleDict(ours()))
+        kernel_losses(nn.ModuleDict(ours()), torch.zeros(2, 3, 5, 8), targets(True))

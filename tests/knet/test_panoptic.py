@@ -90,7 +90,7 @@ def test_large_results_are_run_length_codes() -> None:
     assert isinstance(found.masks, Tensor)
     found = instance_results(logits, masks(5), SIZES, max_mask_mib=0.99 * size)
     assert isinstance(found.masks, list)
-    found = instance_results(logits, masks(5), SIZES, rle=False, max_mask_mib=0)
+    found = instance_results(logits, masks(5), SIZES, rle=False, max_mask_mib=0.0)
     assert isinstance(found.masks, Tensor)
 
 
@@ -153,7 +153,7 @@ def test_the_merge_equals_the_loop(
         4,
         filter_first=filter_first,
     )
-    assert found.flatten().tolist() == expected
+    assert found.ids.flatten().tolist() == expected
 
 
 def test_filter_first_leaves_no_pixel_to_things_of_low_score() -> None:
@@ -162,16 +162,35 @@ def test_filter_first_leaves_no_pixel_to_things_of_low_score() -> None:
     maps = torch.tensor([[[1.0, 0.0]], [[0.6, 0.9]]])
     arguments = (scores, labels, [(0, maps)], 2, 4)
     found = merge_panoptic(*arguments, overlap_thr=0.3)
-    assert found.tolist() == [[4, 2]]
+    assert found.ids.tolist() == [[4, 2]]
     found = merge_panoptic(*arguments, overlap_thr=0.3, filter_first=True)
-    assert found.tolist() == [[2, 2]]
+    assert found.ids.tolist() == [[2, 2]]
 
 
 def test_a_barred_kernel_loses_even_a_tie_at_zero() -> None:
     scores, labels = torch.tensor([0.2, 0.9]), torch.tensor([0, 2])
     maps = torch.tensor([[[0.0, 0.0]], [[0.0, 0.9]]])
     arguments = (scores, labels, [(0, maps)], 2, 4)
-    assert merge_panoptic(*arguments, filter_first=True).tolist() == [[2, 2]]
+    assert merge_panoptic(*arguments, filter_first=True).ids.tolist() == [[2, 2]]
+
+
+def test_why_a_kernel_is_no_segment() -> None:
+    # A segment, a weak thing, one that wins nowhere, one that keeps 1 of 3 pixels.
+    scores, labels = torch.tensor([0.9, 0.2, 0.4, 0.5]), torch.tensor([0, 1, 2, 3])
+    maps = torch.tensor(
+        [
+            [[0.9, 0.9, 0.0, 0.0]],
+            [[0.0, 0.0, 0.0, 0.8]],
+            [[0.1, 0.1, 0.1, 0.1]],
+            [[0.6, 0.6, 0.6, 0.1]],
+        ]
+    )
+    found = merge_panoptic(scores, labels, [(0, maps)], 2, 4)
+    assert found.removed == ('', 'low score', 'no pixel', 'overlapped')
+    assert found.winner.tolist() == [[0, 0, 3, 1]]
+    assert found.won.tolist() == [2, 1, 0, 1]
+    assert found.area.tolist() == [2, 1, 0, 3]
+    assert found.ids.tolist() == [[0, 0, 4, 4]]
 
 
 def test_inputs_are_left_alone() -> None:

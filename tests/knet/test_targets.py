@@ -62,6 +62,18 @@ def test_targets_by_hand() -> None:
     assert_close(found.label_weights[0], weights)
 
 
+def test_winners_and_classes_of_pixels_are_made_for_the_losses_that_ask() -> None:
+    inds = [torch.tensor([2, 0, 1])]
+    found = kernel_targets(inds, [truth()], 2, 3, with_stuff=False)
+    assert found.winners is None
+    assert found.pixel_classes is None
+    options = {'with_stuff': False, 'rank': True, 'paint': True}
+    found = kernel_targets(inds, [truth()], 2, 3, **options)
+    # Both objects touch the right pixel; kernel 2, with the first object, is later.
+    assert_close(found.winners, torch.tensor([[[2, 2]]]))
+    assert_close(found.pixel_classes, torch.tensor([[[1, 1]]]))
+
+
 def test_without_stuff_kernels_only_things_are_targets() -> None:
     found = kernel_targets([torch.tensor([1, 0])], [truth()], 2, 3, with_stuff=False)
     assert_close(found.labels, torch.tensor([[1, 5]]))

@@ -145,9 +145,18 @@ def test_kernels_of_three_by_three() -> None:
 
 
 def test_mask_upsample_stride() -> None:
-    masks = inputs()[2]
-    assert head(mask_upsample_stride=1).upsample(masks) is masks
-    assert head(mask_upsample_stride=4).upsample(masks).shape == (2, 5, 32, 48)
+    x, kernels, masks = inputs()
+    start = InitialKernels(kernels, x, masks, None)
+    for stride in (1, 4):
+        config = SMALL | {'mask_upsample_stride': stride}
+        stages = KNetKernelIterHead(1, mask_head=config, num_thing_classes=5).double()
+        size = (2, 5, stride * 8, stride * 12)
+        first, second = stages.predictions(start)
+        assert first.mask_preds.shape == second.mask_preds.shape == size
+        assert_close(stages.last(start), second)
+        if stride == 1:
+            assert first.mask_preds is masks
+            assert_close(second.mask_preds, stages(start)[0].mask_preds)
 
 
 def test_initial_weights() -> None:
@@ -176,12 +185,14 @@ def test_initial_weights() -> None:
     ],
     ids=str,
 )
+@pytest.mark.usefixtures('unchecked_shapes')
 def test_it_compiles_as_one_graph(options: dict[str, Any]) -> None:
     module = head(**options)
     arguments = inputs(size=options.get('conv_kernel_size', 1))
     compare_compiled(module, lambda run: [v for v in run(*arguments) if v is not None])
 
 
+@pytest.mark.usefixtures('unchecked_shapes')
 def test_all_stages_compile_as_one_graph() -> None:
     torch.manual_seed(0)
     stages = KNetKernelIterHead(3, mask_head=SMALL, num_thing_classes=5).double()

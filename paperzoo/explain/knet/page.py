@@ -1,24 +1,61 @@
 """K-Net's page: masks by stage, the matching, gates, attention, who won which pixel."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from torch import Tensor
 
-from paperzoo.explain.html.report import Figure, HeatMap, Matrix, Row, Section, Slider
+from paperzoo.explain.html.report import (
+    Bars,
+    Figure,
+    HeatMap,
+    Matrix,
+    Picture,
+    Row,
+    Section,
+    Slider,
+    Table,
+)
 from paperzoo.explain.knet.figures import (
-    SHOWN,
     cropped,
     losses_table,
     mosaic,
     painted,
-    stage_names,
-    update_sections,
 )
-from paperzoo.explain.knet.trace import KNetView, StageView, explain_semantic
-from paperzoo.explain.marks import class_name
+from paperzoo.explain.knet.trace import (
+    NO_KERNEL,
+    KNetView,
+    Pair,
+    StageView,
+    explain_detector,
+    explain_semantic,
+)
+from paperzoo.explain.marks import box_mark, class_name, colour
 from paperzoo.explain.sample import Sample
+from paperzoo.knet.panoptic import boxes_around
+from paperzoo.utils.masks import INSTANCE_OFFSET
+
+if TYPE_CHECKING:  # Semantic segmentation does without mmdet, which it needs.
+    from paperzoo.knet.assigner import Assignment
+
+# Kernels; more would neither fit on a screen nor help.
+SHOWN = 20
+TERMS = {
+    'cls_cost': 'class',
+    'mask_cost': 'mask, per pixel',
+    'dice_cost': 'mask, dice',
+    'boundary_cost': 'boundary',
+}
+REMOVED = {
+    '': 'a segment',
+    'low score': 'given up: its score is low',
+    'no pixel': 'given up: it has no pixel',
+    'overlapped': 'given up: too little of its mask is left',
+}
 
 
 def sections(model: Any, sample: Sample) -> list[Section]:
@@ -29,37 +66,33 @@ def sections(model: Any, sample: Sample) -> list[Section]:
         sample: The image.
     """
     detector = hasattr(model, 'kernel_iter_head')
-    count = (
-        model.num_thing_classes + model.num_stuff_classes
-        if detector
-        else model.decode_head.num_classes
-    )
+    head = model.kernel_init_head if detector else model.decode_head
     # A checkpoint may know fewer names than classes.
-    names = tuple(class_name(sample, label) for label in range(count))
+    names = tuple(class_name(sample, label) for label in range(head.num_classes))
     sample = replace(sample, class_names=names)
-    if detector:
-        return _detector(model, sample)
-    view = explain_semantic(model, sample.inputs, sample.data_sample)
-    return _semantic(view, sample)
+    explain = explain_detector if detector else explain_semantic
+    view = explain(model, sample.inputs, sample.data_sample)
+    return (_detector if detector else _semantic)(view, sample)
 
 
-def _detector(model: Any, sample: Sample) -> list[Section]:
-    # The semantic page does without mmdet.
-    from paperzoo.explain.knet.page_matching import (
-        contest_section,
-        matching_sections,
-    )
-    from paperzoo.explain.knet.trace import explain_detector
-
-    view = explain_detector(model, sample.inputs, sample.data_sample)
-    order = _order(view)
+def _detector(view: KNetView, sample: Sample) -> list[Section]:
+    # Worth a look are the kernels with an object, then those of the highest score.
+    chosen = [pair.kernel for pair in view.pairs[-1]] if view.pairs else []
+    scores = view.stages[-1].scores
+    assert scores is not None  # a detector's last stage has classes
+    by_score = scores.argsort(descending=True).tolist()
+    order = list(dict.fromkeys(chosen + by_score))[:SHOWN]
     names = [_kernel_name(view.stages[-1], k, sample.class_names) for k in order]
     found = [_masks(view, sample, order, names), _classes(view, sample, order)]
-    if view.contest is not None:
-        found.append(contest_section(view.contest, sample))
-    if view.matches:
-        found += matching_sections(view, sample)
-    return found + update_sections(view, order, names)
+    if view.panoptic is not None:
+        found.append(_segments(view, sample))
+    if view.losses:
+        found += _matching(view, sample)
+    return found + _updates(view, order, names)
+
+
+def _stage_names(view: KNetView) -> list[str]:
+    return ['as learnt', *(f'after stage {i}' for i in range(1, len(view.stages)))]
 
 
 def _semantic(view: KNetView, sample: Sample) -> list[Section]:
@@ -76,16 +109,7 @@ def _semantic(view: KNetView, sample: Sample) -> list[Section]:
                 [losses_table(view.losses)],
             )
         )
-    return found + update_sections(view, order, names)
-
-
-def _order(view: KNetView) -> list[int]:
-    """Return the kernels worth a look: those with an object, then by their score."""
-    chosen = [pair.kernel for pair in view.matches[-1].pairs] if view.matches else []
-    scores = view.stages[-1].scores
-    assert scores is not None  # a detector's last stage has classes
-    by_score = scores.argsort(descending=True).tolist()
-    return list(dict.fromkeys(chosen + by_score))[:SHOWN]
+    return found + _updates(view, order, names)
 
 
 def _kernel_name(stage: StageView, kernel: int, classes: tuple[str, ...]) -> str:
@@ -103,22 +127,15 @@ def _masks(
     classes = view.stages[-1].cls_score is not None
     tiles, maps = [], []
     for stage in view.stages:
-        probs = cropped(stage.mask_probs[order], sample)
-        hover = [_kernel_name(stage, k, sample.class_names) for k in order]
-        if not classes:
-            hover = list(names)
+        probs, hover = cropped(stage.mask_probs[order], sample), names
+        if classes:
+            hover = [_kernel_name(stage, k, sample.class_names) for k in order]
         tiles.append(mosaic(sample.image, probs, order, hover))
+        first = zip(probs[:4], names, strict=False)
         maps.append(
-            Row(
-                [
-                    HeatMap(prob, f'{name}', over=sample.image, low=0.0, high=1.0)
-                    for prob, name in zip(probs[:4], names, strict=False)
-                ]
-            )
+            Row([HeatMap(prob, name, sample.image, 0.0, 1.0) for prob, name in first])
         )
-    rule = 'the largest'
-    if classes:
-        rule = 'those with an object, then the most certain'
+    rule = 'those with an object, then the most certain' if classes else 'the largest'
     left = f' ({SHOWN} of {total}: {rule})' if total > SHOWN else ''
     return Section(
         'What does each kernel see, and what do the stages change?',
@@ -126,8 +143,8 @@ def _masks(
         f'tile is one kernel{left}: bright where its mask is. Stages go on from the '
         'kernels that the training has learnt, which are the same for all images.',
         [
-            Slider('stage', stage_names(view), tiles),
-            Slider('stage', stage_names(view), maps),
+            Slider('stage', _stage_names(view), tiles),
+            Slider('stage', _stage_names(view), maps),
         ],
         r'M = \sigma(K * F)' if classes else r'M = \mathrm{softmax}_k (K_k * F)',
         'knet "K-Net"',
@@ -136,14 +153,12 @@ def _masks(
 
 def _classes(view: KNetView, sample: Sample, order: list[int]) -> Section:
     frames, labels = [], []
-    for name, stage in zip(stage_names(view), view.stages, strict=True):
+    for name, stage in zip(_stage_names(view), view.stages, strict=True):
         if stage.cls_score is not None and stage.labels is not None:
             probs = stage.cls_score[order].sigmoid().numpy().round(3)
             best = list(enumerate(stage.labels[order].tolist()))
             rows = [f'kernel {k}' for k in order]
-            frames.append(
-                Matrix(probs, rows, sample.class_names, 'probability', marked=best)
-            )
+            frames.append(Matrix(probs, rows, sample.class_names, 'probability', best))
             labels.append(name)
     return Section(
         'Who says the class, and who says the mask?',
@@ -161,7 +176,7 @@ def _class_maps(view: KNetView, sample: Sample) -> Section:
     for stage in view.stages:
         best = cropped(stage.mask_probs.argmax(0), sample)
         frames.append(painted(sample.image, best, sample.class_names))
-    figures: list[Figure] = [Slider('stage', stage_names(view), frames)]
+    figures: list[Figure] = [Slider('stage', _stage_names(view), frames)]
     if 'gt_sem_seg' in sample.data_sample:
         figures.append(_overlaps(view, sample))
     return Section(
@@ -176,24 +191,245 @@ def _class_maps(view: KNetView, sample: Sample) -> Section:
 
 def _overlaps(view: KNetView, sample: Sample) -> Matrix:
     """Return each class's intersection over union at each stage."""
-    truth = sample.data_sample.gt_sem_seg.data[0].cpu().numpy()
     height, width = sample.image.shape[:2]
-    truth = truth[:height, :width]
-    present = np.unique(truth[truth < len(sample.class_names)])
+    truth = sample.data_sample.gt_sem_seg.data[0, :height, :width].cpu().numpy()
+    known = truth < len(sample.class_names)  # what is not annotated is left out
+    present = np.unique(truth[known])
     values = np.zeros((len(present), len(view.stages)))
     for column, stage in enumerate(view.stages):
         best = cropped(stage.mask_probs.argmax(0), sample).astype(np.int32)
-        size, nearest = (width, height), cv2.INTER_NEAREST
-        large = cv2.resize(best, size, interpolation=nearest)
+        large = cv2.resize(best, (width, height), interpolation=cv2.INTER_NEAREST)
         for row, label in enumerate(present):
-            # What is not annotated is left out.
-            found = (large == label) & (truth < len(sample.class_names))
-            both = np.logical_and(found, truth == label).sum()
-            values[row, column] = both / np.logical_or(found, truth == label).sum()
+            found, there = (large == label) & known, truth == label
+            values[row, column] = (found & there).sum() / (found | there).sum()
     names = [sample.class_names[label] for label in present]
-    return Matrix(
-        values,
-        names,
-        stage_names(view),
-        'intersection over union on this image, of masks before they are enlarged',
+    what = 'intersection over union on this image, of masks before they are enlarged'
+    return Matrix(values, names, _stage_names(view), what)
+
+
+def _matching(view: KNetView, sample: Sample) -> list[Section]:
+    """Return which kernel learns which object, why, and what that costs."""
+    losses = Section(
+        'What does each stage lose?',
+        'Every stage answers for its own masks and classes, with the objects that the '
+        'matching gave to its kernels. Kernels without an object learn only to be no '
+        'class.',
+        [losses_table(view.losses)],
+        r'L = \lambda_{cls} L_{cls} + \lambda_{ce} L_{ce} + \lambda_{dice} L_{dice}',
+        'knet "Training Instance Kernels"',
     )
+    if not view.assignments or not len(view.assignments[0].matching.gt_instances):
+        return [losses]
+    truth = view.assignments[0].matching.gt_instances
+    names = [
+        f'{number}: {sample.class_names[label]}'
+        for number, label in enumerate(truth.labels.tolist())
+    ]
+    boxes = boxes_around(truth.masks.cpu() > 0)
+    boxes *= sample.inputs.size(-1) / truth.masks.size(-1)
+    marks = [
+        box_mark(box, colour(number), name)
+        for number, (box, name) in enumerate(zip(boxes, names, strict=True))
+        if box.any()
+    ]
+    objects = 'The objects; point at a box for its number.'
+    costs: dict[str, Figure] = {}
+    reasons: dict[str, Figure] = {}
+    for made, pairs in zip(view.assignments, view.pairs, strict=True):
+        place = made.matching.place.partition(',')[0]
+        stage = place.partition('stage ')[2]
+        stop = f'teaches stage {int(stage) + 1}' if stage else f'teaches the {place}'
+        reasons[stop] = _reasons(made, pairs, names)
+        for what, matrix in _costs(made, pairs, names).items():
+            costs[f'{stop}: {what}'] = matrix
+    figures: list[Figure] = [
+        Picture(sample.image, objects, marks),
+        Slider('matching', list(costs), list(costs.values())),
+    ]
+    return [
+        Section(
+            'What is matched with what?',
+            'Rows are kernels, columns the objects of the image. Each object gets one '
+            'kernel, so that the framed costs add up to the smallest sum there is; it '
+            'takes no order of the objects, no threshold and no boxes. Matched '
+            'kernels stand first; the slider shows the sum, then its terms. The '
+            'better a mask agrees, the further its cost lies below zero. Before the '
+            'first stage there are no classes to compare.',
+            figures,
+            r's = \underset{s}{\mathrm{argmin}} \sum_j C_{s(j) j}, \quad '
+            r'C = C_{cls} + C_{ce} + C_{dice}',
+            'knet "Training Instance Kernels"',
+        ),
+        Section(
+            'Why did this kernel get this object?',
+            'The next best is the cheapest other kernel for the object. What counts is '
+            'the last column: how much more all pairs together would cost if this pair '
+            'were forbidden. A pair with a small number there may be another one in '
+            'the next iteration of the training.',
+            [Slider('matching', list(reasons), list(reasons.values()))],
+        ),
+        losses,
+    ]
+
+
+def _costs(
+    made: 'Assignment', pairs: Sequence[Pair], names: Sequence[str]
+) -> dict[str, Matrix]:
+    """Return the cost of each pair, then its terms; matched kernels first."""
+    chosen = [pair.kernel for pair in pairs]
+    by_cost = made.cost.amin(1).argsort().tolist()
+    order = list(dict.fromkeys(chosen + by_cost))[: max(SHOWN, len(chosen))]
+    marked = [(order.index(pair.kernel), pair.item) for pair in pairs]
+    rows = [f'kernel {kernel}' for kernel in order]
+    parts = {'the sum': made.cost}
+    parts |= {TERMS.get(name, name): term for name, term in made.terms.items()}
+    return {
+        what: Matrix(part[order].numpy(), rows, names, marked=marked)
+        for what, part in parts.items()
+    }
+
+
+def _reasons(made: 'Assignment', pairs: Sequence[Pair], names: Sequence[str]) -> Table:
+    def name(kernel: int) -> str:
+        if kernel == NO_KERNEL:
+            return 'none'
+        held = int(made.gt_inds[kernel])
+        return f'kernel {kernel}' + (f' (has object {held - 1})' if held else '')
+
+    rows = [
+        [
+            *(names[pair.item], f'kernel {pair.kernel}', f'{pair.cost:.3f}'),
+            *(name(pair.next_best), f'{pair.next_cost:.3f}'),
+            *(name(pair.substitute), f'{pair.extra:.3f}'),
+        ]
+        for pair in pairs
+    ]
+    columns = ['object', 'kernel', 'cost', 'next best', 'its cost']
+    lost = len(names) - len({pair.item for pair in pairs})
+    note = f'{lost} objects are left over: there are too few kernels.' if lost else ''
+    return Table([*columns, 'would go to', 'extra if forbidden'], rows, note)
+
+
+def _segments(view: KNetView, sample: Sample) -> Section:
+    """Return which kernel won which pixel, and what the model makes of it."""
+    assert view.panoptic is not None
+    names, ids = sample.class_names, view.panoptic
+    answers = [i for i in ids.unique().tolist() if i % INSTANCE_OFFSET < len(names)]
+    places = np.full(tuple(ids.shape), NO_KERNEL)
+    for place, number in enumerate(answers):
+        places[ids.numpy() == number] = place
+    called = [f'{names[i % INSTANCE_OFFSET]} #{i // INSTANCE_OFFSET}' for i in answers]
+    pictures = [painted(sample.image, places, called, 'what the model answers')]
+    figures: list[Figure] = [Row(pictures)]
+    if (found := view.segments) is not None:
+        labels, scores = found.labels.tolist(), found.scores.tolist()
+        kernels = [
+            f'kernel {k}: {names[label]} {score:.2f}'
+            for k, (label, score) in enumerate(zip(labels, scores, strict=True))
+        ]
+        winner = found.winner.numpy()
+        pictures.insert(0, painted(sample.image, winner, kernels, 'who won'))
+        rows: list[list[str | float]] = []
+        for k in found.won.argsort(descending=True).tolist()[:SHOWN]:
+            won, area = int(found.won[k]), int(found.area[k])
+            share = f'{won / area:.0%}' if area else ''
+            reason = REMOVED.get(found.removed[k], found.removed[k])
+            if won:
+                rows.append([kernels[k], area, won, share, reason])
+        columns = ['kernel', 'pixels of its mask', 'won', 'won / mask', '']
+        figures.append(Table(columns, rows))
+    more = ''
+    if found is None or not found.ids.equal(ids):
+        more = ' This model does more than that: its answer is another one.'
+    return Section(
+        'Which kernel won which pixel?',
+        'Each pixel goes to the kernel with the largest product of score and mask '
+        'probability, things and stuff together. Then a thing with a low score, or a '
+        'kernel that won too little of its own mask, gives its pixels up: they become '
+        'nothing.' + more,
+        figures,
+        r'k(x) = \underset{k}{\mathrm{argmax}} \; p_k M_k(x)',
+        'knet "K-Net"',
+    )
+
+
+def _updates(
+    view: KNetView, order: Sequence[int], names: Sequence[str]
+) -> list[Section]:
+    """Return what the gates let through, and which kernels attend to which."""
+    looked = [stage for stage in view.stages[1:] if stage.attention is not None]
+    if not looked:
+        return []
+    found = [_attention(looked, order, names)]
+    if all(stage.feature_gate is not None for stage in looked):
+        found.insert(0, _gates(looked, order, names))
+    return found
+
+
+def _gates(
+    stages: Sequence[StageView], order: Sequence[int], names: Sequence[str]
+) -> Section:
+    frames = []
+    for stage in stages:
+        columns: list[list[Figure]] = []
+        for what in ('feature', 'kernel'):
+            gate = getattr(stage, f'{what}_gate')
+            part, values = gate[list(order)], gate.flatten().numpy()
+            edges = np.linspace(min(0.0, values.min()), max(1.0, values.max()), 11)
+            counts = np.histogram(values, edges)[0] / values.size
+            ranges = [f'{a:.1f} to {b:.1f}' for a, b in pairwise(edges)]
+            what = f'{what} gate'
+            columns.append(
+                [
+                    HeatMap(part.numpy(), f'{what}: kernels (rows) by channels'),
+                    Bars(counts, ranges, f'{what}: share of all channels'),
+                    Bars(part.mean(1).numpy(), names, f'{what}: mean of each kernel'),
+                ]
+            )
+        # Gates side by side, what they show from top to bottom.
+        frames.append(
+            Row([each for pair in zip(*columns, strict=True) for each in pair])
+        )
+    labels = [f'stage {number}' for number in range(1, len(stages) + 1)]
+    return Section(
+        'How does a kernel change, and what do the gates do?',
+        'The features of the pixels that a kernel claimed are summed up and mixed into '
+        'it, channel by channel. Masks are noisy, so one gate says how much of that '
+        'sum to take, the other how much of the old kernel to keep; they need not add '
+        'up to 1. Before a gate the channels of a kernel are normalised, which leaves '
+        'its mean little room: what differs is which channels are open.',
+        [Slider('stage', labels, frames)],
+        r'\tilde{K} = G^F \odot \psi_3(F^K) + G^K \odot \psi_4(K)',
+        'knet "Adaptive Kernel Update"',
+    )
+
+
+def _attention(
+    stages: Sequence[StageView], order: Sequence[int], names: Sequence[str]
+) -> Section:
+    weights = [stage.attention for stage in stages if stage.attention is not None]
+    kernels = weights[-1].size(1)
+    means = [_attended(each.mean(0), order, names) for each in weights]
+    heads = [_attended(head, order, names) for head in weights[-1]]
+    left = ' (columns not shown take the rest)' if len(order) < kernels else ''
+    return Section(
+        'Which kernels look at each other?',
+        'After the gates, kernels attend to each other: this is how two kernels on one '
+        'object can tell that there are two. A row sums up to 1 over all '
+        f'{kernels} kernels{left}; alike for all it would be {1 / kernels:.3f}. The '
+        'largest that is shown of each row is framed. First the mean of all heads by '
+        'stage, then the heads of the last stage.',
+        [
+            Slider('stage', [f'stage {i + 1}' for i in range(len(means))], means),
+            Slider('head', [f'head {i + 1}' for i in range(len(heads))], heads),
+        ],
+        r'\mathrm{softmax}\left(\frac{Q K^T}{\sqrt{d_k}}\right) V',
+        'attention Eq. 1',
+    )
+
+
+def _attended(weights: Tensor, order: Sequence[int], names: Sequence[str]) -> Matrix:
+    part = weights[list(order)][:, list(order)].numpy()
+    best = [(row, int(column)) for row, column in enumerate(part.argmax(1))]
+    columns = [name.partition(':')[0].removeprefix('kernel ') for name in names]
+    return Matrix(part, names, columns, marked=best)

@@ -1,7 +1,8 @@
 """What K-Net's kernels did with one image, as arrays.
 
-Stages are looked into by hooks that are gone afterwards: whoever does not ask pays
-nothing, and gets the same numbers. `paperzoo.explain.knet.page` draws the arrays.
+They are recorded while the model's own functions run, so that what a subclass overrides
+is what is shown. Stages are looked into by hooks that are gone afterwards: whoever does
+not ask pays nothing, and gets the same numbers. `paperzoo.explain.knet.page` draws.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,19 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from paperzoo.knet.assigner import MaskHungarianAssigner, Matching
 from paperzoo.knet.kernels import KernelUpdater, group_pixels
-from paperzoo.knet.panoptic import Sizes, compete, enlarged_blocks, segment_scores
-from paperzoo.knet.targets import hardened
+from paperzoo.knet.panoptic import PanopticSegments, segment_scores
 from paperzoo.utils.precision import at_least_float32
 
-if TYPE_CHECKING:
-    pass
+if TYPE_CHECKING:  # Semantic segmentation does without mmdet, which it needs.
+    from paperzoo.knet.assigner import Assignment
 
-NOBODY = -1
+NO_KERNEL = -1
 
 
 @dataclass(frozen=True)
@@ -53,27 +51,70 @@ class StageView:
     kernel_gate: Tensor | None = None
 
 
+class Pair(NamedTuple):
+    """Why a kernel got an object.
+
+    Attributes:
+        kernel: The kernel.
+        item: The object.
+        cost: What the pair costs.
+        next_best: The cheapest other kernel for the object, `NO_KERNEL` if there is
+            none.
+        next_cost: What it would cost.
+        substitute: The kernel that gets the object where this pair is forbidden, or
+            `NO_KERNEL`.
+        extra: How much more all pairs together cost then; infinite if there is no
+            other way.
+    """
+
+    kernel: int
+    item: int
+    cost: float
+    next_best: int
+    next_cost: float
+    substitute: int
+    extra: float
+
+
 @dataclass(frozen=True)
 class KNetView:
     """One image.
 
     Attributes:
         stages: The initial kernels, then those after each stage.
-        matches: The assignments in the order in which training makes them; none
+        losses: As training logs them, with their sum as `loss`; empty without
+            annotations.
+        assignments: In the order in which training makes them, on the host; none
             without annotations.
-        labels: Class of each annotated object.
-        objects: Mask of each object, as the matching sees it, (objects, height,
-            width).
-        losses: As training reports them; empty without annotations.
-        contest: Who won which pixel, for panoptic segmentation.
+        pairs: Of each assignment the chosen pairs, objects in order.
+        segments: What the model's `panoptic_postprocess` found, on the host.
+        panoptic: The map that the model answers with, (height, width).
     """
 
     stages: tuple[StageView, ...]
-    matches: tuple['MatchView', ...]
-    labels: Tensor
-    objects: Tensor
     losses: dict[str, float]
-    contest: 'Contest | None' = None
+    assignments: tuple['Assignment', ...] = ()
+    pairs: tuple[tuple[Pair, ...], ...] = ()
+    segments: PanopticSegments | None = None
+    panoptic: Tensor | None = None
+
+
+@contextmanager
+def recorded(owner: Any, name: str) -> Iterator[list[Any]]:
+    """Keep copies of what a method of an object returns while the context lasts."""
+    results: list[Any] = []
+    method = getattr(owner, name)
+
+    def keep(*args: Any, **kwargs: Any) -> Any:
+        result = method(*args, **kwargs)
+        results.append(_on_host(result))  # Now: the model may go on and change it.
+        return result
+
+    setattr(owner, name, keep)
+    try:
+        yield results
+    finally:
+        delattr(owner, name)
 
 
 @contextmanager
@@ -89,34 +130,30 @@ def watched(stages: Iterable[Any]) -> Iterator[list[dict[str, Any]]]:
         `KernelUpdater`, `feature_gate` and `kernel_gate`.
     """
     calls: list[dict[str, Any]] = []
-    hooks = []
 
     def begin(module: nn.Module, args: Any) -> None:
         calls.append({'stage': module, 'masks': args[2]})
 
-    def end(module: nn.Module, args: Any, output: Any) -> None:
-        calls[-1]['output'] = output
-
     def attend(module: nn.Module, args: Any) -> None:
         calls[-1]['kernels'] = args[0]
 
-    def note(name: str, sigmoid: bool) -> Any:
-        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+    def note(name: str, sigmoid: bool = False) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
             calls[-1][name] = output.sigmoid() if sigmoid else output
 
         return hook
 
+    hooks = []
     for stage in dict.fromkeys(stages):
         hooks.append(stage.register_forward_pre_hook(begin))
-        hooks.append(stage.register_forward_hook(end))
+        hooks.append(stage.register_forward_hook(note('output')))
         hooks.append(stage.attention.register_forward_pre_hook(attend))
         updater = stage.kernel_updater
-        if not isinstance(updater, KernelUpdater):
-            continue
-        for name in ('feature_gate', 'kernel_gate'):
-            layer = getattr(updater, f'{name}_norm')
-            hook = note(name, updater.gate_sigmoid)
-            hooks.append(layer.register_forward_hook(hook))
+        if isinstance(updater, KernelUpdater):
+            for name in ('feature_gate', 'kernel_gate'):
+                hook = note(name, updater.gate_sigmoid)
+                layer = getattr(updater, f'{name}_norm')
+                hooks.append(layer.register_forward_hook(hook))
     try:
         yield calls
     finally:
@@ -140,13 +177,54 @@ def explain_semantic(model: Any, inputs: Tensor, data_sample: Any) -> KNetView:
     masks = [first, *(call['output'].mask_preds for call in calls)]
     grouping = 'softmax' if first.size(1) > 1 else 'sigmoid'
     views = stage_views([(each[0], None) for each in masks], calls, grouping)
-    losses = {}
-    if 'gt_sem_seg' in data_sample:
-        truth = data_sample.gt_sem_seg.data
-        if truth.shape[-2:] == inputs.shape[-2:]:
-            losses = numbers(head.loss_by_feat(masks, [data_sample]))
-    none = inputs.new_zeros(0, 1, 1)
-    return KNetView(views, (), none[:, 0, 0].long(), none, losses)
+    losses: dict[str, float] = {}
+    truth = data_sample.get('gt_sem_seg')
+    if truth is not None and truth.data.shape[-2:] == inputs.shape[-2:]:
+        # Only in training does the head give its losses the masks of all stages; its
+        # layers stay in evaluation mode.
+        head.training = True
+        try:
+            losses = _logged_losses(model, inputs, data_sample)
+        finally:
+            head.training = False
+    return KNetView(views, losses)
+
+
+@torch.no_grad()
+def explain_detector(model: Any, inputs: Tensor, data_sample: Any) -> KNetView:
+    """Return what a `KNet` does with one image.
+
+    Args:
+        model: The detector, in evaluation mode.
+        inputs: The image, (1, channels, height, width), as the model gets it.
+        data_sample: What is known of it, perhaps the annotations.
+    """
+    head = model.kernel_iter_head
+    start = model.kernel_init_head(model.extract_feat(inputs))
+    with watched(head.stages) as calls:
+        predictions = head.predictions(start)
+    # Without stages the classes are those of the pixels.
+    shown = predictions if calls else [head.last(start)]
+    views = stage_views(
+        [(masks[0], None if cls is None else cls[0]) for cls, masks in shown],
+        calls,
+        'sigmoid',
+        (head.num_proposals, model.num_thing_classes),
+    )
+    segments, panoptic = None, None
+    if head.do_panoptic:
+        with recorded(model, 'panoptic_postprocess') as results:
+            found = model.predict(inputs, [data_sample.clone()], rescale=False)[0]
+        panoptic = found.pred_panoptic_seg.sem_seg[0].cpu()
+        segments = results[-1] if results else None
+    losses, assignments = {}, []
+    if _annotated(model, data_sample):
+        with recorded(model, 'assign') as results:
+            losses = _logged_losses(model, inputs, data_sample)
+        for stage in results[-1] if results else []:
+            assignments += stage
+    pairs = [explain_pairs(each) for each in assignments]
+    return KNetView(views, losses, tuple(assignments), tuple(pairs), segments, panoptic)
 
 
 def stage_views(
@@ -173,9 +251,8 @@ def stage_views(
         if number:
             call = calls[number - 1]
             wide, attention = call['kernels'], call['stage'].attention
-            looked['attention'] = attention(
-                wide, wide, wide, average_attn_weights=False
-            )[1][0].cpu()
+            weights = attention(wide, wide, wide, average_attn_weights=False)[1]
+            looked['attention'] = weights[0].cpu()
             for name in ('feature_gate', 'kernel_gate'):
                 if name in call:
                     looked[name] = call[name].reshape(len(masks), -1).cpu()
@@ -184,124 +261,10 @@ def stage_views(
     return tuple(views)
 
 
-def numbers(losses: dict[str, Any]) -> dict[str, float]:
-    """Return losses as numbers.
-
-    Args:
-        losses: A tensor, or a list of them, by name.
-    """
-    return {
-        key: float(sum(v) if isinstance(v, list) else v) for key, v in losses.items()
-    }
-
-
-class Pair(NamedTuple):
-    """Why a kernel got an object.
-
-    Attributes:
-        kernel: The kernel.
-        item: The object.
-        cost: What the pair costs.
-        rival: The cheapest other kernel for the object, `NOBODY` if there is none.
-        rival_cost: What it would cost.
-        heir: The kernel that gets the object where this pair is forbidden, or
-            `NOBODY`.
-        extra: How much more all pairs together cost then; infinite if there is no
-            other way.
-    """
-
-    kernel: int
-    item: int
-    cost: float
-    rival: int
-    rival_cost: float
-    heir: int
-    extra: float
-
-
-@dataclass(frozen=True)
-class MatchView:
-    """One assignment of objects to kernels.
-
-    Attributes:
-        place: Whom it teaches: `initial kernels` or `stage 0`.
-        terms: Each weighted cost by name, (kernels, objects).
-        cost: Their sum.
-        gt_inds: For each kernel 0 for none, k for object k - 1.
-        pairs: The chosen pairs, objects in order.
-    """
-
-    place: str
-    terms: dict[str, Tensor]
-    cost: Tensor
-    gt_inds: Tensor
-    pairs: tuple[Pair, ...]
-
-
-@dataclass(frozen=True)
-class Contest:
-    """How the pixels of an image were divided among the kernels.
-
-    Attributes:
-        winner: The kernel with the largest product of score and probability, (height,
-            width).
-        segments: What the model answers: label + 1000 * number, or `num_classes` for
-            nothing, (height, width).
-        scores: Score of each kernel.
-        labels: Its class.
-        area: Pixels of its mask.
-        won: Pixels that it won.
-        kept: Whether it became a segment.
-    """
-
-    winner: Tensor
-    segments: Tensor
-    scores: Tensor
-    labels: Tensor
-    area: Tensor
-    won: Tensor
-    kept: Tensor
-
-
-@torch.no_grad()
-def explain_detector(model: Any, inputs: Tensor, data_sample: Any) -> KNetView:
-    """Return what a `KNet` does with one image.
-
-    Args:
-        model: The detector, in evaluation mode.
-        inputs: The image, (1, channels, height, width), as the model gets it.
-        data_sample: What is known of it, perhaps the annotations.
-    """
-    head = model.kernel_iter_head
-    start = model.kernel_init_head(model.extract_feat(inputs))
-    with watched(head.stages) as calls:
-        outputs = head(start)
-    predictions = head.predictions(start, outputs)
-    last = head.last(start) if not calls else predictions[-1]
-    # Without stages the classes are those of the pixels.
-    shown = predictions if calls else [last]
-    views = stage_views(
-        [(masks[0], None if cls is None else cls[0]) for cls, masks in shown],
-        calls,
-        'sigmoid',
-        (head.num_proposals, model.num_thing_classes),
-    )
-    contest = None
-    if head.do_panoptic:
-        contest = _contest(model, inputs, data_sample, last)
-    if not _annotated(model, data_sample):
-        none = torch.zeros(0, 1, 1)
-        return KNetView(views, (), none[:, 0, 0].long(), none, {}, contest)
-    matchings = _matchings(model, start, predictions, data_sample)
-    truth = matchings[0].gt_instances
-    return KNetView(
-        views,
-        tuple(explain_match(matching) for matching in matchings),
-        truth.labels.cpu(),
-        at_least_float32(truth.masks).cpu(),
-        numbers(model.loss(inputs, [data_sample])),
-        contest,
-    )
+def _logged_losses(model: Any, inputs: Tensor, data_sample: Any) -> dict[str, float]:
+    """Return what training logs of an image: the losses, and their sum as `loss`."""
+    _, logged = model.parse_losses(model.loss(inputs, [data_sample]))
+    return {name: float(value) for name, value in logged.items()}
 
 
 def _annotated(model: Any, data_sample: Any) -> bool:
@@ -312,96 +275,43 @@ def _annotated(model: Any, data_sample: Any) -> bool:
     return 'masks' in objects and 'labels' in objects
 
 
-def _contest(model: Any, inputs: Tensor, data_sample: Any, last: Any) -> Contest:
-    """Return how the pixels were divided, at the size of the image."""
-    meta, head = data_sample.metainfo, model.kernel_iter_head
-    size = (meta['img_shape'][0], meta['img_shape'][1])
-    sizes = Sizes((inputs.size(-2), inputs.size(-1)), size, size)
-    scores, labels = segment_scores(
-        at_least_float32(last.cls_score[0]).sigmoid(),
-        head.num_proposals,
-        model.num_thing_classes,
-    )
-    merge = (head.test_cfg or {}).get('merge_stuff_thing') or {}
-    low = scores < merge.get('instance_score_thr', 0.3)
-    barred = low & (labels < model.num_thing_classes) & merge.get('filter_first', False)
-    winner, area = compete(scores, barred, enlarged_blocks(last.mask_preds[0], sizes))
-    result = model.predict(inputs, [data_sample.clone()], rescale=False)[0]
-    segments = result.pred_panoptic_seg.sem_seg[0]
-    found = winner[segments != model.num_thing_classes + model.num_stuff_classes]
-    won = torch.bincount(winner.flatten(), minlength=len(scores))
-    kept = torch.bincount(found, minlength=len(scores)) > 0
-    arrays = (winner, segments, scores, labels, area, won, kept)
-    return Contest(*(array.cpu() for array in arrays))
+def _on_host(value: Any) -> Any:
+    """Return a copy of what a function returned, with all arrays on the host."""
+    if isinstance(value, dict):
+        return {key: _on_host(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        parts = [_on_host(part) for part in value]
+        return value._make(parts) if hasattr(value, '_make') else parts
+    return value.cpu().clone() if isinstance(value, Tensor) else value
 
 
-def _matchings(
-    model: Any, start: Any, predictions: Sequence[Any], data_sample: Any
-) -> list[Matching]:
-    """Return the assignments that `KNet.loss` makes, in its order."""
-    init_head, iter_head = model.kernel_init_head, model.kernel_iter_head
-    masks = init_head.upsample(start.mask_preds[:, : init_head.num_proposals])
-    truths = [model.ground_truth(data_sample, at_least_float32(masks))]
-    first = hardened(truths) if init_head.hard_target else truths
-    later = hardened(truths) if iter_head.hard_target else truths
-    objects = InstanceData(masks=first[0].masks, labels=first[0].labels)
-    kernels = InstanceData(masks=masks[0])
-    matchings = [Matching(model.assigner, kernels, objects, 'initial kernels, image')]
-    return matchings + iter_head.matchings(predictions, later, ['image'])
-
-
-def explain_match(matching: Matching) -> MatchView:
-    """Return the costs of an assignment, what was chosen, and why.
-
-    Args:
-        matching: The assignment to make.
-
-    Paper: knet "Training Instance Kernels"
-    """
-    assigner, preds, gt, place = matching
-    terms = assigner.terms(preds, gt) if len(gt) else {}
-    nothing = preds.masks.new_zeros(len(preds), len(gt), dtype=torch.float32)
-    cost = sum(terms.values(), nothing).cpu()
-    gt_inds = assigner.solve(cost.numpy())
-    return MatchView(
-        place.partition(',')[0],
-        {name: term.cpu() for name, term in terms.items()},
-        cost,
-        torch.from_numpy(gt_inds),
-        explain_pairs(assigner, cost.double().numpy(), gt_inds),
-    )
-
-
-def explain_pairs(
-    assigner: MaskHungarianAssigner, cost: np.ndarray, gt_inds: np.ndarray
-) -> tuple[Pair, ...]:
+def explain_pairs(made: 'Assignment') -> tuple[Pair, ...]:
     """Return each chosen pair with the next best and the price of forbidding it.
 
     Args:
-        assigner: Who chose.
-        cost: (kernels, objects).
-        gt_inds: What was chosen: 0 for none, k for object k - 1.
+        made: The assignment, on the host.
+
+    Paper: knet "Training Instance Kernels"
     """
+    cost, gt_inds = made.cost.double().numpy(), made.gt_inds.numpy()
     pairs = []
     for kernel in np.flatnonzero(gt_inds).tolist():
         item = int(gt_inds[kernel]) - 1
-        barred = cost.copy()
-        barred[kernel, item] = np.inf
-        rival, heir, extra = int(barred[:, item].argmin()), NOBODY, np.inf
-        rival_cost = float(barred[rival, item])
+        without = cost.copy()
+        without[kernel, item] = np.inf
+        next_best, substitute, extra = int(without[:, item].argmin()), NO_KERNEL, np.inf
+        next_cost = float(without[next_best, item])
         try:
-            other = assigner.solve(barred)
+            other = made.matching.assigner.solve(without)
         except ValueError:  # Every way needs this pair.
             pass
         else:
-            heirs = np.flatnonzero((other == item + 1) & (gt_inds != item + 1))
-            heir = int(heirs[0]) if len(heirs) else NOBODY
-            extra = _total(cost, other) - _total(cost, gt_inds)
-        rival = rival if np.isfinite(rival_cost) else NOBODY
-        pair_cost = float(cost[kernel, item])
-        pairs.append(
-            Pair(kernel, item, pair_cost, rival, rival_cost, heir, float(extra))
-        )
+            new = np.flatnonzero((other == item + 1) & (gt_inds != item + 1))
+            substitute = int(new[0]) if len(new) else NO_KERNEL
+            extra = float(_total(cost, other) - _total(cost, gt_inds))
+        next_best = next_best if np.isfinite(next_cost) else NO_KERNEL
+        own = float(cost[kernel, item])
+        pairs.append(Pair(kernel, item, own, next_best, next_cost, substitute, extra))
     return tuple(sorted(pairs, key=lambda pair: (pair.item, pair.cost)))
 
 

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
 from small_models import images, samples, small_model
 from torch.testing import assert_close
 
 from paperzoo.explain.knet.trace import (
-    NOBODY,
+    NO_KERNEL,
     KNetView,
     explain_detector,
     explain_pairs,
@@ -25,7 +26,9 @@ from paperzoo.explain.knet.trace import (
     watched,
 )
 from paperzoo.knet import MaskHungarianAssigner, kernels
-from paperzoo.knet.panoptic import INSTANCE_OFFSET, Sizes, enlarged_blocks
+from paperzoo.knet.assigner import Assignment, Matching
+from paperzoo.knet.panoptic import Sizes, enlarged_blocks
+from paperzoo.utils.masks import INSTANCE_OFFSET
 
 CONFIGS = Path(__file__).parents[3] / 'configs' / 'knet'
 TASKS = ['instance', 'panoptic']
@@ -78,10 +81,12 @@ def test_the_last_class_kernels_are_the_segmentors_own() -> None:
     for stage in view.stages:
         ones = torch.ones_like(stage.mask_probs[0])
         assert_close(stage.mask_probs.sum(0), ones)
-    own = {f'decode.{key}': value for key, value in view.losses.items()}
-    assert set(own) == {key for key in losses if key.startswith('decode.')}
-    for key, value in own.items():
-        assert value == pytest.approx(float(losses[key])), key
+    total, logged = model.parse_losses(losses)
+    assert view.losses.keys() == logged.keys() >= losses.keys()
+    for key, value in logged.items():
+        assert view.losses[key] == pytest.approx(float(value)), key
+    assert view.losses['loss'] == pytest.approx(float(total))
+    assert not model.decode_head.training or model.training
 
 
 @pytest.mark.paper('knet "Training Instance Kernels"')
@@ -102,17 +107,25 @@ def test_costs_and_matching_are_those_of_training(
     with torch.no_grad():
         losses = model.loss(inputs, [sample])
     assert len(costs) == 4  # the initial kernels, then three stages
-    assert [match.place for match in view.matches][:2] == ['initial kernels', 'stage 0']
-    for match, cost, gt_inds in zip(view.matches, costs, chosen, strict=True):
-        assert_close(match.cost, cost)
-        assert_close(sum(match.terms.values()), cost)
-        assert_close(match.gt_inds, gt_inds)
-        held = {(pair.kernel, pair.item + 1) for pair in match.pairs}
+    places = [made.matching.place for made in view.assignments]
+    assert [place.partition(',')[0] for place in places[:2]] == [
+        'initial kernels',
+        'stage 0',
+    ]
+    for made, pairs, cost, gt_inds in zip(
+        view.assignments, view.pairs, costs, chosen, strict=True
+    ):
+        assert_close(made.cost, cost)
+        assert_close(sum(made.terms.values()), cost)
+        assert_close(made.gt_inds, gt_inds)
+        held = {(pair.kernel, pair.item + 1) for pair in pairs}
         assert held == {(k, int(i)) for k, i in enumerate(gt_inds) if i}
-    assert list(view.matches[0].terms) == ['mask_cost', 'dice_cost']
-    assert list(view.matches[-1].terms) == ['cls_cost', 'mask_cost', 'dice_cost']
+    assert list(view.assignments[0].terms) == ['mask_cost', 'dice_cost']
+    assert list(view.assignments[-1].terms) == ['cls_cost', 'mask_cost', 'dice_cost']
     for key, value in losses.items():
         assert view.losses[key] == pytest.approx(float(value)), key
+    total = model.parse_losses(losses)[0]
+    assert view.losses['loss'] == pytest.approx(float(total))
 
 
 @st.composite
@@ -134,6 +147,15 @@ def every_way(cost: np.ndarray) -> list[dict[int, int]]:
     return [dict(enumerate(order)) for order in permutations(range(columns), rows)]
 
 
+def made(cost: np.ndarray) -> Assignment:
+    """The assignment of a matrix of costs."""
+    assigner = MaskHungarianAssigner()
+    gt_inds = torch.from_numpy(assigner.solve(cost))
+    nothing = InstanceData()
+    matching = Matching(assigner, nothing, nothing)
+    return Assignment(gt_inds, torch.from_numpy(cost), {}, matching)
+
+
 @settings(max_examples=40)
 @given(cost_matrices())
 def test_what_forbidding_a_pair_costs(cost: np.ndarray) -> None:
@@ -141,23 +163,21 @@ def test_what_forbidding_a_pair_costs(cost: np.ndarray) -> None:
         frozenset(way.items()): sum(cost[k, i] for k, i in way.items())
         for way in every_way(cost)
     }
-    assigner = MaskHungarianAssigner()
-    for pair in explain_pairs(assigner, cost, assigner.solve(cost)):
+    for pair in explain_pairs(made(cost)):
         own = (pair.kernel, pair.item)
         others = [total for way, total in ways.items() if own not in way]
         extra = min(others) - min(ways.values()) if others else np.inf
         assert pair.extra == extra
         column = np.delete(cost[:, pair.item], pair.kernel)
-        assert pair.rival_cost == (column.min() if len(column) else np.inf)
-        assert (pair.rival == NOBODY) == (len(column) == 0)
+        assert pair.next_cost == (column.min() if len(column) else np.inf)
+        assert (pair.next_best == NO_KERNEL) == (len(column) == 0)
         assert pair.cost == cost[own]
 
 
 def test_an_object_may_not_get_its_cheapest_kernel() -> None:
     # Kernel 0 is best for both objects; -8.5 together is less than -6.
     cost = np.array([[-5.0, -4.0], [-4.5, -1.0]])
-    assigner = MaskHungarianAssigner()
-    first, second = explain_pairs(assigner, cost, assigner.solve(cost))
+    first, second = explain_pairs(made(cost))
     assert first == (1, 0, -4.5, 0, -5.0, 0, 2.5)
     assert second == (0, 1, -4.0, 1, -1.0, 1, 2.5)
 
@@ -229,50 +249,51 @@ def test_without_annotations_there_are_predictions_only() -> None:
     model, inputs, sample = case('instance')
     del sample.gt_instances
     view = explain_detector(model, inputs, sample)
-    assert view.matches == ()
+    assert view.assignments == view.pairs == ()
     assert view.losses == {}
     assert len(view.stages) == 4
 
 
 def test_an_image_without_objects() -> None:
     view = explained('instance', objects=0)[3]
-    for match in view.matches:
-        assert match.cost.shape == (20, 0)
-        assert match.pairs == ()
+    assert [made.cost.shape for made in view.assignments] == 4 * [(20, 0)]
+    assert view.pairs == 4 * ((),)
     assert view.losses['s0_loss_dice'] == 0
 
 
-def test_the_contest_is_the_models_map() -> None:
+def test_the_segments_are_the_models_map() -> None:
     model, inputs, sample = case('panoptic')
     # Random weights know no object well.
     merge = {'instance_score_thr': 0.0, 'overlap_thr': 0.0}
     model.kernel_iter_head.test_cfg = {'merge_stuff_thing': merge}
-    all_kept = explain_detector(model, inputs, sample).contest
+    all_kept = explain_detector(model, inputs, sample).segments
     assert all_kept is not None
     shares = (all_kept.won / all_kept.area)[all_kept.won > 0]
     # So that some segments keep enough of their masks, and some do not.
     merge['overlap_thr'] = float(shares.min() + shares.max()) / 2
     view = explain_detector(model, inputs, sample)
-    contest = view.contest
-    assert contest is not None
+    found, answer = view.segments, view.panoptic
+    assert found is not None
+    assert answer is not None
     with torch.no_grad():
         result = model.predict(inputs, [sample.clone()])[0]
         masks = model._forward(inputs)[1][0]
     segments = result.pred_panoptic_seg.sem_seg[0]
-    assert_close(contest.segments, segments)
+    assert_close(answer, segments)
+    assert_close(found.ids, segments)
     size = segments.shape
     blocks = enlarged_blocks(masks, Sizes(size, size, size))
     probs = torch.cat([block for _, block in blocks])
-    bids = contest.scores[:, None, None] * probs
-    assert_close(contest.winner.long(), bids.argmax(0))
-    kept = contest.kept[contest.winner.long()]
+    products = found.scores[:, None, None] * probs
+    assert_close(found.winner.long(), products.argmax(0))
+    kept = torch.tensor([not why for why in found.removed])[found.winner.long()]
     assert_close(kept, segments != 10)
-    own = contest.labels[contest.winner.long()]
+    own = found.labels[found.winner.long()]
     assert_close((segments % INSTANCE_OFFSET)[kept], own[kept])
     assert 0 < kept.sum() < kept.numel(), 'the case is too easy to tell'
     last = view.stages[-1]
-    assert_close(last.scores, contest.scores)
-    assert_close(last.labels, contest.labels)
-    assert contest.labels[-3:].tolist() == [7, 8, 9], 'a stuff kernel has one class'
-    assert_close(contest.won, contest.winner.flatten().bincount(minlength=23))
-    assert_close(contest.area, (probs >= 0.5).sum((1, 2)))
+    assert_close(last.scores, found.scores)
+    assert_close(last.labels, found.labels)
+    assert found.labels[-3:].tolist() == [7, 8, 9], 'a stuff kernel has one class'
+    assert_close(found.won, found.winner.flatten().bincount(minlength=23))
+    assert_close(found.area, (probs >= 0.5).sum((1, 2)))
