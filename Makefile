@@ -70,6 +70,8 @@ wheel: $(CACHE)/.wheel
 # inside it, the one of the editable install among them, are not read.
 $(WHEEL_VENV)/.base: $(VENV)/.dev
 	$(BIN)/python -m venv $(WHEEL_VENV)
+	@# Python 3.11 gives an environment a setuptools, and too old a one.
+	@$(WHEEL_BIN)/python -m pip -q uninstall -y setuptools
 	@$(BIN)/python -c 'import sys; \
 	  print(*(path for path in sys.path if path.endswith("-packages")), sep="\n")' \
 	  > "$$(echo $(WHEEL_VENV)/lib/python*/site-packages)/packages.pth"
@@ -111,17 +113,18 @@ PYTEST := -m pytest -n $(WORKERS) --dist loadfile
 test test-all coverage test-wheel: export OMP_NUM_THREADS := 1
 
 test: lint
-	$(BIN)/python $(PYTEST) -m 'not slow and not wheel'
+	$(BIN)/python $(PYTEST) -m 'not wheel and not slow'
 	@$(MAKE) --no-print-directory test-wheel
 test-all: lint
 	$(BIN)/python $(PYTEST) -m 'not wheel'
-	@$(MAKE) --no-print-directory test-wheel
+	@$(MAKE) --no-print-directory test-wheel SLOW='or slow'
 coverage: $(VENV)/.dev
-	$(BIN)/python $(PYTEST) -m 'not slow and not wheel' --cov --cov-report=term:skip-covered
+	$(BIN)/python $(PYTEST) -m 'not wheel and not slow' --cov --cov-report=term:skip-covered
 
 # -P and the path: the installed wheel is imported, not the checkout.
 test-wheel: $(WHEEL_VENV)/.wheel
-	$(WHEEL_BIN)/python -P $(PYTEST) -m wheel -o pythonpath=tests tests
+	$(WHEEL_BIN)/python -P $(PYTEST) -m 'wheel and (not slow $(SLOW))' -o pythonpath=tests \
+	  $$(grep -rl --include='*.py' 'pytest.mark.wheel' tests)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix-only .
