@@ -9,6 +9,7 @@ medians over the turns, ours to the other's.
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Unfolded(LocalSelfAttention2d):
 
     def shares(self, query: Tensor, scores: Tensor) -> Tensor:
         """Return the softmax of scores (B, heads, taps, H, W) and of positions."""
-        size = query.shape[-2:]
+        size = (query.size(-2), query.size(-1))
         scores = scores + relative_scores(query, self.rows, self.columns).flatten(2, 3)
         inside = taps_inside(size, self.padding, size, self.window, query.device)
         return scores.masked_fill(~inside.flatten(0, 1), -torch.inf).softmax(2)
@@ -107,8 +108,8 @@ def rows(
     for name, peer in peers.items():
         for what, run in (('forward', forward), ('training step', step)):
             pair: dict[str, Callable[[], Any]] = {
-                'ours': lambda run=run: run(ours, x),
-                name: lambda run=run, peer=peer: run(peer, x),
+                'ours': partial(run, ours, x),
+                name: partial(run, peer, x),
             }
             row = take_turns(pair, repeats)
             if device == 'cpu':

@@ -11,6 +11,7 @@ that of a process of its own, less what it had before the episode.
 import argparse
 import multiprocessing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def all_pairs(model: DMFClassifier, data: Episode) -> Tensor:
     x = query[:, None].expand(-1, WAYS, -1, -1, -1).flatten(0, 1)
     s = support.expand(count, -1, -1, -1, -1).flatten(0, 1)
     meta = model.meta_filter
+    assert meta is not None
+    assert meta.offset_conv is not None
     offsets = meta.offset_conv(torch.cat((x, s), dim=1))
     # mmcv asks for a divisor of the batch as the last argument, im2col_step.
     sampled = deform_conv2d(
@@ -128,7 +131,7 @@ def main() -> None:
     data = episode(args.width, args.size, device)
     difference = assert_equal(ours(model, data), all_pairs(model, data))
     row: dict[str, Any] = take_turns(
-        {name: lambda f=f: f(model, data) for name, f in WAYS_TO_SCORE.items()},
+        {name: partial(f, model, data) for name, f in WAYS_TO_SCORE.items()},
         args.repeats,
     )
     row['episodes_per_second'] = {

@@ -9,16 +9,19 @@ that a slow spell of the machine hits both; ratios are medians over the turns.
 import argparse
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from _shared import commit, take_turns
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.detectors import BaseDetector
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from paperzoo.registry import MODELS
 from paperzoo.utils.files import write_json
@@ -34,7 +37,7 @@ MMDET = {
 Timed = Callable[[], Any]
 
 
-def models(device: str) -> dict[str, nn.Module]:
+def models(device: str) -> dict[str, BaseDetector]:
     """Return FCOS R50 with our head and with mmdet's, weights equal."""
     cfg = Config.fromfile(str(CONFIG)).model
     cfg.backbone.init_cfg = None
@@ -88,7 +91,7 @@ def outputs(
 
 
 def head_cases(
-    built: dict[str, nn.Module], images: int, size: tuple[int, int], device: str
+    built: dict[str, BaseDetector], images: int, size: tuple[int, int], device: str
 ) -> dict[str, dict[str, Timed]]:
     """Return loss and post-processing of both heads on the same random outputs."""
     raw = outputs(images, size, device)
@@ -96,25 +99,27 @@ def head_cases(
     truth = [sample.gt_instances for sample in batch]
     metas = [sample.metainfo for sample in batch]
 
-    def loss(head: nn.Module) -> None:
+    def loss(head: BaseDenseHead) -> None:
         total = sum(head.loss_by_feat(*raw, truth, metas).values())
         torch.autograd.grad(total, [level for kind in raw for level in kind])
 
-    def predict(head: nn.Module) -> None:
+    def predict(head: BaseDenseHead) -> None:
         detached = ([level.detach() for level in kind] for kind in raw)
         head.predict_by_feat(*detached, metas, rescale=True)
 
     heads = {name: model.bbox_head for name, model in built.items()}
     return {
         'loss, forward and backward': {
-            n: lambda h=h: loss(h) for n, h in heads.items()
+            name: partial(loss, head) for name, head in heads.items()
         },
-        'post-processing': {n: lambda h=h: predict(h) for n, h in heads.items()},
+        'post-processing': {
+            name: partial(predict, head) for name, head in heads.items()
+        },
     }
 
 
 def model_cases(
-    built: dict[str, nn.Module],
+    built: dict[str, BaseDetector],
     images: int,
     size: tuple[int, int],
     device: str,
@@ -124,28 +129,28 @@ def model_cases(
     batch = samples(images, size, device)
     pixels = torch.randn(images, 3, *size, device=device)
     pixels = pixels.to(memory_format=torch.channels_last)
-    cast = dict(device_type=device, dtype=dtype, enabled=dtype != torch.float32)
+    cast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)
 
-    def train(model: nn.Module) -> None:
+    def train(model: BaseDetector) -> None:
         model.train()
-        with torch.autocast(**cast):
+        with cast():
             total = sum(model.loss(pixels, batch).values())
         total.backward()
         model.zero_grad()
 
     @torch.inference_mode()
-    def infer(model: nn.Module) -> None:
+    def infer(model: BaseDetector) -> None:
         model.eval()
-        with torch.autocast(**cast):
+        with cast():
             model.predict(pixels, copy.deepcopy(batch))
 
     return {
-        'training step': {n: lambda m=m: train(m) for n, m in built.items()},
-        'inference': {n: lambda m=m: infer(m) for n, m in built.items()},
+        'training step': {name: partial(train, model) for name, model in built.items()},
+        'inference': {name: partial(infer, model) for name, model in built.items()},
     }
 
 
-def compile_parts(model: nn.Module) -> None:
+def compile_parts(model: BaseDetector) -> None:
     """Compile backbone, neck and head's forward, each on its own."""
     for part in (model.backbone, model.neck, model.bbox_head):
         part.compile()

@@ -24,12 +24,14 @@ import torch
 from _shared import commit
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmseg.models import EncoderDecoder
 from pycocotools.coco import COCO
-from torch import Tensor, nn
+from torch import Tensor
 
 from paperzoo.apis.build import build_model, load_weights
 from paperzoo.data.paths import ensure_generated
 from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
+from paperzoo.knet import KNet
 from paperzoo.knet.panoptic import Sizes, enlarged_blocks
 from paperzoo.utils.files import write_json
 from paperzoo.utils.run_info import run_record
@@ -40,7 +42,7 @@ SMALL = 32**2
 
 @torch.no_grad()
 def predictions(
-    model: nn.Module, cfg: Config, split: str
+    model: KNet, cfg: Config, split: str
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield image id, class probabilities and masks of the kernels for things."""
     loader = cfg.test_dataloader.to_dict()
@@ -62,7 +64,7 @@ def predictions(
             yield meta['img_id'], score[:kernels, :things].sigmoid(), found
 
 
-def fates(model: nn.Module, cfg: Config, coco: COCO, split: str) -> dict[str, Any]:
+def fates(model: KNet, cfg: Config, coco: COCO, split: str) -> dict[str, Any]:
     """Return how many objects of a split are segmented, and named."""
     order = {number: label for label, number in enumerate(sorted(coco.cats))}
     names = [coco.cats[number]['name'] for number in order]
@@ -102,7 +104,7 @@ def fates(model: nn.Module, cfg: Config, coco: COCO, split: str) -> dict[str, An
 
 
 @torch.no_grad()
-def pixel_fates(model: nn.Module, cfg: Config, split: str) -> dict[str, Any]:
+def pixel_fates(model: EncoderDecoder, cfg: Config, split: str) -> dict[str, Any]:
     """Return how many pixels of shapes are seen as a shape, and as the right one."""
     loader = cfg.test_dataloader.to_dict()
     loader['dataset']['data_prefix'] = cfg[f'{split}_dataloader'].dataset.data_prefix
@@ -142,7 +144,7 @@ def main() -> None:
     for given in args.work:
         task, _, folder = given.partition('=')
         cfg = Config.fromfile(f'{folder}/given.py')
-        model = build_model(cfg, 'cpu')
+        model: Any = build_model(cfg, 'cpu')
         load_weights(model, Path(folder, 'last_checkpoint').read_text())
         for split, coco in truths.items():
             if task == 'semantic':

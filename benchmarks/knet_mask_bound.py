@@ -56,11 +56,10 @@ def bound(coco: COCO, image: tuple[int, int], stride: int) -> dict[str, float]:
         scoring.evaluate()
         scoring.accumulate()
         scoring.summarize()
-    names = ('segm_mAP', 'segm_mAP_50', 'segm_mAP_75')
-    names += ('segm_mAP_s', 'segm_mAP_m', 'segm_mAP_l')
+    kinds = ('', '_50', '_75', '_s', '_m', '_l')
     return {
-        name: round(float(value), 3)
-        for name, value in zip(names, scoring.stats, strict=False)
+        f'segm_mAP{kind}': round(float(value), 3)
+        for kind, value in zip(kinds, scoring.stats, strict=False)
     }
 
 

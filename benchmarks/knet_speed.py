@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import gc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
@@ -37,7 +39,7 @@ SIZE = (200, 304)
 Timed = Callable[[], Any]
 
 
-def heads(device: str) -> dict[str, nn.Module]:
+def heads(device: str) -> dict[str, BaseDecodeHead]:
     """Return both semantic heads with equal weights, without dropout."""
     built = {}
     for name, config in (('ours', OURS), ('mmseg', MMSEG)):
@@ -54,7 +56,7 @@ def heads(device: str) -> dict[str, nn.Module]:
 
 
 def head_cases(
-    built: dict[str, nn.Module], side: int, images: int, device: str
+    built: dict[str, BaseDecodeHead], side: int, images: int, device: str
 ) -> dict[str, dict[str, Timed]]:
     """Return forward and training step of the heads, whole and without their FCN."""
     torch.manual_seed(1)
@@ -65,21 +67,21 @@ def head_cases(
     labels = torch.randint(0, 150, (images, 1, 8 * side, 8 * side), device=device)
     batch = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
 
-    def stages(head: nn.Module) -> Tensor:
+    def stages(head: BaseDecodeHead) -> Tensor:
         mask, kernel = masks, kernels
         for stage in head.kernel_update_head:
             *_, mask, kernel = ordered(stage(features, kernel, mask))
         return mask
 
     @torch.inference_mode()
-    def forward(head: nn.Module, run: Callable) -> None:
+    def forward(head: BaseDecodeHead, run: Callable) -> None:
         run(head.eval())
 
-    def step(head: nn.Module, loss: Callable[[nn.Module], Tensor]) -> None:
+    def step(head: BaseDecodeHead, loss: Callable[[BaseDecodeHead], Tensor]) -> None:
         loss(head.train()).backward()
         head.zero_grad()
 
-    def whole_loss(head: nn.Module) -> Tensor:
+    def whole_loss(head: BaseDecodeHead) -> Tensor:
         losses = head.loss([backbone] * 4, batch, {})
         return sum(value for key, value in losses.items() if 'loss' in key)
 
@@ -162,7 +164,7 @@ def objects(count: int, device: str) -> tuple[InstanceData, InstanceData]:
 def assigner_cases(device: str) -> dict[str, dict[str, Timed]]:
     """Return the assignment of 100 kernels to 10, 50 and 100 objects."""
     pair = assigners()
-    cases = {}
+    cases: dict[str, dict[str, Timed]] = {}
     for count in (10, 50, 100):
         data = objects(count, device)
         found = {n: a.assign(*data, img_meta={}).gt_inds for n, a in pair.items()}
@@ -171,7 +173,7 @@ def assigner_cases(device: str) -> dict[str, dict[str, Timed]]:
                 f'the assignments to {count} objects differ: no comparison'
             )
         cases[f'assignment, 100 kernels, {count} objects'] = {
-            n: lambda a=a, d=data: a.assign(*d, img_meta={}) for n, a in pair.items()
+            n: partial(a.assign, *data, img_meta={}) for n, a in pair.items()
         }
     return cases
 

@@ -35,7 +35,7 @@ OPS = bound_ops()
 @contextmanager
 def stand_in(file: str, ops: Mapping[str, Callable] = OPS) -> Iterator[None]:
     """Let one file of `mmcv.ops` call our ops."""
-    module = import_module(f'mmcv.ops.{file}')
+    module: Any = import_module(f'mmcv.ops.{file}')
     compiled = module.ext_module
     module.ext_module = SimpleNamespace(**ops)
     try:

@@ -15,6 +15,7 @@ import matplotlib
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 METRICS = ('segm_mAP', 'PQ', 'mIoU')
 
@@ -44,7 +45,7 @@ def draw_stages(
         values = [*by_stage.values(), run[metric]]
         axes.plot(range(len(values)), values, 'o-', color=colour, linewidth=1)
     axes.set(xlabel='stages in use', ylabel=metric)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def main() -> None:

@@ -194,6 +194,7 @@ def test_text_config_inherits_a_printed_one(tmp_path: Path) -> None:
     assert small_model(cfg).bbox_head.num_classes == 3
 
 
+@pytest.mark.wheel
 def test_python_config_inherits_from_the_installed_package(tmp_path: Path) -> None:
     child = tmp_path / 'child.py'
     child.write_text(

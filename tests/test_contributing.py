@@ -12,6 +12,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r'<!-- (file|diff): (\S+) -->\n```\w+\n(.*?)```\n', re.DOTALL)
+# Its own, its examples, and those of the house: who imports whom.
+TESTS = ['-v', 'tests/diou', 'paperzoo/diou', 'tests/test_house.py']
 TRAIN = [
     *('paperzoo', 'train', 'diou_fcos_tiny_shapes', '--work-dir', 'work'),
     '--cfg-options',
@@ -23,12 +25,13 @@ TRAIN = [
 ]
 
 
-def add(diff: str, text: str) -> str:
-    """Return the text with the lines that a diff adds after those that it shows."""
-    lines = diff.splitlines()
-    shown = '\n'.join(line[1:] for line in lines if not line.startswith('+'))
-    assert text.count(f'{shown}\n') == 1, f'not found once: {shown}'
-    return text.replace(f'{shown}\n', '\n'.join(line[1:] for line in lines) + '\n')
+def patched(diff: str, text: str) -> str:
+    """Return the text with a diff applied, whose lines it must have once."""
+    lines = diff.splitlines(keepends=True)
+    before = ''.join(line[1:] for line in lines if not line.startswith('+'))
+    after = ''.join(line[1:] for line in lines if not line.startswith('-'))
+    assert text.count(before) == 1, f'not found once: {before}'
+    return text.replace(before, after)
 
 
 @pytest.fixture(scope='module')
@@ -39,14 +42,14 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ('paperzoo', 'configs'):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     (folder / 'tests').mkdir()
-    for name in ('pyproject.toml', 'setup.cfg', 'tests/conftest.py'):
+    for name in ('pyproject.toml', 'setup.cfg', 'conftest.py', 'tests/test_house.py'):
         shutil.copy(ROOT / name, folder / name)
     blocks = BLOCK.findall((ROOT / 'CONTRIBUTING.md').read_text())
-    assert [kind for kind, *_ in blocks].count('diff') == 3
+    assert [kind for kind, *_ in blocks].count('diff') == 4
     for kind, name, text in blocks:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text if kind == 'file' else add(text, file.read_text()))
+        file.write_text(text if kind == 'file' else patched(text, file.read_text()))
     return folder
 
 
@@ -66,11 +69,12 @@ def run(repository: Path, *command: str) -> str:
 def test_its_test_passes_and_its_config_trains_for_a_step(repository: Path) -> None:
     # In one process, for importing everything takes longer than either.
     code = (
-        "import sys, pytest; assert pytest.main(['-q', 'tests/diou']) == 0\n"
+        f'import sys, pytest; assert pytest.main({TESTS}) == 0\n'
         f'from paperzoo.cli import main; sys.argv = {TRAIN}; main()'
     )
     said = run(repository, sys.executable, '-c', code)
-    assert '3 passed' in said
+    for file, count in (('tests/diou/test_losses', 3), ('paperzoo/diou/losses', 2)):
+        assert len(re.findall(rf'^{file}\.py::.* PASSED', said, re.MULTILINE)) == count
     assert re.search(r'Epoch\(train\) +\[1\]\[1/1\].*loss_bbox: \d', said)
     assert (repository / 'work' / 'epoch_1.pth').is_file()
     dumped = (repository / 'work' / 'diou_fcos_tiny_shapes.py').read_text()

@@ -1,6 +1,8 @@
-"""The wheel holds what the tree holds; an editable install finds its configs."""
+"""The wheel holds what the tree holds and serves mim; an editable install works, too."""
 
+import configparser
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -12,6 +14,7 @@ import yaml
 
 import paperzoo
 
+pytestmark = pytest.mark.wheel
 ROOT = Path(__file__).parents[1]
 
 
@@ -26,6 +29,20 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
+
+
+def test_these_tests_import_the_wheel() -> None:
+    """Not the checkout, of which they would say nothing about the wheel."""
+    assert Path(paperzoo.__file__).is_relative_to(sys.prefix)
+
+
+def test_every_package_is_listed() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / 'setup.cfg')
+    listed = setup['options']['packages'].split()
+    folders = {path.parent for path in (ROOT / 'paperzoo').rglob('*.py')}
+    packages = {'.'.join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert listed == sorted({*packages, 'paperzoo.configs'})
 
 
 @pytest.fixture(scope='module')
@@ -59,6 +76,8 @@ def test_the_wheel_holds_what_the_tree_holds(source: Path, tmp_path: Path) -> No
         if path.is_file()
     }
     assert held == expected
+    for name in ('py.typed', '__init__.pyi', 'model-index.yml'):
+        assert f'paperzoo/{name}' in held
     assert not (source / 'build').exists()
 
 
@@ -94,6 +113,23 @@ def test_editable_install_runs_the_tools(source: Path, tmp_path: Path) -> None:
     assert 'paperzoo.fcos.FCOSHead' in printed
 
 
+def test_the_types_of_the_wheel_are_known(tmp_path: Path) -> None:
+    """Through `__init__.pyi` and `py.typed`: names that load lazily are not Any."""
+    (tmp_path / 'user.py').write_text(
+        'import paperzoo\n'
+        'from paperzoo.fcos import centerness\n'
+        'reveal_type(paperzoo.build_model)\n'
+        'reveal_type(paperzoo.knet.KNet)\n'
+        'reveal_type(centerness)\n'
+    )
+    said = run(sys.executable, '-m', 'mypy', 'user.py', cwd=tmp_path)
+    revealed = re.findall(r'Revealed type is "(.*)"', said)
+    assert len(revealed) == 3
+    assert 'torch.nn.modules.module.Module' in revealed[0]
+    assert 'paperzoo.knet.detector.KNet' in revealed[1]
+    assert 'torch._tensor.Tensor' in revealed[2]
+
+
 def test_mim_verbs_know_the_installed_wheel(tmp_path: Path) -> None:
     mim = Path(sys.executable).with_name('mim')
     listed = [line.split()[:2] for line in run(mim, 'list', cwd=tmp_path).splitlines()]
@@ -101,3 +137,24 @@ def test_mim_verbs_know_the_installed_wheel(tmp_path: Path) -> None:
     assert '37.1' in run(mim, 'search', 'paperzoo', cwd=tmp_path)
     printed = run(mim, 'run', 'paperzoo', 'print_config', 'fcos_r50_fpn', cwd=tmp_path)
     assert 'torchvision://resnet50' in printed
+
+
+def test_mim_searches_a_grid(tmp_path: Path) -> None:
+    run(
+        *(Path(sys.executable).with_name('mim'), 'gridsearch', 'paperzoo'),
+        *('fcos_tiny_shapes.py', '--work-dir', 'grid', '--gpus', '0'),
+        *('--search-args', '--optim_wrapper.optimizer.lr 0.002', '--cfg-options'),
+        *('train_dataloader.dataset.indices=2', 'train_dataloader.batch_size=2'),
+        *('train_dataloader.num_workers=0', 'train_cfg.max_epochs=1'),
+        *('train_dataloader.persistent_workers=False', 'train_cfg.val_interval=2'),
+        cwd=tmp_path,
+    )
+    (checkpoint,) = tmp_path.glob('grid*/epoch_1.pth')
+    assert checkpoint.parent.name.endswith('lr_0.002')
+
+
+def test_the_hooks_of_git_use_the_same_ruff() -> None:
+    hooks = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())['repos']
+    (version,) = (hook['rev'] for hook in hooks if 'ruff' in hook['repo'])
+    constraints = (ROOT / 'constraints.txt').read_text().splitlines()
+    assert f'ruff=={version.removeprefix("v")}' in constraints

@@ -112,6 +112,7 @@ def test_losses_equal_one_process_with_twice_the_batch(
     assert_equal_training(tmp_path)
 
 
+@pytest.mark.wheel
 @pytest.mark.slow
 def test_mim_starts_two_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.wheel
 MIM = str(Path(sys.executable).with_name('mim'))
 CONFIG = 'fcos_tiny_shapes.py'
 # The same eight images for training and testing: enough for a number above zero.

@@ -1,19 +1,33 @@
-"""What all tests share: where data lies, and the remedies before mmdet is imported."""
+"""What all tests and examples share: data, remedies, checked annotations."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
+import torch
 from hypothesis import settings
 from mmengine.registry import DefaultScope
 
 # One generated Shapes set for all runs and workers of this checkout.
 os.environ.setdefault(
-    'PAPERZOO_CACHE', str(Path(__file__).parents[1] / '.cache' / 'paperzoo')
+    'PAPERZOO_CACHE', str(Path(__file__).parent / '.cache' / 'paperzoo')
 )
 
 import paperzoo.compat  # noqa: F401
+
+
+class UncheckedWhileTraced(type(jaxtyping.config)):  # type: ignore[misc]
+    """Annotations are not checked where a compiler reads: they break its graph."""
+
+    @property
+    def jaxtyping_disable(self) -> bool:
+        """Return whether the compiler reads this."""
+        return torch.compiler.is_compiling()
+
+
+jaxtyping.config.__class__ = UncheckedWhileTraced
 
 # The same examples in every run: what is green stays green. To look for new ones:
 # HYPOTHESIS_PROFILE=default make test
