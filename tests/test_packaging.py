@@ -1,4 +1,4 @@
-"""The wheel holds what the tree holds and serves mim; an editable install works, too."""
+"""The wheel holds what the tree holds and serves mim; an editable install works."""
 
 import configparser
 import os
