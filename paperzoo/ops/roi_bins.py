@@ -8,6 +8,7 @@ pixels; samples further apart have two pixels each. With the first way only, lar
 would have many entries; with the second one only, usual ones nearly twice as many.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -349,17 +350,15 @@ def mean_matrices(
         taps.pixels[:, 0] = taps.pixels[:, 0] * shape[3] + first[some, None, None]
         taps = taps._replace(pixels=taps.pixels.to(index_type(shape)))
         groups = equal_numbers(taps.number, grid, 2 * grid.sampling)
-        for rows, (high, wide) in groups:
-            each = grid.bins[0] * grid.bins[1] * max(1, high * wide)
+        for rows, number in groups:
+            each = math.prod(grid.bins) * max(1, math.prod(number))
             for part in rows.split(max(1, _LIMIT // each)):
                 chosen = [values.index_select(0, part) for values in taps[:2]]
-                y = (
-                    chosen[0][:, 0, : grid.bins[0], :high],
-                    chosen[1][:, 0, : grid.bins[0], :high],
-                )
-                x = (
-                    chosen[0][:, 1, : grid.bins[1], :wide],
-                    chosen[1][:, 1, : grid.bins[1], :wide],
+                y, x = (
+                    (chosen[0][:, axis, :bins, :most], chosen[1][:, axis, :bins, :most])
+                    for axis, (bins, most) in enumerate(
+                        zip(grid.bins, number, strict=True)
+                    )
                 )
                 waiting.append((some[part], *outer_product(y, x)))
                 if sum(pixels.numel() for _, pixels, _ in waiting) > _LIMIT:
