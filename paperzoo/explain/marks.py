@@ -92,7 +92,7 @@ def plot_marks(
     """
     side, edge = 240, 20
     ground = np.full((side + 2 * edge, side + 2 * edge, 3), 255, np.uint8)
-    at = lambda share: edge + side * share
+    at = lambda share: float(edge + side * share)
     line = lambda *xy, shade: Mark('line', tuple(map(at, xy)), shade)
     marks = [line(0, step, 1, step, shade='#dddddd') for step in (0, 0.25, 0.5, 0.75)]
     marks += [line(step, 0, step, 1, shade='#dddddd') for step in (0.25, 0.5, 0.75, 1)]

@@ -266,10 +266,10 @@ def _variants_section(sample: Sample, found: FCOSExplanation, truth: Truth) -> S
         name = _variant_name(*key)
         same = torch.equal(choice.gt_inds, truth.owners)
         used = ' (equal to what this model learns)' if same else ''
-        positives = int((choice.gt_inds > 0).sum())
+        positives = float((choice.gt_inds > 0).sum())
         learnable = f'{int(choice.learnable.sum())} of {len(truth.boxes)}'
-        rows.append((name, positives, int(choice.ambiguous.sum()), learnable))
-        caption = f'{name}{used}: {positives} points'
+        rows.append((name, positives, float(choice.ambiguous.sum()), learnable))
+        caption = f'{name}{used}: {positives:.0f} points'
         pictures.append(Picture(sample.image, caption, boxes + marks))
     columns = ('', 'points with an object', 'ambiguous', 'boxes some point could learn')
     return Section(
@@ -482,7 +482,7 @@ def _afterwards(predictions: InstanceData, boxes: Candidates) -> str:
 def _losses_section(sample: Sample, truth: Truth) -> Section:
     losses = truth.losses
     names = ['background', *object_names(sample, truth.labels), 'what no box says']
-    points = torch.bincount(truth.owners, minlength=len(names)).tolist()
+    points = torch.bincount(truth.owners, minlength=len(names)).float().tolist()
     if not points[-1]:  # no subclass made targets that no box explains
         names, points = names[:-1], points[:-1]
     terms = [one.tolist()[: len(names)] for one in losses.terms.values()]

@@ -284,14 +284,11 @@ def test_the_page_says_what_it_cannot_take_apart(cfg: Config, sample: Sample) ->
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 
-def test_equal_scores_stay_in_the_models_order() -> None:
-    class Scored(SimpleNamespace):
-        class_names, score_thr = NAMES, 0.3
-
+def test_equal_scores_stay_in_the_models_order(sample: Sample) -> None:
     boxes = torch.arange(80.0).view(20, 4)
     scores = torch.tensor([0.5, 0.9] * 10)
     labels = torch.zeros(20, dtype=torch.long)
-    drawn = _box_marks(Scored(), boxes, scores, labels, [''] * 20)  # type: ignore[arg-type]
+    drawn = _box_marks(sample, boxes, scores, labels, [''] * 20)
     expected = torch.cat((boxes[1::2], boxes[0::2]))
     assert_close(torch.tensor([mark.xy for mark in drawn]), expected)
 
@@ -335,7 +332,7 @@ def test_every_page_is_there(place: str) -> None:
 
 def test_figures_become_pixels() -> None:
     image = np.zeros((24, 48, 3), np.uint8)
-    box = Mark('box', (12, 6, 36, 18), '#ff0000', label='a')
+    box = Mark('box', (12.0, 6.0, 36.0, 18.0), '#ff0000', label='a')
     matrix = Matrix(np.eye(2), ['a', 'b'], ['c', 'd'], marked=[(0, 1)])
     heat = HeatMap(np.array([[0.0, np.nan]]), over=np.full((24, 48, 3), 200, np.uint8))
     drawn = pixels_of(Section('', '', [Picture(image, marks=[box])]))
