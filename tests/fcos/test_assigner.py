@@ -249,7 +249,6 @@ def test_no_value_is_looked_at(ambiguity: str, sizes: list | None) -> None:
 
 
 @pytest.mark.parametrize(('ambiguity', 'sizes'), [('area', SIZES), ('nearest', None)])
-@pytest.mark.usefixtures('no_shape_checks')
 def test_it_compiles_as_one_graph(ambiguity: str, sizes: list | None) -> None:
     torch.compiler.reset()
     ours = FCOSRangeAssigner(RANGES, center_sampling=True, ambiguity=ambiguity)

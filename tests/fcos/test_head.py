@@ -293,7 +293,6 @@ def test_a_loss_that_hides_its_sigmoid_is_refused() -> None:
         FCOSHead(**BASE, loss_cls={'type': 'paperzoo.FocalLoss'})
 
 
-@pytest.mark.usefixtures('no_shape_checks')
 def test_targets_and_losses_compile_as_one_graph() -> None:
     torch.manual_seed(0)
     head, gt = twins(**VARIANTS['improved'])[0], ground_truth(3, 2)

@@ -268,14 +268,12 @@ def compiled(function: Any) -> Any:
     return torch.compile(function, fullgraph=True, backend='aot_eager')
 
 
-@pytest.mark.usefixtures('no_shape_checks')
 def test_the_network_compiles_as_one_graph() -> None:
     head = build(strides=STRIDES[:1], regress_ranges=((-1, 1e8),)).double()
     x = features()[:1]
     assert_close(compiled(head)(x), head(x))
 
 
-@pytest.mark.usefixtures('no_shape_checks')
 def test_the_losses_compile_as_one_graph() -> None:
     # The other test of compiling, in test_head.py, has the default options.
     options = {'box_quality': 'iou', 'cls_normalizer': 'moving_fg', 'smooth_iou': True}

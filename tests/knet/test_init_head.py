@@ -60,7 +60,6 @@ def test_kernels_are_weights_plus_group_features() -> None:
     assert_close(start.kernels[..., 0, 0], weight[..., 0, 0] + added)
 
 
-@pytest.mark.usefixtures('unchecked_shapes')
 def test_it_compiles_as_one_graph() -> None:
     module = head(**PANOPTIC)
     torch._dynamo.reset()

@@ -292,7 +292,6 @@ def test_mmsegs_updator_has_its_defaults(kind: Any) -> None:
 
 
 @pytest.mark.parametrize('kind', ['FCNHead', 'UPerHead'])
-@pytest.mark.usefixtures('unchecked_shapes')
 def test_it_compiles_as_one_graph(kind: str) -> None:
     torch.manual_seed(0)
     head = without_chance(KNetSemanticHead(**config(kind)).double())

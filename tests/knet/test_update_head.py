@@ -185,14 +185,12 @@ def test_initial_weights() -> None:
     ],
     ids=str,
 )
-@pytest.mark.usefixtures('unchecked_shapes')
 def test_it_compiles_as_one_graph(options: dict[str, Any]) -> None:
     module = head(**options)
     arguments = inputs(size=options.get('conv_kernel_size', 1))
     compare_compiled(module, lambda run: [v for v in run(*arguments) if v is not None])
 
 
-@pytest.mark.usefixtures('unchecked_shapes')
 def test_all_stages_compile_as_one_graph() -> None:
     torch.manual_seed(0)
     stages = KNetKernelIterHead(3, mask_head=SMALL, num_thing_classes=5).double()
