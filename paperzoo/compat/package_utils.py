@@ -3,7 +3,8 @@
 Ailment: `is_installed`, `get_installed_path` and `package2module` of mmengine import
 `pkg_resources`, which setuptools 82 removed; with it went `_base_ = 'mmdet::...'`,
 `mmengine.hub.get_model` and the inferencers. For an editable install they answer with a
-path that does not exist.
+path that does not exist, and `from paperzoo.configs.fcos_r50_fpn import *` in a user's
+config finds nothing, because a checkout has its configs beside the package.
 Upstream thread: https://github.com/open-mmlab/mmcv/issues/3325 (the same import);
 mmengine's main branch uses importlib, but was never released.
 Delete when: the supported mmengine no longer imports `pkg_resources`.
@@ -73,7 +74,10 @@ def _module_folder(module: str) -> str:
         raise metadata.PackageNotFoundError(module)
     if spec.origin is None:
         raise RuntimeError(f'{module} is a namespace package: it has no single folder')
-    return str(Path(spec.origin).parent)
+    folder = Path(spec.origin).parent
+    # mmengine appends `configs/NAME.py` to the answer.
+    checkout = module == 'paperzoo' and not (folder / 'configs').exists()
+    return str(folder.parent if checkout else folder)
 
 
 def apply() -> None:

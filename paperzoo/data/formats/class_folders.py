@@ -12,7 +12,7 @@ import io
 from pathlib import PurePosixPath
 
 from paperzoo.data.formats.description import LabelledImage, LabelledSet
-from paperzoo.data.formats.folder import Folder, image_size, split_of
+from paperzoo.data.formats.folder import Folder, image_size, split_named, split_of
 from paperzoo.utils.errors import UserError
 
 _COLUMNS = {'filename', 'label'}
@@ -38,12 +38,10 @@ def read_class_folders(folder: Folder) -> LabelledSet:
     if tables := _tables(folder):
         for file in tables:
             _read_table(folder, file, found)
-        if all(len(one.files) > 0 for one in [found]):
-            found.files = {split_of(file): (file,) for file in tables}
     else:
         for name in folder.images:
             parts = PurePosixPath(name).parts[:-1]
-            split = split_of(f'{parts[0]}/x') if parts else ''
+            split = split_named(parts[0]) if parts else ''
             label = '/'.join(parts[1:] if split else parts)
             if not label:
                 found.left_out.append(f'{name}: it lies in no folder of a class')
@@ -59,13 +57,15 @@ def _tables(folder: Folder) -> list[str]:
     found = []
     for one in folder.ending('.csv'):
         head = folder.read_text(one).partition('\n')[0]
-        if _COLUMNS <= {cell.strip() for cell in head.split(',')}:
+        if _COLUMNS.issubset(cell.strip() for cell in head.split(',')):
             found.append(one)
     return found
 
 
 def _read_table(folder: Folder, file: str, found: LabelledSet) -> None:
     rows = csv.DictReader(io.StringIO(folder.read_text(file)), skipinitialspace=True)
+    split = split_of(PurePosixPath(file).name)
+    prefixes: set[str | None] = set()
     for number, row in enumerate(rows, 2):
         written, label = row.get('filename') or '', (row.get('label') or '').strip()
         name = folder.image_of(written.strip(), file)
@@ -73,12 +73,14 @@ def _read_table(folder: Folder, file: str, found: LabelledSet) -> None:
             what = 'label' if not label else f'image {written!r} in the folder'
             found.left_out.append(f'{folder.path(file)}, line {number}: no {what}')
             continue
-        _add(folder, name, label, split_of(PurePosixPath(file).name), found)
+        end = written.strip()
+        prefixes.add(name.removesuffix(end) if name.endswith(end) else None)
+        _add(folder, name, label, split, found)
+    if len(prefixes) == 1 and None not in prefixes:
+        found.files[split] = (file, str(*prefixes))
 
 
-def _add(
-    folder: Folder, name: str, label: str, split: str, found: LabelledSet
-) -> None:
+def _add(folder: Folder, name: str, label: str, split: str, found: LabelledSet) -> None:
     try:
         size = image_size(folder.path(name))
     except UserError as error:

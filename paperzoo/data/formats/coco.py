@@ -62,17 +62,29 @@ def read_coco(folder: Folder, panoptic: bool | None = None) -> LabelledSet:
         what = 'panoptic' if panoptic else 'instance'
         raise UserError(f'{folder.root}: no {what} annotations in COCO format')
     found = LabelledSet('coco', folder.root)
+    try:
+        _read(folder, {file: contents[file] for file in chosen}, panoptic, found)
+    except (TypeError, AttributeError) as error:
+        raise UserError(
+            f'{folder.root}: {", ".join(chosen)}: not in COCO format ({error}). Export '
+            'it again'
+        ) from error
     if others := [file for file, kind in kinds.items() if kind != panoptic]:
         found.notes.append(f'not used: {", ".join(others)} (--task chooses)')
+    return found.checked()
+
+
+def _read(
+    folder: Folder, contents: dict[str, dict], panoptic: bool, found: LabelledSet
+) -> None:
     files = [
         _File(folder, file, contents[file], found)
-        for file in sorted(chosen, key=_order)
+        for file in sorted(contents, key=_order)
     ]
     _set_classes(files, found, panoptic)
     for one in files:
         (_read_segments if panoptic else _read_objects)(one, found)
     _note_layout(files, found)
-    return found.checked()
 
 
 class _File:
@@ -281,7 +293,7 @@ def _add_object(one: _File, record: dict, image: LabelledImage) -> str:
     return ''
 
 
-def _mask(written: Any, image: LabelledImage) -> Mask | None | str:
+def _mask(written: Any, image: LabelledImage) -> Mask | str | None:
     """Return polygons or run lengths, None for none, or what is wrong with them."""
     if not written:
         return None

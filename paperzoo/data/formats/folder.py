@@ -138,9 +138,7 @@ def read_bytes(path: Path) -> bytes:
             raise UserError(f'{path} has {found.st_size / 1e9:.1f} GB: no label file')
         return path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f'{path} cannot be read: {error.strerror or error}'
-        ) from error
+        raise UserError(f'{path} cannot be read: {error.strerror or error}') from error
 
 
 def decode(content: bytes, path: Path) -> str:
@@ -221,10 +219,21 @@ def split_of(name: str) -> str:
     # A file's own name tells only where files are lists, not pictures.
     if suffix(name) in ('.json', '.csv', '.txt'):
         words += re.split(r'[_\-.\s]', parts[-1].lower())
-    for word in reversed(words):
-        if found := _SPLIT_OF.get(word.rstrip('0123456789_')):
-            return found
-    return ''
+    return next((split for word in reversed(words) if (split := split_named(word))), '')
+
+
+def split_named(word: str) -> str:
+    """Return the split that a word means, or `''`.
+
+    Args:
+        word: Such as a folder's name.
+
+    Example:
+        >>> from paperzoo.data.formats.folder import split_named
+        >>> split_named('Validation'), split_named('train2017'), split_named('cats')
+        ('val', 'train', '')
+    """
+    return _SPLIT_OF.get(word.lower().rstrip('0123456789_'), '')
 
 
 def without_image(names: Sequence[str], what: str) -> list[str]:

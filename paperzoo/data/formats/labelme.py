@@ -81,7 +81,9 @@ def _image(
     width, height = image_size(folder.path(name))
     stated = (content.get('imageWidth'), content.get('imageHeight'))
     if all(stated) and stated != (width, height):
-        turned = ' (turned by its EXIF orientation?)' if stated == (height, width) else ''
+        turned = (
+            ' (turned by its EXIF orientation?)' if stated == (height, width) else ''
+        )
         raise UserError(
             f'{file}: the file says {stated[0]} x {stated[1]} pixels, but {name} has '
             f'{width} x {height}{turned}'
@@ -154,7 +156,7 @@ def _drawn(shape: dict[str, Any], label: str, size: tuple[int, int]) -> Labelled
         raise ValueError('the mask reaches out of the image')
     whole = np.zeros((height, width), bool)
     whole[y : y + small.shape[0], x : x + small.shape[1]] = small
-    rows, columns = whole.any(1).nonzero()[0], whole.any(0).nonzero()[0]
+    rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
     if not len(rows):
         raise ValueError('the mask is empty')
     box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)

@@ -307,10 +307,14 @@ def _palette_of(path: Path) -> bytes | None:
 def _palette(path: Path, values: tuple[Value, ...]) -> tuple[tuple[int, int, int], ...]:
     """Return the colours that a palette picture gives the values, if it is one."""
     colours = _palette_of(path)
-    if colours is None or not all(isinstance(one, int) for one in values):
+    numbers = [one for one in values if isinstance(one, int)]
+    if colours is None or max(numbers, default=0) >= len(colours) // 3:
         return ()
-    rows = [tuple(colours[3 * one : 3 * one + 3]) for one in values]  # type: ignore[operator]
-    return tuple(rows) if all(len(row) == 3 for row in rows) else ()  # type: ignore[arg-type]
+    rows = tuple(
+        (colours[3 * one], colours[3 * one + 1], colours[3 * one + 2])
+        for one in numbers
+    )
+    return rows if len(set(rows)) == len(rows) else ()
 
 
 def _table(folder: Folder) -> list[tuple[str, Value | None]]:

@@ -41,25 +41,25 @@ def formats_of(folder: Folder) -> list[str]:
 
 
 def read_folder(
-    root: str | Path, format: str | None = None, panoptic: bool | None = None
+    root: str | Path, name: str | None = None, panoptic: bool | None = None
 ) -> LabelledSet:
     """Read a labelled folder of any known format.
 
     Args:
         root: The folder.
-        format: One of `FORMATS`; None looks.
+        name: Of the format, one of `FORMATS`; None looks.
         panoptic: For COCO: whether to read panoptic files; None takes what there is.
 
     Raises:
         UserError: If the folder is in no known format or in several, or cannot be read.
     """
     folder = Folder(root)
-    if format is None:
-        format = _only(folder)
-    check_choice('read_folder', 'format', format, tuple(FORMATS))
-    if format == 'coco':
+    if name is None:
+        name = _only(folder)
+    check_choice('read_folder', 'name', name, tuple(FORMATS))
+    if name == 'coco':
         return read_coco(folder, panoptic)
-    return FORMATS[format].read(folder)
+    return FORMATS[name].read(folder)
 
 
 def _only(folder: Folder) -> str:

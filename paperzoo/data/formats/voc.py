@@ -113,7 +113,9 @@ def _image(
     width, height = image_size(folder.path(name))
     stated = (_number(root, 'size/width', 0), _number(root, 'size/height', 0))
     if all(stated) and stated != (width, height):
-        turned = ' (turned by its EXIF orientation?)' if stated == (height, width) else ''
+        turned = (
+            ' (turned by its EXIF orientation?)' if stated == (height, width) else ''
+        )
         raise UserError(
             f'{file}: the file says {stated[0]:g} x {stated[1]:g} pixels, but {name} '
             f'has {width} x {height}{turned}'
@@ -142,7 +144,9 @@ def _object(node: Element, first: int) -> LabelledObject:
         _number(node, f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')
     )
     difficult = _text(node, 'difficult') == '1'
-    return LabelledObject(name, (left - first, top - first, right, bottom), crowd=difficult)
+    return LabelledObject(
+        name, (left - first, top - first, right, bottom), crowd=difficult
+    )
 
 
 def _text(node: Element, path: str) -> str:
@@ -176,4 +180,6 @@ def _image_sets(folder: Folder) -> dict[str, str]:
 
 
 def _is_photo(name: str) -> bool:
-    return not any(part.startswith('Segmentation') for part in PurePosixPath(name).parts)
+    return not any(
+        part.startswith('Segmentation') for part in PurePosixPath(name).parts
+    )

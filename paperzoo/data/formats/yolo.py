@@ -24,7 +24,13 @@ from paperzoo.data.formats.description import (
     bounding_box,
     flaw_of,
 )
-from paperzoo.data.formats.folder import Folder, image_size, split_of, without_image
+from paperzoo.data.formats.folder import (
+    Folder,
+    image_size,
+    split_named,
+    split_of,
+    without_image,
+)
 from paperzoo.utils.errors import UserError
 
 _NAME_LISTS = ('obj.names', 'classes.txt', 'labels.txt', 'class_names.txt')
@@ -36,9 +42,10 @@ def is_yolo(folder: Folder) -> bool:
     """Return whether a folder has what YOLO's label files need beside them."""
     if _yaml_file(folder) is not None:
         return True
-    named = {PurePosixPath(one).name for one in folder.files}
-    return 'obj.names' in named or (
-        bool(named & set(_NAME_LISTS)) and any(map(_is_label, folder.ending('.txt')))
+    labels = [one for one in folder.ending('.txt') if _is_label(one)]
+    named = any(PurePosixPath(one).name in _NAME_LISTS for one in folder.files)
+    return named and any(
+        _label_of(image, set(labels)) for image in folder.images[:1000]
     )
 
 
@@ -143,7 +150,7 @@ def _from_yaml(
     places = {
         split: _places(folder, file, content.get('path'), content.get(key))
         for key in ('train', 'val', 'valid', 'test')
-        if (split := split_of(f'{key}/'+'x')) and content.get(key)
+        if (split := split_named(key)) and content.get(key)
     }
     return tuple(map(str, names)), places
 
