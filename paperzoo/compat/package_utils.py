@@ -44,11 +44,11 @@ def get_installed_path(package: str) -> str:
         return _module_folder(package)
     folder = Path(str(distribution.locate_file(package)))
     if folder.exists():
-        return str(folder)
+        return _beside_configs(folder)
     module = package2module(package)
     folder = Path(str(distribution.locate_file(module)))
     # An editable install has its metadata in one place and its modules in another.
-    return str(folder) if folder.exists() else _module_folder(module)
+    return _beside_configs(folder) if folder.exists() else _module_folder(module)
 
 
 def package2module(package: str) -> str:
@@ -74,9 +74,12 @@ def _module_folder(module: str) -> str:
         raise metadata.PackageNotFoundError(module)
     if spec.origin is None:
         raise RuntimeError(f'{module} is a namespace package: it has no single folder')
-    folder = Path(spec.origin).parent
-    # mmengine appends `configs/NAME.py` to the answer.
-    checkout = module == 'paperzoo' and not (folder / 'configs').exists()
+    return _beside_configs(Path(spec.origin).parent)
+
+
+def _beside_configs(folder: Path) -> str:
+    """Return the folder to which mmengine appends `configs/NAME.py`."""
+    checkout = folder.name == 'paperzoo' and not (folder / 'configs').exists()
     return str(folder.parent if checkout else folder)
 
 
