@@ -70,12 +70,11 @@ def _objects(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     lines = [*_meta(data), *_thing_heads(data), *_scale(data)]
     if stock:
         lines += _stock_sets(data, name, 'img')
-        lines += [f'val_evaluator.update(ann_file=f{_place(files["val"][0])})']
-        lines += [
-            f'test_evaluator = dict(val_evaluator, ann_file=f{_place(files["test"][0])})'
-            if 'test' in files
-            else 'test_evaluator = val_evaluator'
-        ]
+        lines.append(f'val_evaluator.update(ann_file=f{_place(files["val"][0])})')
+        test = ''
+        if 'test' in files:
+            test = f', ann_file=f{_place(files["test"][0])}'
+        lines.append(f'test_evaluator = dict(val_evaluator{test})')
     else:
         lines += [
             '# The evaluator takes the truth from the data set.',
@@ -152,7 +151,9 @@ def _semantic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
         f'train_cfg.update(max_iters=max_iters, val_interval={every})',
         f'warm_up, milestones = {warm}, [{steps * 3 // 4}, {steps * 9 // 10}]',
         'param_scheduler[0].update(end=warm_up)',
-        'param_scheduler[1].update(begin=warm_up, end=max_iters, milestones=milestones)',
+        'param_scheduler[1].update(',
+        '    begin=warm_up, end=max_iters, milestones=milestones',
+        ')',
         *_rate(data, batch),
         *_keep_best(data, every),
     ]

@@ -421,6 +421,10 @@ def _episode_tables(data: OwnData, target: Path) -> dict[Path, str]:
 def _warn(data: OwnData) -> None:
     """Note what will make the training worse than it seems."""
     labelled = {one.name for image in data.train for one in image.objects}
+    if data.task == 'semantic' and len(data.found.classes) < 2:
+        raise UserError(
+            f'{data.found.root}: all label maps hold one value only: nothing to learn'
+        )
     if data.task in ('detection', 'instance'):
         if not labelled:
             raise UserError(f'{data.found.root}: no object to train on')

@@ -174,8 +174,7 @@ def _image_sets(folder: Folder) -> dict[str, str]:
         split = split_of(parts[-1]) if '_' not in parts[-1] else ''
         if 'ImageSets' in parts and split:
             for line in folder.read_text(one).splitlines():
-                if words := line.split():
-                    found[PurePosixPath(words[0]).name] = split
+                found[PurePosixPath(line.strip()).name] = split
     return found
 
 
