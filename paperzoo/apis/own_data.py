@@ -125,7 +125,7 @@ class OwnData:
         longer, shorter = self.sides
         scale = self.scale()
         factor = min(scale[0] / longer, scale[1] / shorter)
-        return min(64, max(16, _step(0.75 * median(sides) * factor, 8)))
+        return min(64, max(16, 8 * round(0.75 * median(sides) * factor / 8)))
 
 
 @dataclass
@@ -231,7 +231,10 @@ def look(
     if task is not None:
         check_choice('paperzoo init', '--task', task, TASKS)
     found = _read(Path(folder).expanduser().absolute(), task, data_format)
-    task = task or _task_of(found)
+    if task is None:
+        task = _task_of(found)
+        if task == 'instance' and (model or '').startswith('fcos'):
+            task = 'detection'  # outlines have boxes, too
     base, config = find_base(task, model)
     data = OwnData(task, base, config, found, [], {}, val, seed, scratch)
     if task == 'few-shot':
@@ -253,15 +256,19 @@ def find_base(task: str, model: str | None = None) -> tuple[str, 'Config']:
         UserError: If there is no such model, or it is not for this task.
     """
     known = MODELS[task]
-    name = known.get(model or next(iter(known)), model or '')
-    path = find_config(name).resolve()
+    wrong = UserError(
+        f'--model {model} is no model of paperzoo for {task}: {" or ".join(known)}, or '
+        'the name of a variant of its config'
+    )
+    if model not in known and any(model in others for others in MODELS.values()):
+        raise wrong
+    path = find_config(known.get(model or next(iter(known)), model or '')).resolve()
     ours = [one for one in config_folders() if path.is_relative_to(one.resolve())]
+    if not ours or 'mmdet' in ours[0].parts or 'mmseg' in ours[0].parts:
+        raise wrong
     config = load_config(path)
-    if not ours or 'mmdet' in ours[0].parts or not _fits(task, config):
-        raise UserError(
-            f'--model {model} is no model of paperzoo for {task}: '
-            f'{" or ".join(known)}, or the name of a variant of its config'
-        )
+    if not _fits(task, config):
+        raise wrong
     inner = path.relative_to(ours[0].resolve()).with_suffix('')
     return '.'.join(('paperzoo', 'configs', *inner.parts)), config
 
