@@ -1,13 +1,6 @@
-"""From a labelled folder to a config: what the data says, and what follows for a model.
+"""What a labelled folder says, and what follows from it for a training."""
 
-`init_config` looks at the folder (`paperzoo.data.formats`), `paperzoo.apis.own_config`
-writes what it decides here as a config.
-"""
-
-import csv
-import io
 import math
-import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +17,9 @@ from paperzoo.data.formats.description import (
 )
 from paperzoo.data.formats.folder import Folder
 from paperzoo.data.formats.masks import is_masks
-from paperzoo.data.formats.recognise import FORMATS, formats_of, read_folder
+from paperzoo.data.formats.recognise import formats_of, read_folder
 from paperzoo.data.formats.splitting import chosen_by_seed, part_of
 from paperzoo.utils.errors import UserError, check_choice
-from paperzoo.utils.files import write_safely
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -128,89 +120,6 @@ class OwnData:
         return min(64, max(16, 8 * round(0.75 * median(sides) * factor / 8)))
 
 
-@dataclass
-class Written:
-    """What was written, and what to tell.
-
-    Args:
-        config: The config.
-        files: The files beside it that it needs.
-        summary: One line on the data.
-        notes: What the user should know.
-        left_out: What of the folder cannot be used.
-        commands: What to run next.
-    """
-
-    config: Path
-    files: list[Path]
-    summary: str
-    notes: list[str]
-    left_out: list[str]
-    commands: list[str]
-
-
-def init_config(
-    folder: str | Path,
-    output: str | Path,
-    *,
-    task: str | None = None,
-    model: str | None = None,
-    data_format: str | None = None,
-    val: float = 0.2,
-    seed: int = 0,
-    scratch: bool = False,
-) -> Written:
-    """Write a config that trains a model on a labelled folder.
-
-    Args:
-        folder: With images and annotations in a known format.
-        output: The config to write; nothing is overwritten.
-        task: One of `TASKS`; by default the one that the annotations are made for.
-        model: A short name of `MODELS`, or a config of paperzoo of this task.
-        data_format: The folder's format, where it holds several.
-        val: Share of the training images for validation if the folder has none.
-        seed: Of that choice.
-        scratch: Whether to begin at random weights, where none can be fetched.
-
-    Raises:
-        UserError: If the folder cannot be used for the task, there is no such model, or
-            a file to write exists.
-    """
-    from paperzoo.apis.own_config import config_text
-
-    target = Path(output)
-    if target.suffix != '.py':
-        raise UserError(f"'{output}' must end in .py")
-    data = look(
-        folder,
-        task=task,
-        model=model,
-        data_format=data_format,
-        val=val,
-        seed=seed,
-        scratch=scratch,
-    )
-    tables = _episode_tables(data, target) if data.task == 'few-shot' else {}
-    for path in (target, *tables):
-        if path.exists():
-            raise UserError(f"'{path}' exists already: name another file, or remove it")
-    text = config_text(data, target)
-    for path, content in {**tables, target: text}.items():
-        _write(path, content)
-    return Written(
-        target,
-        list(tables),
-        _summary(data),
-        data.notes + data.found.notes,
-        data.found.left_out,
-        _commands(data.task, target),
-    )
-
-
-def _write(path: Path, content: str) -> None:
-    write_safely(path, lambda file: file.write(content.encode()))
-
-
 def look(
     folder: str | Path,
     *,
@@ -221,7 +130,16 @@ def look(
     seed: int = 0,
     scratch: bool = False,
 ) -> OwnData:
-    """Read a folder and decide what follows from it; the arguments of `init_config`.
+    """Read a folder and decide what follows from it.
+
+    Args:
+        folder: With images and annotations in a known format.
+        task: One of `TASKS`; by default the one that the annotations are made for.
+        model: A short name of `MODELS`, or a config of paperzoo of this task.
+        data_format: The folder's format, where it holds several.
+        val: Share of the training images for validation if the folder has none.
+        seed: Of that choice.
+        scratch: Whether to begin at random weights, where none can be fetched.
 
     Raises:
         UserError: If the folder cannot be used for the task, or there is no such model.
@@ -263,13 +181,15 @@ def find_base(task: str, model: str | None = None) -> tuple[str, 'Config']:
     if model not in known and any(model in others for others in MODELS.values()):
         raise wrong
     path = find_config(known.get(model or next(iter(known)), model or '')).resolve()
-    ours = [one for one in config_folders() if path.is_relative_to(one.resolve())]
-    if not ours or 'mmdet' in ours[0].parts or 'mmseg' in ours[0].parts:
+    # The other packages keep theirs in a folder .mim.
+    own = [one.resolve() for one in config_folders() if one.parent.name != '.mim']
+    ours = [one for one in own if path.is_relative_to(one)]
+    if not ours:
         raise wrong
     config = load_config(path)
     if not _fits(task, config):
         raise wrong
-    inner = path.relative_to(ours[0].resolve()).with_suffix('')
+    inner = path.relative_to(ours[0]).with_suffix('')
     return '.'.join(('paperzoo', 'configs', *inner.parts)), config
 
 
@@ -411,20 +331,6 @@ def _split_classes(data: OwnData) -> None:
     }
 
 
-def _episode_tables(data: OwnData, target: Path) -> dict[Path, str]:
-    """Return a table of images and classes for each split, to lie beside the config."""
-    tables = {}
-    for split, images in {'train': data.train, **data.check}.items():
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator='\n')
-        rows.writerow(('filename', 'label'))
-        for one in images:
-            name = one.path.relative_to(data.found.root).as_posix()
-            rows.writerow((name, one.name))
-        tables[target.with_name(f'{target.stem}_{split}.csv')] = text.getvalue()
-    return tables
-
-
 def _warn(data: OwnData) -> None:
     """Note what will make the training worse than it seems."""
     labelled = {one.name for image in data.train for one in image.objects}
@@ -453,33 +359,6 @@ def _warn(data: OwnData) -> None:
             )
 
 
-def _summary(data: OwnData) -> str:
-    counts = {'train': len(data.train), **{k: len(v) for k, v in data.check.items()}}
-    shown = ', '.join(f'{count} {split}' for split, count in counts.items())
-    if data.task == 'few-shot':
-        classes = len({one.name for one in data.found.images})
-    else:
-        classes = len(data.found.classes)
-    return (
-        f'{data.found.format}: {data.task}, {classes} classes, '
-        f'{len(data.found.images)} images ({shown})'
-    )
-
-
-def _commands(task: str, target: Path) -> list[str]:
-    config = shlex.quote(str(target))
-    best = f'work_dirs/{shlex.quote(target.stem)}/best_*.pth'
-    first = 'print-config' if task == 'few-shot' else 'browse'
-    return [
-        f'paperzoo {first} {config}',
-        f'paperzoo train {config}',
-        f'paperzoo test {config} {best}',
-    ]
-
-
 def _step(value: float, step: int) -> int:
     """Return the next multiple of a step."""
     return step * max(1, math.ceil(value / step - 1e-6))
-
-
-assert set(_OF_OBJECTS) <= set(FORMATS)

@@ -2,7 +2,8 @@
 
 import argparse
 
-from paperzoo.apis.own_data import TASKS, Written, init_config
+from paperzoo.apis.init_config import Written, init_config
+from paperzoo.apis.own_data import TASKS
 from paperzoo.data.formats.recognise import FORMATS
 from paperzoo.tools._shared import one_message
 

@@ -15,7 +15,8 @@ from PIL import Image
 from small_models import small_model
 
 from paperzoo.apis.config import load_config
-from paperzoo.apis.own_data import Written, find_base, init_config
+from paperzoo.apis.init_config import Written, init_config
+from paperzoo.apis.own_data import find_base
 from paperzoo.utils.errors import UserError
 
 
