@@ -59,19 +59,26 @@ def init_config(
     Raises:
         UserError: If the folder cannot be used for the task, there is no such model, or
             a file to write exists.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> for name in 'abcdef':
+        ...     (root / name).mkdir()
+        ...     for number in range(3):
+        ...         Image.new('L', (32, 32)).save(root / name / f'{number}.png')
+        >>> from paperzoo.apis.init_config import init_config
+        >>> init_config(root, root / 'mine.py', model='protonet').summary
+        'class_folders: few-shot, 6 classes, 18 images (12 train, 6 val)'
     """
     target = Path(output)
     if target.suffix != '.py':
         raise UserError(f"'{output}' must end in .py")
     data = look(
-        folder,
-        task=task,
-        model=model,
-        data_format=data_format,
-        val=val,
-        seed=seed,
-        scratch=scratch,
-    )
+        folder, task=task, model=model, data_format=data_format,
+        val=val, seed=seed, scratch=scratch,
+    )  # fmt: skip
     tables = _episode_tables(data, target) if data.task == 'few-shot' else {}
     for path in (target, *tables):
         if path.exists():

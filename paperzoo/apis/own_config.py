@@ -34,6 +34,19 @@ def config_text(data: OwnData, target: Path) -> str:
     Args:
         data: What it is written from.
         target: Where it goes.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> for name in 'abcdef':
+        ...     (root / name).mkdir()
+        ...     for number in range(3):
+        ...         Image.new('L', (32, 32)).save(root / name / f'{number}.png')
+        >>> from paperzoo.apis.own_config import config_text
+        >>> from paperzoo.apis.own_data import look
+        >>> 'model.update(num_classes=4)' in config_text(look(root), root / 'mine.py')
+        True
     """
     write = {
         'detection': _objects,
@@ -165,24 +178,17 @@ def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     """Return imports and lines of a set of classes."""
     _, shorter = data.sides
     side = min(84, max(32, 4 * round(shorter / 4)))
-    parts = {'train': data.train, **data.check}
-    counts = {
-        split: Counter(one.name for one in images) for split, images in parts.items()
-    }
-    ways = min(5, *(len(one) for one in counts.values()))
+    classes = len({one.name for one in data.train})
     epochs = min(95, max(20, len(data.train) // 200))
-    table = str(target.absolute().with_name(target.stem)).replace('{', '{{')
-    table = table.replace('}', '}}') + '_{split}.csv'
-    fit = min(parts['train'], key=lambda one: min(one.width, one.height))
-    memory = len(data.found.images) * 3 * fit.width * fit.height < 2e9
     lines = [
-        f'model.update(num_classes={len(counts["train"])})',
+        f'model.update(num_classes={classes})',
         '',
         f'# The images have sides of about {shorter} pixels.',
-        f'train_pipeline[0].update(size={side})',
-        f'train_pipeline[1].update(size={side}, padding={max(2, side // 10)})',
-        f'test_pipeline[:] = [dict(type=ImageResize, size={side}), '
-        f'dict(type=ImageCenterCrop, size={side})]',
+        f'side = {side}',
+        'train_pipeline[0].update(size=side)',
+        f'train_pipeline[1].update(size=side, padding={max(2, side // 10)})',
+        'test_pipeline[0].update(size=side)',
+        'test_pipeline[1].update(size=side)',
     ]
     if side < 64:
         lines += [
@@ -190,15 +196,32 @@ def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
             "model['backbone'].update(pools=(True, True, False, False))",
         ]
     lines += [
+        *_episodes(data, target),
+        '',
+        f'max_epochs = {epochs}',
+        'train_cfg.update(max_epochs=max_epochs)',
+        'param_scheduler[1].update(end=max_epochs)',
+    ]
+    return [], lines
+
+
+def _episodes(data: OwnData, target: Path) -> list[str]:
+    """Return the data sets of episodes."""
+    parts = {'train': data.train, **data.check}
+    counts = {
+        split: Counter(one.name for one in images) for split, images in parts.items()
+    }
+    table = str(target.absolute().with_name(target.stem))
+    # EpisodeDataset replaces {split}.
+    table = table.replace('{', '{{').replace('}', '}}') + '_{split}.csv'
+    pixels = sum(one.width * one.height for one in data.found.images)
+    lines = [
         '',
         '# The tables beside this config name the images of each split.',
         'data = dict(',
-        '    data_root=data_root,',
-        "    layout='csv',",
+        "    data_root=data_root, layout='csv', img_path='',",
         f'    ann_file={table!r},',
-        "    img_path='',",
-        f'    ways={ways},',
-        f'    in_memory={memory},',
+        f'    ways={min(5, *map(len, counts.values()))}, in_memory={3 * pixels < 2e9},',
         ')',
     ]
     for loader in ('train', 'val', 'test'):
@@ -214,14 +237,7 @@ def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
         ]
     if 'test' not in parts:
         lines.append("test_evaluator.update(split='val')")
-    lines += [
-        '',
-        f'max_epochs = {epochs}',
-        'train_cfg.update(max_epochs=max_epochs)',
-        'param_scheduler[1].update(end=max_epochs)',
-    ]
-    home = 'paperzoo.data.few_shot_transforms'
-    return [f'from {home} import ImageCenterCrop, ImageResize'], lines
+    return lines
 
 
 def _meta(data: OwnData) -> list[str]:

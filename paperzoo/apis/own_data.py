@@ -143,6 +143,19 @@ def look(
 
     Raises:
         UserError: If the folder cannot be used for the task, or there is no such model.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> for name in 'abcdef':
+        ...     (root / name).mkdir()
+        ...     for number in range(3):
+        ...         Image.new('L', (32, 32)).save(root / name / f'{number}.png')
+        >>> from paperzoo.apis.own_data import look
+        >>> data = look(root)
+        >>> data.task, len(data.train), len(data.check['val'])
+        ('few-shot', 12, 6)
     """
     if not 0 < val < 1:
         raise UserError(f'--val {val}: a share of the images between 0 and 1')
@@ -172,6 +185,11 @@ def find_base(task: str, model: str | None = None) -> tuple[str, 'Config']:
 
     Raises:
         UserError: If there is no such model, or it is not for this task.
+
+    Example:
+        >>> from paperzoo.apis.own_data import find_base
+        >>> find_base('detection', 'fcos')[0]
+        'paperzoo.configs.fcos_r50_fpn'
     """
     known = MODELS[task]
     wrong = UserError(

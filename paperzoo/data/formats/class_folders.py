@@ -19,7 +19,17 @@ _COLUMNS = {'filename', 'label'}
 
 
 def is_class_folders(folder: Folder) -> bool:
-    """Return whether a folder has tables of classes, or images in two folders."""
+    """Return whether a folder has tables of classes, or images in two folders.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.class_folders import is_class_folders
+        >>> _ = (root / 'train.csv').write_text('filename,label')
+        >>> is_class_folders(Folder(root))
+        True
+    """
     if _tables(folder):
         return True
     return len({PurePosixPath(one).parent for one in folder.images}) > 1
@@ -33,6 +43,18 @@ def read_class_folders(folder: Folder) -> LabelledSet:
 
     Raises:
         UserError: If a table cannot be read, or no image can be used.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.class_folders import read_class_folders
+        >>> for name in ('cat', 'dog'):
+        ...     (root / name).mkdir()
+        ...     Image.new('L', (20, 10)).save(root / name / 'a.png')
+        >>> read_class_folders(Folder(root)).classes
+        ('cat', 'dog')
     """
     found = LabelledSet('class_folders', folder.root)
     if tables := _tables(folder):

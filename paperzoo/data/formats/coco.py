@@ -31,7 +31,17 @@ _OTHERS = ('captions', 'person_keypoints', 'image_info', 'stuff')
 
 
 def is_coco(folder: Folder) -> bool:
-    """Return whether a folder has JSON files as COCO's."""
+    """Return whether a folder has JSON files as COCO's.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.coco import is_coco
+        >>> _ = (root / 'a.json').write_text('{"images": [], "annotations": []}')
+        >>> is_coco(Folder(root))
+        True
+    """
     for one in _candidates(folder)[:20]:
         try:
             content = folder.read_json(one)
@@ -52,6 +62,21 @@ def read_coco(folder: Folder, panoptic: bool | None = None) -> LabelledSet:
 
     Raises:
         UserError: If a file is not in COCO's format, or no image can be used.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.coco import read_coco
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> _ = (root / 'a.json').write_text('''{
+        ...     "images": [{"id": 1, "file_name": "a.png"}],
+        ...     "annotations": [
+        ...         {"image_id": 1, "category_id": 5, "bbox": [8, 3, 4, 4]}],
+        ...     "categories": [{"id": 5, "name": "cat"}]}''')
+        >>> read_coco(Folder(root)).images[0].objects[0].box
+        (8.0, 3.0, 12.0, 7.0)
     """
     contents = dict(_contents(folder))
     kinds = {file: _is_panoptic(content) for file, content in contents.items()}

@@ -167,7 +167,7 @@ def distinct_colours(number: int) -> list[tuple[int, int, int]]:
     Example:
         >>> from paperzoo.data.formats.description import distinct_colours
         >>> distinct_colours(2)
-        [(230, 46, 46), (57, 85, 191)]
+        [(230, 46, 46), (57, 96, 191)]
     """
     colours = []
     for index in range(number):

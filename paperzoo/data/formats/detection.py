@@ -98,6 +98,16 @@ def images_of(
 
     Raises:
         UserError: If there are none.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.data.formats.description import LabelledImage, LabelledSet
+        >>> from paperzoo.data.formats.detection import images_of
+        >>> root = Path('cells')
+        >>> images = [LabelledImage(root / f'{name}.jpg', 20, 10) for name in 'abcde']
+        >>> found = LabelledSet('yolo', root, ('cat',), images)
+        >>> [one.path.name for one in images_of(found, 'val', val=0.4, seed=0)]
+        ['c.jpg', 'e.jpg']
     """
     images = found.images
     names = [image.path.relative_to(found.root).as_posix() for image in images]
@@ -116,6 +126,12 @@ def tell_left_out(found: LabelledSet, most: int = 3) -> None:
     Args:
         found: What a reader found.
         most: How many examples.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.data.formats.description import LabelledSet
+        >>> from paperzoo.data.formats.detection import tell_left_out
+        >>> tell_left_out(LabelledSet('yolo', Path('cells')))  # nothing to tell
     """
     if found.left_out:
         shown = '\n'.join(f'  {one}' for one in found.left_out[:most])
@@ -152,21 +168,60 @@ def _record(image: LabelledImage, number: int, label_of: dict[str, int]) -> dict
 
 @DATASETS.register_module()
 class YOLODataset(LabelledFolderDataset):
-    """A folder with YOLO's label files (see `paperzoo.data.formats.yolo`)."""
+    """A folder with YOLO's label files (see `paperzoo.data.formats.yolo`).
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> from paperzoo.data.formats.detection import YOLODataset
+        >>> _ = (root / 'a.txt').write_text('0 0.5 0.5 0.2 0.4')
+        >>> _ = (root / 'classes.txt').write_text('cat')
+        >>> YOLODataset(str(root)).get_cat_ids(0)
+        [0]
+    """
 
     FORMAT = 'yolo'
 
 
 @DATASETS.register_module()
 class VOCDataset(LabelledFolderDataset):
-    """A folder with VOC's XML files (see `paperzoo.data.formats.voc`)."""
+    """A folder with VOC's XML files (see `paperzoo.data.formats.voc`).
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> from paperzoo.data.formats.detection import VOCDataset
+        >>> _ = (root / 'a.xml').write_text(
+        ...     '<annotation><object><name>cat</name><bndbox><xmin>8</xmin>'
+        ...     '<ymin>3</ymin><xmax>12</xmax><ymax>7</ymax></bndbox></object>'
+        ...     '</annotation>')
+        >>> VOCDataset(str(root)).get_cat_ids(0)
+        [0]
+    """
 
     FORMAT = 'voc'
 
 
 @DATASETS.register_module()
 class LabelMeDataset(LabelledFolderDataset):
-    """A folder with LabelMe's JSON files (see `paperzoo.data.formats.labelme`)."""
+    """A folder with LabelMe's JSON files (see `paperzoo.data.formats.labelme`).
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> from paperzoo.data.formats.detection import LabelMeDataset
+        >>> _ = (root / 'a.json').write_text('''{"imagePath": "a.png", "shapes": [{
+        ...     "label": "cat", "shape_type": "rectangle",
+        ...     "points": [[8, 3], [12, 7]]}]}''')
+        >>> LabelMeDataset(str(root)).get_cat_ids(0)
+        [0]
+    """
 
     FORMAT = 'labelme'
 
@@ -176,6 +231,20 @@ class CocoFolderDataset(LabelledFolderDataset):
     """A folder with COCO's JSON files, whatever their ids, split if it is not.
 
     For clean files with splits of their own `CocoDataset` does.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> from paperzoo.data.formats.detection import CocoFolderDataset
+        >>> _ = (root / 'a.json').write_text('''{
+        ...     "images": [{"id": "x", "file_name": "a.png"}],
+        ...     "annotations": [
+        ...         {"image_id": "x", "category_id": 5, "bbox": [8, 3, 4, 4]}],
+        ...     "categories": [{"id": 5, "name": "cat"}]}''')
+        >>> CocoFolderDataset(str(root)).get_cat_ids(0)
+        [0]
     """
 
     FORMAT = 'coco'

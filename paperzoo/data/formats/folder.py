@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -54,7 +55,7 @@ class Folder:
     def _by_name(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for one in self.images:
-            name = PurePosixPath(one).name.lower()
+            name = _plain(one)
             for key in (name, PurePosixPath(name).stem):
                 found.setdefault(key, []).append(one)
         return found
@@ -71,7 +72,7 @@ class Folder:
         name = name.replace('\\', '/')
         base = PurePosixPath(near).parent
         exact = os.path.normpath(base / name).replace(os.sep, '/')
-        plain = PurePosixPath(name).name.lower()
+        plain = _plain(name)
         candidates = self._by_name.get(plain) or self._by_name.get(
             PurePosixPath(plain).stem, []
         )
@@ -129,6 +130,14 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         UserError: If it is no regular file (a pipe would block), too large, or cannot
             be read.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import read_bytes
+        >>> _ = (root / 'a.txt').write_text('cat')
+        >>> read_bytes(root / 'a.txt')
+        b'cat'
     """
     try:
         found = path.stat()
@@ -174,6 +183,15 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises:
         UserError: If it is no regular file, or no image that can be read.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import image_size
+        >>> Image.new('L', (20, 10)).save(root / 'a.png')
+        >>> image_size(root / 'a.png')
+        (20, 10)
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -242,8 +260,18 @@ def without_image(names: Sequence[str], what: str) -> list[str]:
     Args:
         names: The label files.
         what: The format's word for them.
+
+    Example:
+        >>> from paperzoo.data.formats.folder import without_image
+        >>> without_image(['a.txt'], 'label file')
+        ['a.txt: no image belongs to this label file']
     """
     return [f'{name}: no image belongs to this {what}' for name in names]
+
+
+def _plain(name: str) -> str:
+    # macOS writes an accent as a letter of its own.
+    return unicodedata.normalize('NFC', PurePosixPath(name).name.lower())
 
 
 def _walk(root: Path) -> list[str]:

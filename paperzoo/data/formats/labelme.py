@@ -27,7 +27,17 @@ _CORNERS = 64  # of a circle's polygon
 
 
 def is_labelme(folder: Folder) -> bool:
-    """Return whether a folder has JSON files as LabelMe's."""
+    """Return whether a folder has JSON files as LabelMe's.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.labelme import is_labelme
+        >>> _ = (root / 'a.json').write_text('{"shapes": []}')
+        >>> is_labelme(Folder(root))
+        True
+    """
     for one in folder.ending('.json')[:20]:
         try:
             content = folder.read_json(one)
@@ -46,6 +56,19 @@ def read_labelme(folder: Folder) -> LabelledSet:
 
     Raises:
         UserError: If no image can be used.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.labelme import read_labelme
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> _ = (root / 'a.json').write_text('''{"imagePath": "a.png", "shapes": [{
+        ...     "label": "cat", "shape_type": "rectangle",
+        ...     "points": [[8, 3], [12, 7]]}]}''')
+        >>> read_labelme(Folder(root)).images[0].objects[0].box
+        (8.0, 3.0, 12.0, 7.0)
     """
     found = LabelledSet('labelme', folder.root)
     used: set[str] = set()

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from jaxtyping import Int64, Integer
 from PIL import Image
 
 from paperzoo.data.formats.description import LabelledImage, LabelledSet
@@ -45,7 +46,16 @@ _MOST = 256
 
 
 def is_masks(folder: Folder) -> bool:
-    """Return whether most label maps of a folder have their image."""
+    """Return whether most label maps of a folder have their image.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.masks import is_masks
+        >>> is_masks(Folder(root))
+        False
+    """
     pairs, alone = _pairs(folder)
     return len(pairs) > len(alone)
 
@@ -58,6 +68,18 @@ def read_masks(folder: Folder) -> LabelledSet:
 
     Raises:
         UserError: If there are no pairs, or the maps are no label maps.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.masks import read_masks
+        >>> for folder, value in (('images', 90), ('masks', 0)):
+        ...     (root / folder).mkdir()
+        ...     Image.new('L', (20, 10), value).save(root / folder / 'a.png')
+        >>> read_masks(Folder(root)).images[0].label_map.name
+        'a.png'
     """
     pairs, alone = _pairs(folder)
     found = LabelledSet('masks', folder.root)
@@ -92,7 +114,9 @@ def read_masks(folder: Folder) -> LabelledSet:
     return found.checked()
 
 
-def read_map(path: Path, colours: bool = False) -> np.ndarray:
+def read_map(
+    path: Path, colours: bool = False
+) -> Integer[np.ndarray, 'height width *colours']:
     """Return the raw values of a label map: (height, width), or colours with 3 more.
 
     Args:
@@ -101,6 +125,15 @@ def read_map(path: Path, colours: bool = False) -> np.ndarray:
 
     Raises:
         UserError: If it cannot be read.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.masks import read_map
+        >>> Image.new('L', (2, 1), 7).save(root / 'a.png')
+        >>> read_map(root / 'a.png').tolist()
+        [[7, 7]]
     """
     try:
         with Image.open(path) as picture:
@@ -115,7 +148,9 @@ def read_map(path: Path, colours: bool = False) -> np.ndarray:
         raise UserError(f'the label map {path} cannot be read ({error})') from error
 
 
-def codes(raw: np.ndarray) -> np.ndarray:
+def codes(
+    raw: Integer[np.ndarray, 'height width *colours'],
+) -> Int64[np.ndarray, 'height width']:
     """Return one number for each pixel: its value, or R * 65536 + G * 256 + B.
 
     Args:

@@ -36,7 +36,17 @@ _ANNOTATED = ('coco', 'yolo', 'voc', 'labelme')
 
 
 def formats_of(folder: Folder) -> list[str]:
-    """Return the formats that a folder may be in, the likeliest first."""
+    """Return the formats that a folder may be in, the likeliest first.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.recognise import formats_of
+        >>> _ = (root / 'data.yaml').write_text('names: [cat, dog]')
+        >>> formats_of(Folder(root))
+        ['yolo']
+    """
     return [name for name, one in FORMATS.items() if one.fits(folder)]
 
 
@@ -52,6 +62,17 @@ def read_folder(
 
     Raises:
         UserError: If the folder is in no known format or in several, or cannot be read.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.recognise import read_folder
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> _ = (root / 'data.yaml').write_text('names: [cat, dog]')
+        >>> found = read_folder(root)
+        >>> found.format, found.classes, len(found.images)
+        ('yolo', ('cat', 'dog'), 1)
     """
     folder = Folder(root)
     if name is None:

@@ -36,6 +36,17 @@ class MaskFolderDataset(BaseSegDataset):
     Raises:
         UserError: If the folder cannot be read, names another number of classes, or
             the split has no images.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.semantic import MaskFolderDataset
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> for folder in ('images', 'masks'):
+        ...     (root / folder).mkdir()
+        ...     Image.new('L', (20, 10)).save(root / folder / 'a.png')
+        >>> MaskFolderDataset(str(root)).metainfo['classes']
+        ('class_0',)
     """
 
     def __init__(
@@ -90,6 +101,17 @@ class LoadMappedAnnotations(LoadAnnotations):
     """Load a label map whose raw values or colours stand for the classes.
 
     It takes `pixel_values` and `ignored_values` from the record of the image.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.semantic import LoadMappedAnnotations
+        >>> path = pathlib.Path(tempfile.mkdtemp(), 'a.png')
+        >>> Image.new('L', (2, 1), 255).save(path)
+        >>> record = {'seg_map_path': str(path), 'seg_fields': []}
+        >>> record |= {'pixel_values': (0, 255), 'ignored_values': ()}
+        >>> LoadMappedAnnotations()(record)['gt_seg_map'].tolist()
+        [[1, 1]]
     """
 
     def _load_seg_map(self, results: dict) -> None:

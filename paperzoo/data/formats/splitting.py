@@ -22,7 +22,7 @@ def chosen_by_seed(names: Iterable[str], share: float, seed: int) -> set[str]:
     Example:
         >>> from paperzoo.data.formats.splitting import chosen_by_seed
         >>> sorted(chosen_by_seed(['a', 'b', 'c', 'd', 'e'], 0.4, seed=0))
-        ['b', 'd']
+        ['b', 'e']
     """
     groups: dict[str, list[str]] = {}
     for name in names:
@@ -63,9 +63,9 @@ def part_of(
         >>> from paperzoo.data.formats.splitting import part_of
         >>> names = ['a', 'b', 'c', 'd', 'e']
         >>> part_of(names, names, [''] * 5, 'val', 0.4, seed=0)
-        ['b', 'd']
+        ['b', 'e']
         >>> part_of(names, names, [''] * 5, 'train', 0.4, seed=0)
-        ['a', 'c', 'e']
+        ['a', 'c', 'd']
     """
     if not split:
         return list(items)

@@ -20,7 +20,17 @@ from paperzoo.utils.errors import UserError
 
 
 def is_voc(folder: Folder) -> bool:
-    """Return whether a folder has XML files as VOC's."""
+    """Return whether a folder has XML files as VOC's.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.voc import is_voc
+        >>> _ = (root / 'a.xml').write_text('<annotation></annotation>')
+        >>> is_voc(Folder(root))
+        True
+    """
     for one in folder.ending('.xml')[:20]:
         try:
             if parse_xml(folder.read_bytes(one)).tag == 'annotation':
@@ -41,6 +51,20 @@ def read_voc(folder: Folder) -> LabelledSet:
 
     Raises:
         UserError: If no image can be used.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.voc import read_voc
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> _ = (root / 'a.xml').write_text(
+        ...     '<annotation><object><name>cat</name><bndbox><xmin>8</xmin>'
+        ...     '<ymin>3</ymin><xmax>12</xmax><ymax>7</ymax></bndbox></object>'
+        ...     '</annotation>')
+        >>> read_voc(Folder(root)).images[0].objects[0].box
+        (8.0, 3.0, 12.0, 7.0)
     """
     found = LabelledSet('voc', folder.root)
     splits = _image_sets(folder)

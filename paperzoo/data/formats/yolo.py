@@ -39,7 +39,17 @@ _SLACK = 0.01
 
 
 def is_yolo(folder: Folder) -> bool:
-    """Return whether a folder has what YOLO's label files need beside them."""
+    """Return whether a folder has what YOLO's label files need beside them.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.yolo import is_yolo
+        >>> _ = (root / 'data.yaml').write_text('names: [cat, dog]')
+        >>> is_yolo(Folder(root))
+        True
+    """
     if _yaml_file(folder) is not None:
         return True
     labels = [one for one in folder.ending('.txt') if _is_label(one)]
@@ -57,6 +67,18 @@ def read_yolo(folder: Folder) -> LabelledSet:
 
     Raises:
         UserError: If the names of the classes cannot be read, or no image can be used.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.yolo import read_yolo
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> _ = (root / 'a.txt').write_text('0 0.5 0.5 0.2 0.4')
+        >>> _ = (root / 'classes.txt').write_text('cat')
+        >>> read_yolo(Folder(root)).images[0].objects[0].box
+        (8.0, 3.0, 12.0, 7.0)
     """
     names, places = _names(folder)
     found = LabelledSet('yolo', folder.root, names)
@@ -101,7 +123,7 @@ def _yaml_file(folder: Folder) -> str | None:
     return None
 
 
-def _names(folder: Folder) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+def _names(folder: Folder) -> tuple[tuple[str, ...], dict[str, set[str]]]:
     """Return the classes, and for each split the folders and images that it has."""
     if file := _yaml_file(folder):
         return _from_yaml(folder, file)
@@ -112,7 +134,7 @@ def _names(folder: Folder) -> tuple[tuple[str, ...], dict[str, list[str]]]:
         )
     lines = folder.read_text(min(lists, key=lambda name: name.count('/'))).splitlines()
     places = {
-        split: _listed(folder, one)
+        split: set(_listed(folder, one))
         for one in folder.ending('.txt')
         if (split := split_of(PurePosixPath(one).name)) and not _is_label(one)
     }
@@ -121,7 +143,7 @@ def _names(folder: Folder) -> tuple[tuple[str, ...], dict[str, list[str]]]:
 
 def _from_yaml(
     folder: Folder, file: str
-) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+) -> tuple[tuple[str, ...], dict[str, set[str]]]:
     path = folder.path(file)
     try:
         content = yaml.safe_load(folder.read_text(file))
@@ -148,7 +170,7 @@ def _from_yaml(
             f'{path}: nc is {content["nc"]}, but names has {len(names)} classes'
         )
     places = {
-        split: _places(folder, file, content.get('path'), content.get(key))
+        split: set(_places(folder, file, content.get('path'), content.get(key)))
         for key in ('train', 'val', 'valid', 'test')
         if (split := split_named(key)) and content.get(key)
     }
@@ -175,13 +197,13 @@ def _places(folder: Folder, file: str, root: Any, entry: Any) -> list[str]:
             place = '/'.join(parts[start:])
             near = os.path.normpath(os.path.join(base, place)).replace(os.sep, '/')
             if hit := next((p for p in (near, place) if _has(folder, p)), None):
-                found.append('' if hit == '.' else hit)
+                found.append(hit)
                 break
     return found
 
 
 def _has(folder: Folder, place: str) -> bool:
-    return any(one.startswith(f'{place}/') for one in folder.files)
+    return place == '.' or any(one.startswith(f'{place}/') for one in folder.files)
 
 
 def _listed(folder: Folder, file: str) -> list[str]:
@@ -191,10 +213,11 @@ def _listed(folder: Folder, file: str) -> list[str]:
     return [one for one in found if one is not None]
 
 
-def _split(image: str, places: dict[str, list[str]]) -> str | None:
+def _split(image: str, places: dict[str, set[str]]) -> str | None:
     """Return the split of an image, or None if it belongs to none of those named."""
+    around = {image, *map(str, PurePosixPath(image).parents)}
     for split, starts in places.items():
-        if any(image == one or image.startswith(f'{one}/') for one in starts):
+        if around & starts:
             return split
     return None if any(places.values()) else split_of(image)
 
