@@ -7,9 +7,11 @@ from typing import Any
 
 from paperzoo.utils.errors import UserError
 
-Box = tuple[float, float, float, float]
-# Polygons as COCO has them (x, y, x, y, ...), or run lengths.
-Mask = list[list[float]] | dict[str, Any]
+Number = int | float
+Box = tuple[Number, Number, Number, Number]
+Polygon = list[Number]  # x, y, x, y, ...
+# Polygons or run lengths, as COCO has them.
+Mask = list[Polygon] | dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class LabelledSet:
         return self
 
 
-def bounding_box(polygons: list[list[float]]) -> Box:
+def bounding_box(polygons: list[Polygon]) -> Box:
     """Return the smallest box around polygons.
 
     Args:

@@ -17,6 +17,7 @@ from paperzoo.data.formats.description import (
     LabelledImage,
     LabelledObject,
     LabelledSet,
+    Polygon,
     bounding_box,
     flaw_of,
 )
@@ -114,7 +115,7 @@ def _image(
     image = LabelledImage(
         folder.path(name), width, height, split=split_of(file) or split_of(name)
     )
-    groups: dict[Any, list[list[float]]] = {}
+    groups: dict[Any, list[Polygon]] = {}
     shapes = content['shapes'] if isinstance(content['shapes'], list) else []
     for number, shape in enumerate(shapes, 1):
         place = f'{folder.path(file)}, shape {number}'
@@ -141,7 +142,7 @@ def _image(
     return image
 
 
-def _polygon(shape: dict[str, Any]) -> list[float]:
+def _polygon(shape: dict[str, Any]) -> Polygon:
     """Return the corners of a shape as x, y, x, y, ...
 
     Raises:

@@ -115,7 +115,7 @@ def read_masks(folder: Folder) -> LabelledSet:
 
 
 def read_map(
-    path: Path, colours: bool = False
+    path: str | Path, colours: bool = False
 ) -> Integer[np.ndarray, 'height width *colours']:
     """Return the raw values of a label map: (height, width), or colours with 3 more.
 

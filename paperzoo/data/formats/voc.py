@@ -135,7 +135,7 @@ def _image(
     folder: Folder, file: str, name: str, root: Element, found: LabelledSet
 ) -> LabelledImage:
     width, height = image_size(folder.path(name))
-    stated = (_number(root, 'size/width', 0), _number(root, 'size/height', 0))
+    stated = (_number(root, 'size/width', 0.0), _number(root, 'size/height', 0.0))
     if all(stated) and stated != (width, height):
         turned = (
             ' (turned by its EXIF orientation?)' if stated == (height, width) else ''
