@@ -80,6 +80,8 @@ _PAPERS = [
 _DATA = [
     'paperzoo.data.coco',
     'paperzoo.data.episodes',
+    'paperzoo.data.formats.detection',
+    'paperzoo.data.formats.semantic',
     'paperzoo.data.panoptic',
     'paperzoo.data.semantic',
     'paperzoo.data.sequences',
@@ -109,7 +111,9 @@ DATA_SAMPLERS = RoomRegistry(
     'data sampler', ['paperzoo.data.episodes'], parent=root.DATA_SAMPLERS
 )
 TRANSFORMS = RoomRegistry(
-    'transform', ['paperzoo.data.few_shot_transforms'], parent=root.TRANSFORMS
+    'transform',
+    ['paperzoo.data.few_shot_transforms', 'paperzoo.data.formats.semantic'],
+    parent=root.TRANSFORMS,
 )
 PARAM_SCHEDULERS = RoomRegistry(
     'parameter scheduler', ['paperzoo.attention.schedule'], parent=root.PARAM_SCHEDULERS

@@ -3,7 +3,8 @@
 Ailment: `is_installed`, `get_installed_path` and `package2module` of mmengine import
 `pkg_resources`, which setuptools 82 removed; with it went `_base_ = 'mmdet::...'`,
 `mmengine.hub.get_model` and the inferencers. For an editable install they answer with a
-path that does not exist.
+path that does not exist, and `from paperzoo.configs.fcos_r50_fpn import *` in a user's
+config finds nothing, because a checkout has its configs beside the package.
 Upstream thread: https://github.com/open-mmlab/mmcv/issues/3325 (the same import);
 mmengine's main branch uses importlib, but was never released.
 Delete when: the supported mmengine no longer imports `pkg_resources`.
@@ -43,11 +44,11 @@ def get_installed_path(package: str) -> str:
         return _module_folder(package)
     folder = Path(str(distribution.locate_file(package)))
     if folder.exists():
-        return str(folder)
+        return _beside_configs(folder)
     module = package2module(package)
     folder = Path(str(distribution.locate_file(module)))
     # An editable install has its metadata in one place and its modules in another.
-    return str(folder) if folder.exists() else _module_folder(module)
+    return _beside_configs(folder) if folder.exists() else _module_folder(module)
 
 
 def package2module(package: str) -> str:
@@ -73,7 +74,13 @@ def _module_folder(module: str) -> str:
         raise metadata.PackageNotFoundError(module)
     if spec.origin is None:
         raise RuntimeError(f'{module} is a namespace package: it has no single folder')
-    return str(Path(spec.origin).parent)
+    return _beside_configs(Path(spec.origin).parent)
+
+
+def _beside_configs(folder: Path) -> str:
+    """Return the folder to which mmengine appends `configs/NAME.py`."""
+    checkout = folder.name == 'paperzoo' and not (folder / 'configs').exists()
+    return str(folder.parent if checkout else folder)
 
 
 def apply() -> None:

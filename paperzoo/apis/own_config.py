@@ -1,0 +1,461 @@
+"""The text of a config for own data, in pure Python over a base that exists."""
+
+import math
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from pprint import pformat
+from typing import Any
+
+from paperzoo.apis.config import type_name
+from paperzoo.apis.own_data import OwnData
+from paperzoo.utils.errors import UserError
+
+# Steps that a small set needs from the base's pretrained weights.
+_STEPS = {'detection': 5000, 'instance': 8000, 'panoptic': 8000, 'semantic': 4000}
+_METRICS = {
+    'detection': 'coco/bbox_mAP',
+    'instance': 'coco/segm_mAP',
+    'panoptic': 'coco_panoptic/PQ',
+    'semantic': 'mIoU',
+    'few-shot': 'few_shot/val_accuracy',
+}
+_OWN = {
+    'coco': 'CocoFolderDataset',
+    'yolo': 'YOLODataset',
+    'voc': 'VOCDataset',
+    'labelme': 'LabelMeDataset',
+}
+
+
+def config_text(data: OwnData, target: Path) -> str:
+    """Return a config.
+
+    Args:
+        data: What it is written from.
+        target: Where it goes.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> for name in 'abcdef':
+        ...     (root / name).mkdir()
+        ...     for number in range(3):
+        ...         Image.new('L', (32, 32)).save(root / name / f'{number}.png')
+        >>> from paperzoo.apis.own_config import config_text
+        >>> from paperzoo.apis.own_data import look
+        >>> 'model.update(num_classes=4)' in config_text(look(root), root / 'mine.py')
+        True
+    """
+    write = {
+        'detection': _objects,
+        'instance': _objects,
+        'panoptic': _panoptic,
+        'semantic': _semantic,
+        'few-shot': _few_shot,
+    }[data.task]
+    imports, lines = write(data, target)
+    imports = ['from mmengine.hooks import EarlyStoppingHook', *imports]
+    head = [
+        f'"""Own data: {data.task}, {len(data.train)} images to train on.',
+        '',
+        'Written by `paperzoo init`: all of it may be changed.',
+        '"""',
+        '',
+        'from mmengine.config import read_base',
+        *sorted(imports),
+        '',
+        'with read_base():',
+        f'    from {data.base} import *',
+        '',
+        f'data_root = {str(data.found.root)!r}',
+    ]
+    return '\n'.join([*head, *lines, *_weights(data), *_stop(data)]) + '\n'
+
+
+def _objects(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
+    """Return imports and lines of a set of boxes or masks."""
+    files = data.found.files
+    stock = data.found.format == 'coco' and 'val' in files and not data.val
+    name = 'CocoDataset' if stock else _OWN[data.found.format]
+    home = 'paperzoo.data.coco' if stock else 'paperzoo.data.formats.detection'
+    lines = [*_meta(data), *_thing_heads(data), *_scale(data)]
+    if stock:
+        lines += _stock_sets(data, name, 'img')
+        lines.append(f'val_evaluator.update(ann_file=f{_place(files["val"][0])})')
+        test = ''
+        if 'test' in files:
+            test = f', ann_file=f{_place(files["test"][0])}'
+        lines.append(f'test_evaluator = dict(val_evaluator{test})')
+    else:
+        lines += [
+            '# The evaluator takes the truth from the data set.',
+            "test_pipeline[3]['meta_keys'] += ('instances',)",
+            *_folder_sets(data, name, 'filter_cfg=dict(filter_empty_gt=True), '),
+            'val_evaluator.update(ann_file=None)',
+            'test_evaluator = val_evaluator',
+        ]
+    return [f'from {home} import {name}'], lines + _epochs(data)
+
+
+def _panoptic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
+    """Return imports and lines of a panoptic set."""
+    files = data.found.files
+    if not files:
+        why = '\n'.join(f'  {one}' for one in data.found.left_out[:3])
+        raise UserError(
+            f'{data.found.root}: the panoptic files cannot be read as they are: one '
+            'file for each split, all images of it in one folder and all PNG in one, '
+            f'the same categories in the same order\n{why}'
+        )
+    split = bool(data.val)
+    name = 'CocoPanopticFolderDataset' if split else 'CocoPanopticDataset'
+    home = 'paperzoo.data.formats.detection' if split else 'paperzoo.data.panoptic'
+    first = files.get('train') or files['']
+    val = first if split else files['val']
+    lines = [*_meta(data), *_thing_heads(data), *_scale(data)]
+    lines += _stock_sets(data, name, 'img', 'seg')
+    for evaluator, one in (('val', val), ('test', files.get('test', val))):
+        other = 'val_evaluator'
+        start = (
+            f'{other}.update('
+            if evaluator == 'val'
+            else f'test_evaluator = dict({other}, '
+        )
+        lines += [
+            f'{start}',
+            f'    ann_file=f{_place(one[0])},',
+            f'    seg_prefix=f{_place(one[2])},',
+            ')',
+        ]
+    return [f'from {home} import {name}'], lines + _epochs(data)
+
+
+def _semantic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
+    """Return imports and lines of a set of label maps."""
+    classes = len(data.found.classes)
+    longer, shorter = data.sides
+    factor = min(1.0, 512 / shorter)
+    scale = (round(longer * factor), round(shorter * factor))
+    crop = 32 * max(1, math.ceil(scale[1] / 32))
+    batch = 4
+    steps = max(_STEPS['semantic'], min(80000, 60 * len(data.train) // batch))
+    steps = 1000 * math.ceil(steps * (1 + data.scratch) / 1000)
+    every, warm = steps // 20, min(1000, steps // 10)
+    lines = [
+        *_meta(data),
+        *_numbers('decode_head', data.base_config.model.decode_head, classes),
+        *_numbers(
+            'auxiliary_head', data.base_config.model.get('auxiliary_head'), classes
+        ),
+        '',
+        f'# The images are about {longer} x {shorter} pixels.',
+        f'scale, crop_size = {scale}, ({crop}, {crop})',
+        "model['data_preprocessor'].update(size=crop_size)",
+        'train_pipeline[1] = test_pipeline[2] = dict(type=LoadMappedAnnotations)',
+        'train_pipeline[2].update(scale=scale)',
+        'train_pipeline[3].update(crop_size=crop_size)',
+        'test_pipeline[1].update(scale=scale)',
+        '',
+        *_folder_sets(data, 'MaskFolderDataset', '', batch),
+        '',
+        f'max_iters = {steps}',
+        f'train_cfg.update(max_iters=max_iters, val_interval={every})',
+        f'warm_up, milestones = {warm}, [{steps * 3 // 4}, {steps * 9 // 10}]',
+        'param_scheduler[0].update(end=warm_up)',
+        'param_scheduler[1].update(',
+        '    begin=warm_up, end=max_iters, milestones=milestones',
+        ')',
+        *_rate(data, batch),
+        *_keep_best(data, every),
+    ]
+    home = 'paperzoo.data.formats.semantic'
+    return [f'from {home} import LoadMappedAnnotations, MaskFolderDataset'], lines
+
+
+def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
+    """Return imports and lines of a set of classes."""
+    _, shorter = data.sides
+    side = min(84, max(32, 4 * round(shorter / 4)))
+    classes = len({one.name for one in data.train})
+    epochs = min(95, max(20, len(data.train) // 200))
+    lines = [
+        f'model.update(num_classes={classes})',
+        '',
+        f'# The images have sides of about {shorter} pixels.',
+        f'side = {side}',
+        'train_pipeline[0].update(size=side)',
+        f'train_pipeline[1].update(size=side, padding={max(2, side // 10)})',
+        'test_pipeline[0].update(size=side)',
+        'test_pipeline[1].update(size=side)',
+    ]
+    if side < 64:
+        lines += [
+            '# Two poolings instead of three leave something to align.',
+            "model['backbone'].update(pools=(True, True, False, False))",
+        ]
+    lines += [
+        *_episodes(data, target),
+        '',
+        f'max_epochs = {epochs}',
+        'train_cfg.update(max_epochs=max_epochs)',
+        'param_scheduler[1].update(end=max_epochs)',
+    ]
+    return [], lines
+
+
+def _episodes(data: OwnData, target: Path) -> list[str]:
+    """Return the data sets of episodes."""
+    parts = {'train': data.train, **data.check}
+    counts = {
+        split: Counter(one.name for one in images) for split, images in parts.items()
+    }
+    table = str(target.absolute().with_name(target.stem))
+    # EpisodeDataset replaces {split}.
+    table = table.replace('{', '{{').replace('}', '}}') + '_{split}.csv'
+    pixels = sum(one.width * one.height for one in data.found.images)
+    lines = [
+        '',
+        '# The tables beside this config name the images of each split.',
+        'data = dict(',
+        "    data_root=data_root, layout='csv', img_path='',",
+        f'    ann_file={table!r},',
+        f'    ways={min(5, *map(len, counts.values()))}, in_memory={3 * pixels < 2e9},',
+        ')',
+    ]
+    for loader in ('train', 'val', 'test'):
+        split = loader if loader in parts else 'val'
+        queries = min(6 if loader == 'train' else 15, min(counts[split].values()) - 1)
+        others = sorted(set(parts) - {split})
+        pipeline = 'train_pipeline' if loader == 'train' else 'test_pipeline'
+        lines += [
+            f"{loader}_dataloader['dataset'].update(",
+            f'    split={split!r}, queries={queries}, disjoint_from={others},',
+            f'    pipeline={pipeline}, **data',
+            ')',
+        ]
+    if 'test' not in parts:
+        lines.append("test_evaluator.update(split='val')")
+    return lines
+
+
+def _meta(data: OwnData) -> list[str]:
+    meta: dict[str, Any] = {'classes': tuple(data.found.classes)}
+    if data.found.things is not None:
+        things = len(data.found.things)
+        meta |= {
+            'thing_classes': meta['classes'][:things],
+            'stuff_classes': meta['classes'][things:],
+        }
+    meta['palette'] = data.palette
+    rows = []
+    for key, value in meta.items():
+        first, *rest = pformat(value, width=78 - len(key), compact=True).splitlines()
+        pad = ' ' * (len(key) + 5)
+        rows += [f'    {key}={first}', *(pad + one for one in rest)]
+        rows[-1] += ','
+    return ['metainfo = dict(', *rows, ')']
+
+
+def _thing_heads(data: OwnData) -> list[str]:
+    """Return the lines that tell every head how many classes there are."""
+    total = len(data.found.classes)
+    if data.task == 'detection':
+        lines = [f"model['bbox_head'].update(num_classes={total})"]
+        strides = data.base_config.model.bbox_head.get('strides') or [
+            8,
+            16,
+            32,
+            64,
+            128,
+        ]
+        first = data.first_range()
+        if first < 64:
+            edges = [-1, *(first * 2**level for level in range(len(strides) - 1)), 1e8]
+            ranges = ', '.join(
+                f'({low:g}, {high:g})' if high < 1e8 else f'({low:g}, 1e8)'
+                for low, high in pairwise(edges)
+            )
+            lines += [
+                '# Sizes of objects that each level finds, by those of the data.',
+                f"model['bbox_head'].update(regress_ranges=({ranges}))",
+            ]
+        return lines
+    things = total if data.found.things is None else len(data.found.things)
+    stuff = total - things
+    return [
+        f"model['rpn_head'].update(num_classes={total}, num_stuff_classes={stuff})",
+        f"model['roi_head'].update(num_thing_classes={things}, "
+        f'num_stuff_classes={stuff})',
+        f"model['roi_head']['mask_head'].update(num_classes={total}, "
+        f'num_stuff_classes={stuff})',
+    ]
+
+
+def _numbers(path: str, head: Any, classes: int) -> list[str]:
+    """Return a line for each head within a head that counts the classes."""
+    lines = []
+    if isinstance(head, dict):
+        if 'num_classes' in head:
+            keys = ''.join(f'[{part!r}]' for part in path.split('.'))
+            lines.append(f'model{keys}.update(num_classes={classes})')
+        for key, inner in head.items():
+            lines += _numbers(f'{path}.{key}', inner, classes)
+    return lines
+
+
+def _scale(data: OwnData) -> list[str]:
+    scale = data.scale()
+    longer, shorter = data.sides
+    smaller = (scale[0], 32 * max(1, round(scale[1] * 0.8 / 32)))
+    first = type_name(data.base_config.train_pipeline[2]['type'])
+    train = f'[{smaller}, scale]' if first == 'RandomResize' else 'scale'
+    sides = data.object_sides()
+    objects = f', the objects {sides[len(sides) // 2]:.0f}' if sides else ''
+    return [
+        '',
+        f'# The images are about {longer} x {shorter} pixels{objects}.',
+        f'scale = {scale}',
+        f'train_pipeline[2].update(scale={train})',
+        'test_pipeline[1].update(scale=scale)',
+        '',
+    ]
+
+
+def _folder_sets(data: OwnData, name: str, limits: str, batch: int = 0) -> list[str]:
+    """Return the data sets of a class that reads a folder by itself."""
+    choice = f', val={data.val}, seed={data.seed}' if data.val else ''
+    lines = [
+        f'data = dict(type={name}, data_root=data_root, metainfo=metainfo{choice})',
+        f'train_dataloader.update(batch_size={batch or _batch(data)})',
+        "train_dataloader['dataset'] = dict(",
+        f"    data, split='train', {limits}pipeline=train_pipeline",
+        ')',
+        "val_dataloader['dataset'] = dict(",
+        "    data, split='val', test_mode=True, pipeline=test_pipeline",
+        ')',
+    ]
+    if 'test' not in data.check:
+        return [*lines, 'test_dataloader = val_dataloader']
+    return [
+        *lines,
+        'test_dataloader = dict(',
+        "    val_dataloader, dataset=dict(val_dataloader['dataset'], split='test')",
+        ')',
+    ]
+
+
+def _stock_sets(data: OwnData, name: str, *keys: str) -> list[str]:
+    """Return the data sets of a class that reads the files of a split."""
+    files = data.found.files
+    first = files.get('train') or files['']
+
+    def places(one: tuple[str, ...]) -> str:
+        ann_file, *folders = one
+        pairs = zip(keys, folders, strict=True)
+        prefix = ', '.join(f'{key}={folder!r}' for key, folder in pairs)
+        return f'ann_file={ann_file!r}, data_prefix=dict({prefix})'
+
+    def choice(split: str) -> str:
+        if not data.val:
+            return ''
+        return f', type={name}, split={split!r}, val={data.val}, seed={data.seed}'
+
+    lines = [
+        'data = dict(data_root=data_root, metainfo=metainfo)',
+        f'train_dataloader.update(batch_size={_batch(data)})',
+    ]
+    for split, one in (('train', first), ('val', files.get('val', first))):
+        pipeline = 'train_pipeline' if split == 'train' else 'test_pipeline'
+        lines += [
+            f"{split}_dataloader['dataset'].update(",
+            f'    {places(one)},',
+            f'    pipeline={pipeline}, **data{choice(split)}',
+            ')',
+        ]
+    if 'test' not in files:
+        return [*lines, 'test_dataloader = val_dataloader']
+    return [
+        *lines,
+        'test_dataloader = dict(val_dataloader, dataset=dict(',
+        f"    val_dataloader['dataset'], {places(files['test'])}",
+        '))',
+    ]
+
+
+def _place(name: str) -> str:
+    """Return a file below the data root as an f-string's text, without the f."""
+    safe = repr(name)[1:-1].replace('{', '{{').replace('}', '}}').replace('"', '\\"')
+    return f'"{{data_root}}/{safe}"' if '"' in name else f"'{{data_root}}/{safe}'"
+
+
+def _batch(data: OwnData) -> int:
+    width, height = data.scale()
+    return 2 if width * height > 600_000 else 4
+
+
+def _epochs(data: OwnData) -> list[str]:
+    """Return the schedule by the number of images."""
+    batch = _batch(data)
+    steps = _STEPS[data.task] * (2 if data.scratch else 1)
+    epochs = min(300, max(12, math.ceil(steps * batch / len(data.train))))
+    total = math.ceil(len(data.train) / batch) * epochs
+    every = max(1, round(epochs / 20))
+    return [
+        '',
+        f'max_epochs = {epochs}',
+        f'train_cfg.update(max_epochs=max_epochs, val_interval={every})',
+        f'param_scheduler[0].update(end={max(1, min(500, total // 10))})',
+        f'milestones = [{epochs * 2 // 3}, {epochs * 11 // 12}]',
+        'param_scheduler[1].update(end=max_epochs, milestones=milestones)',
+        *_rate(data, batch),
+        *_keep_best(data, every),
+    ]
+
+
+def _keep_best(data: OwnData, every: int) -> list[str]:
+    return [
+        "default_hooks['checkpoint'].update(",
+        f'    interval={every}, max_keep_ckpts=1, rule={"greater"!r},',
+        f'    save_best={_METRICS[data.task]!r},',
+        ')',
+    ]
+
+
+def _rate(data: OwnData, batch: int) -> list[str]:
+    """Return the learning rate for the batch: the base's is for 16 images."""
+    optimizer = data.base_config.optim_wrapper.optimizer
+    adaptive = type_name(optimizer.type).startswith('Adam')
+    share = batch / 16
+    rate = optimizer.lr * (math.sqrt(share) if adaptive else share)
+    return [
+        f'# For batches of {batch} images.',
+        f"optim_wrapper['optimizer'].update(lr={rate:.3g})",
+    ]
+
+
+def _weights(data: OwnData) -> list[str]:
+    if data.task == 'few-shot' or not data.scratch:
+        return []
+    return [
+        '# From random weights: nothing may be frozen, no statistics be kept.',
+        "model['backbone'].update(",
+        '    init_cfg=None, frozen_stages=-1, norm_eval=False,',
+        "    norm_cfg=dict(type='BN', requires_grad=True),",
+        ')',
+    ]
+
+
+def _stop(data: OwnData) -> list[str]:
+    metric = _METRICS[data.task]
+    # A percent of a percent is no progress; a fraction of 1 counts in other units.
+    least = 0.1 if data.task in ('panoptic', 'semantic', 'few-shot') else 0.001
+    own = 'custom_hooks' in data.base_config and data.base_config.custom_hooks
+    return [
+        '# Stop when eight checks in a row find nothing better.',
+        f'custom_hooks = [{"*custom_hooks, " if own else ""}dict(',
+        f'    type=EarlyStoppingHook, monitor={metric!r}, rule={"greater"!r},',
+        f'    min_delta={least}, patience=8,',
+        ')]',
+    ]

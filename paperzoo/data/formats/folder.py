@@ -1,0 +1,289 @@
+"""The files below a folder: found by name, and read as data only."""
+
+import json
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from paperzoo.utils.errors import UserError
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+_ORIENTATION = 0x0112  # EXIF; from 5 on width and height change places
+_SPLITS = {
+    'train': ('train', 'training'),
+    'val': ('val', 'valid', 'validation', 'dev'),
+    'test': ('test', 'testing'),
+}
+_SPLIT_OF = {word: split for split, words in _SPLITS.items() for word in words}
+# More is no list of labels, and would fill the memory.
+_LARGEST = 4 * 2**30
+
+
+class Folder:
+    """The files below a folder; hidden ones and those of macOS are passed over.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        UserError: If it is not there.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise UserError(f"there is no folder '{self.root}'")
+        self.files = tuple(_walk(self.root))
+
+    def ending(self, *suffixes: str) -> list[str]:
+        """Return the files with a suffix, in any case, relative to the root."""
+        return [one for one in self.files if suffix(one) in suffixes]
+
+    @cached_property
+    def images(self) -> list[str]:
+        """The image files."""
+        return self.ending(*IMAGE_SUFFIXES)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for one in self.images:
+            name = _plain(one)
+            for key in (name, PurePosixPath(name).stem):
+                found.setdefault(key, []).append(one)
+        return found
+
+    def image_of(self, name: str, near: str) -> str | None:
+        """Return the image that an annotation names, or None.
+
+        Only files of this folder are returned, whatever the name says.
+
+        Args:
+            name: As in the annotation; its folder may be that of another machine.
+            near: The annotation file, relative to the root.
+        """
+        name = name.replace('\\', '/')
+        base = PurePosixPath(near).parent
+        exact = os.path.normpath(base / name).replace(os.sep, '/')
+        plain = _plain(name)
+        candidates = self._by_name.get(plain) or self._by_name.get(
+            PurePosixPath(plain).stem, []
+        )
+        if exact in candidates:
+            return exact
+        wanted = {*base.parts, *PurePosixPath(name).parts[:-1]}
+        wanted |= {split_of(near)} - {''}
+
+        def fit(one: str) -> int:
+            return len(wanted & {*PurePosixPath(one).parts[:-1], split_of(one)})
+
+        return max(candidates, key=fit, default=None)
+
+    def path(self, name: str) -> Path:
+        """Return the path of one of the files."""
+        return self.root / name
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return the content of one of the files.
+
+        Raises:
+            UserError: If it is no regular file, too large, or cannot be read.
+        """
+        return read_bytes(self.path(name))
+
+    def read_text(self, name: str) -> str:
+        """Return the text of one of the files.
+
+        Raises:
+            UserError: If it cannot be read, or is no text.
+        """
+        return decode(self.read_bytes(name), self.path(name))
+
+    def read_json(self, name: str) -> Any:
+        """Return the content of a JSON file.
+
+        Raises:
+            UserError: If it cannot be read, or is no JSON.
+        """
+        text = self.read_text(name)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f'{self.path(name)} is no JSON ({error}). Export it again'
+            ) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: The file; a link must lead to a regular file.
+
+    Raises:
+        UserError: If it is no regular file (a pipe would block), too large, or cannot
+            be read.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import read_bytes
+        >>> _ = (root / 'a.txt').write_text('cat')
+        >>> read_bytes(root / 'a.txt')
+        b'cat'
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f'{path} is no regular file')
+        if found.st_size > _LARGEST:
+            raise UserError(f'{path} has {found.st_size / 1e9:.1f} GB: no label file')
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror or error}') from error
+
+
+def decode(content: bytes, path: Path) -> str:
+    """Return text in UTF-8, or in UTF-16 with a byte order mark.
+
+    Args:
+        content: What the file holds.
+        path: The file, for the message.
+
+    Raises:
+        UserError: If it is neither.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.data.formats.folder import decode
+        >>> decode('红'.encode('utf-8-sig'), Path('classes.txt'))
+        '红'
+    """
+    wide = content.startswith((b'\xff\xfe', b'\xfe\xff'))
+    try:
+        return content.decode('utf-16' if wide else 'utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f'{path} is no text in UTF-8 (byte {error.start}). Save it as UTF-8'
+        ) from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return width and height as the loader will see them: with EXIF's orientation.
+
+    Args:
+        path: The image.
+
+    Raises:
+        UserError: If it is no regular file, or no image that can be read.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import image_size
+        >>> Image.new('L', (20, 10)).save(root / 'a.png')
+        >>> image_size(root / 'a.png')
+        (20, 10)
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f'{path} is no regular file')
+        with Image.open(path) as image:
+            width, height = image.size
+            # OpenCV turns JPEG files; the header of others holds no orientation.
+            turned = image.format == 'JPEG' and image.getexif().get(_ORIENTATION, 1) > 4
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f'{path} is no readable image ({error})') from error
+    return (height, width) if turned else (width, height)
+
+
+def suffix(name: str) -> str:
+    """Return the suffix in lower case.
+
+    Args:
+        name: A file.
+
+    Example:
+        >>> from paperzoo.data.formats.folder import suffix
+        >>> suffix('a/B.JPG')
+        '.jpg'
+    """
+    return PurePosixPath(name).suffix.lower()
+
+
+def split_of(name: str) -> str:
+    """Return the split that a path tells: `'train'`, `'val'`, `'test'`, or `''`.
+
+    Args:
+        name: A path relative to the root; the last part that tells counts.
+
+    Example:
+        >>> from paperzoo.data.formats.folder import split_of
+        >>> split_of('annotations/instances_val2017.json'), split_of('valid/a.jpg')
+        ('val', 'val')
+        >>> split_of('images/a_train_station.jpg')
+        ''
+    """
+    parts = PurePosixPath(name).parts
+    words = [part.lower() for part in parts[:-1]]
+    # A file's own name tells only where files are lists, not pictures.
+    if suffix(name) in ('.json', '.csv', '.txt'):
+        words += re.split(r'[_\-.\s]', parts[-1].lower())
+    return next((split for word in reversed(words) if (split := split_named(word))), '')
+
+
+def split_named(word: str) -> str:
+    """Return the split that a word means, or `''`.
+
+    Args:
+        word: Such as a folder's name.
+
+    Example:
+        >>> from paperzoo.data.formats.folder import split_named
+        >>> split_named('Validation'), split_named('train2017'), split_named('cats')
+        ('val', 'train', '')
+    """
+    return _SPLIT_OF.get(word.lower().rstrip('0123456789_'), '')
+
+
+def without_image(names: Sequence[str], what: str) -> list[str]:
+    """Return one line for each label file whose image is missing.
+
+    Args:
+        names: The label files.
+        what: The format's word for them.
+
+    Example:
+        >>> from paperzoo.data.formats.folder import without_image
+        >>> without_image(['a.txt'], 'label file')
+        ['a.txt: no image belongs to this label file']
+    """
+    return [f'{name}: no image belongs to this {what}' for name in names]
+
+
+def _plain(name: str) -> str:
+    # macOS writes an accent as a letter of its own.
+    return unicodedata.normalize('NFC', PurePosixPath(name).name.lower())
+
+
+def _walk(root: Path) -> list[str]:
+    """Return all files, sorted; links are followed, circles of them once."""
+    found, seen = [], set()
+    for place, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith(('.', '__MACOSX')))
+        base = Path(place).relative_to(root)
+        found += [(base / f).as_posix() for f in files if not f.startswith('.')]
+    return sorted(found)

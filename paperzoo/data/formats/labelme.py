@@ -1,0 +1,187 @@
+"""LabelMe: a JSON file for each image, with polygons, rectangles, circles.
+
+Shapes of one label and one group are one object. What has no area (points, lines) is
+left out.
+"""
+
+import base64
+import io
+import math
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from paperzoo.data.formats.description import (
+    LabelledImage,
+    LabelledObject,
+    LabelledSet,
+    Polygon,
+    bounding_box,
+    flaw_of,
+)
+from paperzoo.data.formats.folder import Folder, image_size, split_of
+from paperzoo.utils.errors import UserError
+
+_CORNERS = 64  # of a circle's polygon
+
+
+def is_labelme(folder: Folder) -> bool:
+    """Return whether a folder has JSON files as LabelMe's.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.labelme import is_labelme
+        >>> _ = (root / 'a.json').write_text('{"shapes": []}')
+        >>> is_labelme(Folder(root))
+        True
+    """
+    for one in folder.ending('.json')[:20]:
+        try:
+            content = folder.read_json(one)
+        except UserError:
+            continue
+        if isinstance(content, dict) and isinstance(content.get('shapes'), list):
+            return True
+    return False
+
+
+def read_labelme(folder: Folder) -> LabelledSet:
+    """Read images and shapes; the classes are those that occur, by name.
+
+    Args:
+        folder: With JSON files.
+
+    Raises:
+        UserError: If no image can be used.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.labelme import read_labelme
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> _ = (root / 'a.json').write_text('''{"imagePath": "a.png", "shapes": [{
+        ...     "label": "cat", "shape_type": "rectangle",
+        ...     "points": [[8, 3], [12, 7]]}]}''')
+        >>> read_labelme(Folder(root)).images[0].objects[0].box
+        (8.0, 3.0, 12.0, 7.0)
+    """
+    found = LabelledSet('labelme', folder.root)
+    used: set[str] = set()
+    for file in folder.ending('.json'):
+        try:
+            content = folder.read_json(file)
+            if not isinstance(content, dict) or 'shapes' not in content:
+                raise UserError(f'{file}: no file of LabelMe (no shapes)')
+            name = folder.image_of(str(content.get('imagePath') or file), file)
+            name = name or folder.image_of(PurePosixPath(file).stem, file)
+            if name is None:
+                raise UserError(f'{file}: its image is not in the folder')
+            if name in used:
+                raise UserError(f'{file}: {name} has another JSON file already')
+            image = _image(folder, file, name, content, found)
+        except UserError as error:
+            found.left_out.append(str(error))
+            continue
+        used.add(name)
+        found.images.append(image)
+    if bare := [one for one in folder.images if one not in used]:
+        found.notes.append(
+            f'{len(bare)} images have no JSON file and are not used, such as {bare[0]}'
+        )
+    names = {one.name for image in found.images for one in image.objects}
+    found.classes = tuple(sorted(names))
+    return found.checked()
+
+
+def _image(
+    folder: Folder, file: str, name: str, content: dict[str, Any], found: LabelledSet
+) -> LabelledImage:
+    width, height = image_size(folder.path(name))
+    stated = (content.get('imageWidth'), content.get('imageHeight'))
+    if all(stated) and stated != (width, height):
+        turned = (
+            ' (turned by its EXIF orientation?)' if stated == (height, width) else ''
+        )
+        raise UserError(
+            f'{file}: the file says {stated[0]} x {stated[1]} pixels, but {name} has '
+            f'{width} x {height}{turned}'
+        )
+    image = LabelledImage(
+        folder.path(name), width, height, split=split_of(file) or split_of(name)
+    )
+    groups: dict[Any, list[Polygon]] = {}
+    shapes = content['shapes'] if isinstance(content['shapes'], list) else []
+    for number, shape in enumerate(shapes, 1):
+        place = f'{folder.path(file)}, shape {number}'
+        try:
+            label = str(shape['label'])
+            if shape.get('shape_type') == 'mask':
+                image.objects.append(_drawn(shape, label, (width, height)))
+                continue
+            polygon = _polygon(shape)
+            if flaw := flaw_of(bounding_box([polygon]), width, height):
+                raise ValueError(flaw)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            missing = isinstance(error, KeyError)
+            why = f'it has no {error}' if missing else str(error)
+            found.left_out.append(f'{place}: {why}')
+            continue
+        group = shape.get('group_id')
+        key = (number, label) if group is None else (f'group {group}', label)
+        groups.setdefault(key, []).append(polygon)
+    image.objects += [
+        LabelledObject(label, bounding_box(polygons), polygons)
+        for (_, label), polygons in groups.items()
+    ]
+    return image
+
+
+def _polygon(shape: dict[str, Any]) -> Polygon:
+    """Return the corners of a shape as x, y, x, y, ...
+
+    Raises:
+        ValueError: If it has no area.
+    """
+    kind = shape.get('shape_type') or 'polygon'
+    points = [(float(x), float(y)) for x, y in shape['points']]
+    if kind == 'rectangle' and len(points) == 2:
+        (left, top), (right, bottom) = points
+        points = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    elif kind == 'circle' and len(points) == 2:
+        (x, y), edge = points
+        radius = math.dist((x, y), edge)
+        angles = (2 * math.pi * step / _CORNERS for step in range(_CORNERS))
+        points = [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles]
+    elif kind not in ('polygon', 'rectangle', 'rotation', 'circle') or len(points) < 3:
+        raise ValueError(f'a {kind} of {len(points)} points has no area')
+    return [side for point in points for side in point]
+
+
+def _drawn(shape: dict[str, Any], label: str, size: tuple[int, int]) -> LabelledObject:
+    """Return the object of a painted mask, which lies in the file as a small PNG.
+
+    Raises:
+        ValueError: If it is empty or lies outside of the image.
+    """
+    from paperzoo.utils.masks import encode
+
+    (left, top), *_ = shape['points']
+    with Image.open(io.BytesIO(base64.b64decode(shape['mask']))) as picture:
+        small = np.asarray(picture.convert('L')) > 0
+    width, height = size
+    x, y = round(left), round(top)
+    if x < 0 or y < 0 or x + small.shape[1] > width or y + small.shape[0] > height:
+        raise ValueError('the mask reaches out of the image')
+    whole = np.zeros((height, width), bool)
+    whole[y : y + small.shape[0], x : x + small.shape[1]] = small
+    rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
+    if not len(rows):
+        raise ValueError('the mask is empty')
+    box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    return LabelledObject(label, tuple(map(float, box)), encode(whole))  # type: ignore[arg-type]

@@ -1,0 +1,208 @@
+"""Pascal VOC: an XML file for each image, with a box for each object.
+
+Found anywhere below the folder: `Annotations` and `JPEGImages` with `ImageSets` (VOC,
+CVAT), beside the images (LabelImg), in `train`, `valid`, `test` (Roboflow).
+"""
+
+import math
+from pathlib import PurePosixPath
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from paperzoo.data.formats.description import (
+    LabelledImage,
+    LabelledObject,
+    LabelledSet,
+    flaw_of,
+)
+from paperzoo.data.formats.folder import Folder, image_size, split_of
+from paperzoo.utils.errors import UserError
+
+
+def is_voc(folder: Folder) -> bool:
+    """Return whether a folder has XML files as VOC's.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.voc import is_voc
+        >>> _ = (root / 'a.xml').write_text('<annotation></annotation>')
+        >>> is_voc(Folder(root))
+        True
+    """
+    for one in folder.ending('.xml')[:20]:
+        try:
+            if parse_xml(folder.read_bytes(one)).tag == 'annotation':
+                return True
+        except (UserError, ValueError):
+            continue
+    return False
+
+
+def read_voc(folder: Folder) -> LabelledSet:
+    """Read images and boxes; the classes are those that occur, by name.
+
+    VOC's own sets count pixels from 1, which is undone; all others are read as they
+    stand.
+
+    Args:
+        folder: With XML files.
+
+    Raises:
+        UserError: If no image can be used.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import Folder
+        >>> from paperzoo.data.formats.voc import read_voc
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> _ = (root / 'a.xml').write_text(
+        ...     '<annotation><object><name>cat</name><bndbox><xmin>8</xmin>'
+        ...     '<ymin>3</ymin><xmax>12</xmax><ymax>7</ymax></bndbox></object>'
+        ...     '</annotation>')
+        >>> read_voc(Folder(root)).images[0].objects[0].box
+        (8.0, 3.0, 12.0, 7.0)
+    """
+    found = LabelledSet('voc', folder.root)
+    splits = _image_sets(folder)
+    used: set[str] = set()
+    for file in folder.ending('.xml'):
+        try:
+            root = parse_xml(folder.read_bytes(file))
+            if root.tag != 'annotation':
+                continue
+            name = folder.image_of(_text(root, 'filename') or file, file)
+            name = name or folder.image_of(PurePosixPath(file).stem, file)
+            if name is None:
+                raise UserError(f'{file}: its image is not in the folder')
+            if name in used:
+                raise UserError(f'{file}: {name} has another XML file already')
+            image = _image(folder, file, name, root, found)
+        except (UserError, ValueError) as error:
+            text = str(error)
+            found.left_out.append(text if file in text else f'{file}: {text}')
+            continue
+        used.add(name)
+        image.split = splits.get(PurePosixPath(file).stem) or split_of(file)
+        image.split = image.split or split_of(name)
+        found.images.append(image)
+    if bare := [one for one in folder.images if one not in used and _is_photo(one)]:
+        found.notes.append(
+            f'{len(bare)} images have no XML file and are not used, such as {bare[0]}'
+        )
+    names = {one.name for image in found.images for one in image.objects}
+    found.classes = tuple(sorted(names))
+    return found.checked()
+
+
+def parse_xml(content: bytes) -> Element:
+    """Return the root of an XML file that declares nothing.
+
+    Args:
+        content: Of the file.
+
+    Raises:
+        ValueError: If it is no XML, or has a document type: entities that expand
+            without end, or read other files, can be declared only there.
+
+    Example:
+        >>> from paperzoo.data.formats.voc import parse_xml
+        >>> parse_xml(b'<annotation><filename>a.jpg</filename></annotation>')[0].text
+        'a.jpg'
+    """
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+
+    def refuse(*_: object) -> None:
+        raise ValueError('the XML file declares a document type, which is not read')
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler = refuse
+    parser.StartElementHandler = lambda tag, attributes: builder.start(tag, attributes)
+    parser.EndElementHandler = lambda tag: builder.end(tag)
+    parser.CharacterDataHandler = lambda text: builder.data(text)
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError as error:
+        raise ValueError(f'no XML ({error})') from error
+    return builder.close()
+
+
+def _image(
+    folder: Folder, file: str, name: str, root: Element, found: LabelledSet
+) -> LabelledImage:
+    width, height = image_size(folder.path(name))
+    stated = (_number(root, 'size/width', 0.0), _number(root, 'size/height', 0.0))
+    if all(stated) and stated != (width, height):
+        turned = (
+            ' (turned by its EXIF orientation?)' if stated == (height, width) else ''
+        )
+        raise UserError(
+            f'{file}: the file says {stated[0]:g} x {stated[1]:g} pixels, but {name} '
+            f'has {width} x {height}{turned}'
+        )
+    first = 1 if _text(root, 'source/database').startswith('The VOC') else 0
+    image = LabelledImage(folder.path(name), width, height)
+    for number, node in enumerate(root.findall('object'), 1):
+        place = f'{folder.path(file)}, object {number}'
+        try:
+            one = _object(node, first)
+        except ValueError as error:
+            found.left_out.append(f'{place}: {error}')
+            continue
+        if flaw := flaw_of(one.box, width, height):
+            found.left_out.append(f'{place}: {flaw}')
+            continue
+        image.objects.append(one)
+    return image
+
+
+def _object(node: Element, first: int) -> LabelledObject:
+    name = _text(node, 'name')
+    if not name:
+        raise ValueError('it has no name')
+    left, top, right, bottom = (
+        _number(node, f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')
+    )
+    difficult = _text(node, 'difficult') == '1'
+    return LabelledObject(
+        name, (left - first, top - first, right, bottom), crowd=difficult
+    )
+
+
+def _text(node: Element, path: str) -> str:
+    return (node.findtext(path) or '').strip()
+
+
+def _number(node: Element, path: str, default: float = math.nan) -> float:
+    text = _text(node, path)
+    if not text:
+        if math.isnan(default):
+            raise ValueError(f'it has no {path}')
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f'{path} is {text!r}, no number') from None
+
+
+def _image_sets(folder: Folder) -> dict[str, str]:
+    """Return the split of each image by VOC's lists of names."""
+    found = {}
+    for one in folder.ending('.txt'):
+        parts = PurePosixPath(one).parts
+        # trainval.txt, and a list for each class such as cat_train.txt, say no more.
+        split = split_of(parts[-1]) if '_' not in parts[-1] else ''
+        if 'ImageSets' in parts and split:
+            for line in folder.read_text(one).splitlines():
+                found[PurePosixPath(line.strip()).name] = split
+    return found
+
+
+def _is_photo(name: str) -> bool:
+    return not any(
+        part.startswith('Segmentation') for part in PurePosixPath(name).parts
+    )
