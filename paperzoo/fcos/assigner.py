@@ -61,10 +61,10 @@ class FCOSRangeAssigner:
 
     def __init__(
         self,
-        regress_ranges: Sequence[Sequence[int | float]] = REGRESS_RANGES,
+        regress_ranges: Sequence[Sequence[float]] = REGRESS_RANGES,
         *,
         center_sampling: bool = False,
-        center_sample_radius: int | float = 1.5,
+        center_sample_radius: float = 1.5,
         ambiguity: str = 'area',
         area_convention: str = 'mmdet',
     ) -> None:
@@ -202,7 +202,7 @@ class FCOSRangeAssigner:
         )
 
     def _along(
-        self, at: Sequence[Tensor], edges: Tensor, strides: Sequence[int | float]
+        self, at: Sequence[Tensor], edges: Tensor, strides: Sequence[float]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return for which boxes one axis is near, and for which also far enough.
 
@@ -249,7 +249,7 @@ def _axes(points: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]
     return grid[:1, :, 0], grid[:, :1, 1]
 
 
-def _spread(at: Sequence[Tensor], values: Sequence[int | float]) -> Tensor:
+def _spread(at: Sequence[Tensor], values: Sequence[float]) -> Tensor:
     """Return one value per level as often as the level has coordinates."""
     # Filled on the device: a tensor made of a list would be copied to it.
     levels = zip(at, values, strict=True)

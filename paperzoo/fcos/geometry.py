@@ -9,7 +9,7 @@ from torch import Tensor
 from paperzoo.utils.errors import check_choice
 
 # Horizontal and vertical, in pixels.
-Stride = tuple[int | float, int | float]
+Stride = tuple[float, float]
 
 
 def level_points(

@@ -138,9 +138,9 @@ class FCOSHead(AnchorFreeHead):
         self,
         num_classes: int,
         in_channels: int,
-        regress_ranges: Sequence[Sequence[int | float]] = REGRESS_RANGES,
+        regress_ranges: Sequence[Sequence[float]] = REGRESS_RANGES,
         center_sampling: bool = False,
-        center_sample_radius: int | float = 1.5,
+        center_sample_radius: float = 1.5,
         norm_on_bbox: bool = False,
         centerness_on_reg: bool = False,
         loss_cls: ConfigType = LOSS_CLS,
@@ -572,7 +572,7 @@ class FCOSHead(AnchorFreeHead):
         return suppress(results, cfg.nms, cfg.max_per_img)
 
 
-def _per_side(stride: Stride, like: Tensor) -> int | float | Tensor:
+def _per_side(stride: Stride, like: Tensor) -> float | Tensor:
     """Return the stride that belongs to the maps of left, top, right and bottom."""
     horizontal, vertical = stride
     if horizontal == vertical:

@@ -116,7 +116,7 @@ def level_candidates(
     return point[best], label[best], score
 
 
-def drop_small(results: InstanceData, size: int | float) -> InstanceData:
+def drop_small(results: InstanceData, size: float) -> InstanceData:
     """Return the candidates whose width and height are above a size.
 
     Args:

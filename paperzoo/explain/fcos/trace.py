@@ -231,9 +231,9 @@ def _candidates(
         meta: Of the image.
     """
     given, cfg = call.args[:-1], call.args[-1]
-    changed = lambda **options: ConfigDict({**cfg, **options})
+    unlimited = ConfigDict({**cfg, 'nms_pre': maps.scores.numel()})
     ask: Any = head.candidates
-    everything = ask(*given, changed(nms_pre=maps.scores.numel()))
+    everything = ask(*given, unlimited)
     point, passed = (_numbers(one.points, maps) for one in (everything, call.result))
     classes = maps.scores.size(1)
     passed = torch.isin(
@@ -247,25 +247,14 @@ def _candidates(
         number=torch.arange(len(point), device=point.device),
     )[passed]
 
-    def left(cfg: Any, with_nms: bool = True, **scores: Tensor) -> Tensor | None:
-        asked = results.clone()
-        asked.set_data(scores)
-        found = head._bbox_post_process(asked, cfg, False, with_nms, meta)
-        return found.get('number')
-
-    fates = {
-        Fate.NMS_PRE: results.number,
-        Fate.MIN_BBOX_SIZE: left(cfg, with_nms=False),
-        Fate.NMS: left(changed(max_per_img=max(len(results), 1))),
-        Fate.MAX_PER_IMG: left(cfg),
-    }
-    by_cls = left(cfg, scores=cls_score[passed])
-    if by_cls is None or any(one is None for one in fates.values()):
+    left = _left(head, results, cls_score[passed], cfg, meta)
+    if left is None:
         return None
+    *limits, by_cls = left
     fate = torch.full_like(point, Fate.NMS_PRE)
-    for removed, others in fates.items():
-        fate[others] = removed + 1
-    kept = torch.searchsorted(results.number, fates[Fate.NMS])
+    for number, others in enumerate((results.number, *limits), 1):
+        fate[others] = number
+    kept = torch.searchsorted(results.number, limits[1])
     boxes = results.bboxes, results.scores, results.labels
     winner = suppressed_by(*boxes, kept, cfg.get('nms'))
     removed_by = torch.full_like(point, -1)
@@ -283,8 +272,35 @@ def _candidates(
         score=everything.scores[order],
         fate=fate[order],
         removed_by=rank[removed_by[order]],
-        detections=rank[fates[Fate.MAX_PER_IMG]],
+        detections=rank[limits[-1]],
         by_cls=rank[by_cls],
+    )
+
+
+def _left(
+    head: FCOSHead, results: InstanceData, cls_score: Tensor, cfg: Any, meta: dict
+) -> list[Tensor] | None:
+    """Return the numbers of the candidates that the head's own function leaves.
+
+    Returns:
+        Four answers: after `min_bbox_size`, after the suppression, after `max_per_img`,
+        and after all of them had the class score alone decided. None if a subclass
+        makes boxes of which nobody can tell from which candidates they come.
+    """
+    by_cls = results.clone()
+    by_cls.scores = cls_score
+    unlimited = ConfigDict({**cfg, 'max_per_img': max(len(results), 1)})
+    left = [
+        head._bbox_post_process(asked.clone(), limits, False, with_nms, meta)
+        for asked, limits, with_nms in (
+            (results, cfg, False),
+            (results, unlimited, True),
+            (results, cfg, True),
+            (by_cls, cfg, True),
+        )
+    ]
+    return (
+        [one.number for one in left] if all('number' in one for one in left) else None
     )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from mmengine.visualization import LocalVisBackend, Visualizer
 from torch import nn
@@ -348,13 +348,14 @@ def test_figures_become_pixels() -> None:
     assert pixels_of(Section('', '', [Bars(np.ones(1), ['a'])])) is None
 
 
-class Runner:
+class SmallRunner(Runner):
     """As much of a runner as the hook asks for."""
+
+    epoch = iter = 0
 
     def __init__(self, cfg: Config, model: nn.Module, folder: Path) -> None:
         self.cfg = cfg
         self.model = model
-        self.epoch = self.iter = 0
         self.visualizer = Visualizer(
             vis_backends=[LocalVisBackend(str(folder))], save_dir=str(folder)
         )
@@ -364,7 +365,7 @@ def test_the_hook_shows_the_same_images_every_few_epochs(
     cfg: Config, model: nn.Module, tmp_path: Path
 ) -> None:
     hook = ExplainHook(['data/shapes/val/000004.jpg'], interval=2)
-    runner: Any = Runner(cfg, model, tmp_path)
+    runner: Any = SmallRunner(cfg, model, tmp_path)
     model.train()
     model.backbone.bn1.eval()
     modes = [part.training for part in model.modules()]
@@ -389,13 +390,17 @@ def test_the_hook_shows_the_same_images_every_few_epochs(
     assert drawn.std() > 10
 
 
-def test_the_hook_counts_iterations(cfg: Config, model: nn.Module) -> None:
+def test_the_hook_counts_iterations(
+    cfg: Config, model: nn.Module, tmp_path: Path
+) -> None:
     hook = ExplainHook(['data/shapes/val/000004.jpg'], interval=3, by_epoch=False)
     steps: list[int] = []
     hook._draw = lambda runner, step: steps.append(step)  # type: ignore[method-assign]
+    runner: Any = SmallRunner(cfg, model, tmp_path)
     for number in range(7):
-        hook.after_train_iter(SimpleNamespace(iter=number))
-        hook.after_train_epoch(SimpleNamespace(epoch=number))
+        runner.epoch = runner.iter = number
+        hook.after_train_iter(runner, 0)
+        hook.after_train_epoch(runner)
     assert steps == [3, 6]
 
 
@@ -409,13 +414,13 @@ def test_the_hook_refuses_the_other_kind(
     cfg: Config, model: nn.Module, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match='explained on images'):
-        ExplainHook(items=[0]).before_train(Runner(cfg, model, tmp_path))
+        ExplainHook(items=[0]).before_train(SmallRunner(cfg, model, tmp_path))
 
 
 def test_long_and_equal_names_keep_their_pictures_apart(
     cfg: Config, model: nn.Module, tmp_path: Path
 ) -> None:
-    runner: Any = Runner(cfg, model, tmp_path)
+    runner: Any = SmallRunner(cfg, model, tmp_path)
     hook = ExplainHook(['data/shapes/val/000004.jpg'])
     hook.before_train(runner)
     (sample,) = hook._samples
