@@ -331,7 +331,7 @@ def _segments(view: KNetView, sample: Sample) -> Section:
         pictures.insert(0, painted(sample.image, winner, kernels, 'who won'))
         rows: list[list[str | float]] = []
         for k in found.won.argsort(descending=True).tolist()[:SHOWN]:
-            won, area = int(found.won[k]), int(found.area[k])
+            won, area = float(found.won[k]), float(found.area[k])
             share = f'{won / area:.0%}' if area else ''
             reason = REMOVED.get(found.removed[k], found.removed[k])
             if won:
