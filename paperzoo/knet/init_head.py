@@ -116,7 +116,7 @@ class KNetKernelInitHead(BaseModule):
         feat_refine: bool = False,
         feat_refine_stride: int = 1,
         xavier_init_kernel: bool = False,
-        kernel_init_std: int | float = 1.0,
+        kernel_init_std: float = 1.0,
         conv_normal_init: bool = True,
         num_cls_fcs: int = 1,
         feat_transform_cfg: Config | None = None,
