@@ -238,17 +238,20 @@ class KNetKernelInitHead(BaseModule):
         Raises:
             UserError: If `mask_preds` and the masks of `targets` differ in size.
         """
-        losses = kernel_losses(self.losses, mask_preds, targets)
+        found = kernel_losses(self.losses, mask_preds, targets)
         if self.loss_seg is not None and seg_preds is not None:
             assert targets.pixel_classes is not None
             classes = targets.pixel_classes.flatten()
             positives = (classes < self.num_classes).sum().clamp(min=1)
-            losses['loss_seg'] = self.loss_seg(
+            found['loss_seg'] = self.loss_seg(
                 seg_preds.movedim(1, -1).flatten(0, -2),
                 classes,
                 avg_factor=positives.float(),
             )
-        return {key.replace('loss_', 'loss_rpn_'): loss for key, loss in losses.items()}
+        losses = {}
+        for key, value in found.items():
+            losses[key.replace('loss_', 'loss_rpn_')] = value
+        return losses
 
     def _check(self, in_channels: int, out_channels: int) -> None:
         conv_kernel_size = self.conv_kernel_size
