@@ -118,7 +118,7 @@ class KNet(BaseDetector):
         names = {'rpn_head': 'kernel_init_head', 'roi_head': 'kernel_iter_head'}
         rename_on_load(self, names)
 
-    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+    def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
         """Return the feature pyramid.
 
         Args:

@@ -116,7 +116,7 @@ class KNetKernelInitHead(BaseModule):
         feat_refine: bool = False,
         feat_refine_stride: int = 1,
         xavier_init_kernel: bool = False,
-        kernel_init_std: int | float = 1.0,
+        kernel_init_std: float = 1.0,
         conv_normal_init: bool = True,
         num_cls_fcs: int = 1,
         feat_transform_cfg: Config | None = None,
@@ -238,17 +238,20 @@ class KNetKernelInitHead(BaseModule):
         Raises:
             UserError: If `mask_preds` and the masks of `targets` differ in size.
         """
-        losses = kernel_losses(self.losses, mask_preds, targets)
+        found = kernel_losses(self.losses, mask_preds, targets)
         if self.loss_seg is not None and seg_preds is not None:
             assert targets.pixel_classes is not None
             classes = targets.pixel_classes.flatten()
             positives = (classes < self.num_classes).sum().clamp(min=1)
-            losses['loss_seg'] = self.loss_seg(
+            found['loss_seg'] = self.loss_seg(
                 seg_preds.movedim(1, -1).flatten(0, -2),
                 classes,
                 avg_factor=positives.float(),
             )
-        return {key.replace('loss_', 'loss_rpn_'): loss for key, loss in losses.items()}
+        losses = {}
+        for key, value in found.items():
+            losses[key.replace('loss_', 'loss_rpn_')] = value
+        return losses
 
     def _check(self, in_channels: int, out_channels: int) -> None:
         conv_kernel_size = self.conv_kernel_size

@@ -81,7 +81,7 @@ class KNetKernelIterHead(BaseModule):
         num_stages: int = 3,
         recursive: bool = False,
         assign_stages: int = 5,
-        stage_loss_weights: Sequence[int | float] | None = None,
+        stage_loss_weights: Sequence[float] | None = None,
         num_proposals: int = 100,
         num_thing_classes: int = 80,
         num_stuff_classes: int = 0,

@@ -85,7 +85,7 @@ def kernel_targets(
     num_stuff_classes: int,
     *,
     with_stuff: bool,
-    pos_weight: int | float = 1.0,
+    pos_weight: float = 1.0,
     rank: bool = False,
     paint: bool = False,
 ) -> KernelTargets:

@@ -155,7 +155,7 @@ def _classes(view: KNetView, sample: Sample, order: list[int]) -> Section:
     frames, labels = [], []
     for name, stage in zip(_stage_names(view), view.stages, strict=True):
         if stage.cls_score is not None and stage.labels is not None:
-            probs = stage.cls_score[order].sigmoid().numpy().round(3)
+            probs = stage.cls_score[order].double().sigmoid().numpy().round(3)
             best = list(enumerate(stage.labels[order].tolist()))
             rows = [f'kernel {k}' for k in order]
             frames.append(Matrix(probs, rows, sample.class_names, 'probability', best))
@@ -284,7 +284,7 @@ def _costs(
     parts = {'the sum': made.cost}
     parts |= {TERMS.get(name, name): term for name, term in made.terms.items()}
     return {
-        what: Matrix(part[order].numpy(), rows, names, marked=marked)
+        what: Matrix(part[order].double().numpy(), rows, names, marked=marked)
         for what, part in parts.items()
     }
 
@@ -331,7 +331,7 @@ def _segments(view: KNetView, sample: Sample) -> Section:
         pictures.insert(0, painted(sample.image, winner, kernels, 'who won'))
         rows: list[list[str | float]] = []
         for k in found.won.argsort(descending=True).tolist()[:SHOWN]:
-            won, area = int(found.won[k]), int(found.area[k])
+            won, area = float(found.won[k]), float(found.area[k])
             share = f'{won / area:.0%}' if area else ''
             reason = REMOVED.get(found.removed[k], found.removed[k])
             if won:
@@ -429,7 +429,7 @@ def _attention(
 
 
 def _attended(weights: Tensor, order: Sequence[int], names: Sequence[str]) -> Matrix:
-    part = weights[list(order)][:, list(order)].numpy()
+    part = weights[list(order)][:, list(order)].double().numpy()
     best = [(row, int(column)) for row, column in enumerate(part.argmax(1))]
     columns = [name.partition(':')[0].removeprefix('kernel ') for name in names]
     return Matrix(part, names, columns, marked=best)

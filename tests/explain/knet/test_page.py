@@ -318,7 +318,7 @@ def test_a_subclasss_costs_and_matching_are_on_the_page() -> None:
     for matrix, made in zip(matrices, chosen, strict=True):
         assert isinstance(matrix, Matrix)
         kernels = [int(row.removeprefix('kernel ')) for row in matrix.rows]
-        assert_close(torch.from_numpy(matrix.values), made.cost[kernels])
+        assert_close(torch.from_numpy(matrix.values), made.cost[kernels].double())
         held = {kernels[row]: column + 1 for row, column in matrix.marked}
         assert held == {k: int(i) for k, i in enumerate(made.gt_inds) if i}
         # The cost of a kernel's number outweighs all others.
