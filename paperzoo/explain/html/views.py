@@ -32,9 +32,9 @@ _WRITTEN = 300
 _PIXELATED = 128
 
 
-def number(value: float) -> str:
+def number(value: float | int | np.floating | np.integer) -> str:
     """Return a number as a reader wants it: four digits, whole ones in full."""
-    if float(value).is_integer() and abs(value) < 1e7:
+    if float(value).is_integer() and abs(float(value)) < 1e7:
         return f'{value:.0f}'
     return f'{value:.4g}'
 
