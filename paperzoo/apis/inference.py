@@ -157,7 +157,7 @@ class Predictor:
         self, image: Sequence[Image], *, score: float | None = None
     ) -> list[Result]: ...
     def __call__(
-        self, image: Image | Sequence[Image], *, score: float | None = None
+        self, image: Any, *, score: float | None = None
     ) -> Result | list[Result]:
         """Return what the model finds in an image, or in each of a list.
 

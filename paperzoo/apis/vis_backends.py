@@ -32,7 +32,7 @@ def add_backend(cfg: 'Config', name: str) -> None:
     Example:
         >>> from mmengine.config import Config
         >>> from paperzoo.apis.vis_backends import add_backend
-        >>> add_backend(Config(dict(filename='a.py')), 'tensorboard')
+        >>> add_backend(Config(dict(work_dir='work')), 'tensorboard')
         Traceback (most recent call last):
         paperzoo.utils.errors.UserError: ...
     """
