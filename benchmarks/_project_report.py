@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 # Title and format of each number.
 COLUMNS = {

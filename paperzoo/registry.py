@@ -12,7 +12,7 @@ import mmengine.registry as root
 from mmengine.registry import Registry
 
 import paperzoo.compat  # noqa: F401  (the remedies must be in place before mmdet is imported)
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _OPTIONAL_STACK = {'mmcv', 'mmdet', 'mmseg', 'pycocotools', 'faster_coco_eval'}
 

@@ -12,6 +12,7 @@ PACKAGE = ROOT / 'paperzoo'
 # From the ground up. A room imports rooms of the lines above its own; of its own line
 # only itself, so that no paper knows another one.
 ORDER = [
+    ['errors'],
     ['startup', 'utils'],
     ['ops'],
     ['compat'],

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from project_tools import assert_learns_and_predicts, load, run_projects
 from torch.testing import assert_close
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from projects.local_attention_tower.head import MixedTowerFCOSHead
 from projects.local_attention_tower.peak_memory import PeakMemoryHook
 

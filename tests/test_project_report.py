@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from project_tools import PROJECTS, ROOT, load, project_record, report, run_projects
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 RUNS = [
     {'variant': 'plain', 'seed': 0, 'bbox_mAP': 0.40, 'parameters': 1200},

@@ -14,8 +14,8 @@ from project_tools import assert_learns_and_predicts, load
 from torch import Tensor
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.fcos import FCOSHead, GIoULoss, decode_ltrb, level_points
-from paperzoo.utils.errors import UserError
 from projects.smooth_targets.head import SmoothFCOSHead
 from projects.smooth_targets.neighbours import neighbour_disagreement, vote
 

@@ -44,7 +44,7 @@ def analyze(
         >>> from paperzoo.apis.analysis import analyze
         >>> analyze('no_such.json')
         Traceback (most recent call last):
-        paperzoo.utils.errors.UserError: 'no_such.json' cannot be read as results: ...
+        paperzoo.errors.UserError: 'no_such.json' cannot be read as results: ...
     """
     found = read_results(results)
     counts, quality = confusion_and_quality(

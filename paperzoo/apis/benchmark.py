@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import build_model, default_device, family, load_weights
 from paperzoo.apis.config import test_scale
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.run_info import peak_mib
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def make_batch(model: 'nn.Module', size: tuple[int, int], images: int) -> dict:
         >>> from paperzoo.apis.benchmark import make_batch
         >>> make_batch(nn.Linear(1, 1), (4, 4), images=1)
         Traceback (most recent call last):
-        paperzoo.utils.errors.UserError: model.type is Linear, no model of mmdet ...
+        paperzoo.errors.UserError: model.type is Linear, no model of mmdet ...
     """
     import torch
 

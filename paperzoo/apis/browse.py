@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import default_scope
 from paperzoo.apis.progress import track
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.files import free_path
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -145,7 +145,7 @@ def mismatch_explained(checkpoint: str, lines: int = 6) -> Iterator[None]:
         >>> with mismatch_explained('epoch_1.pth'):
         ...     raise RuntimeError('size mismatch for conv.weight')
         Traceback (most recent call last):
-        paperzoo.utils.errors.UserError: checkpoint 'epoch_1.pth' belongs to another ...
+        paperzoo.errors.UserError: checkpoint 'epoch_1.pth' belongs to another ...
     """
     try:
         yield
@@ -222,7 +222,7 @@ def build_stored_model(cfg: 'Config', device: str, checkpoint: str) -> 'nn.Modul
         >>> cfg = stored_config({'cfg': "model = dict(type='mmdet.FCOS')"}, 'a.pth')
         >>> build_stored_model(cfg, 'cpu', 'a.pth')
         Traceback (most recent call last):
-        paperzoo.utils.errors.UserError: the config in the checkpoint 'a.pth' does ...
+        paperzoo.errors.UserError: the config in the checkpoint 'a.pth' does ...
     """
     import torch
 

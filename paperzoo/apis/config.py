@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.stack import check_stack
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.files import write_safely
 from paperzoo.utils.wrappers import unwrap_datasets
 

@@ -21,7 +21,7 @@ from paperzoo.apis.config import class_names, image_pipeline, load_config
 from paperzoo.apis.results import Result
 from paperzoo.apis.stack import check_stack
 from paperzoo.apis.stored_config import stored_config
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paperzoo.apis.own_config import config_text
 from paperzoo.apis.own_data import OwnData, look
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.files import write_safely
 
 

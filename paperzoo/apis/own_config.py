@@ -9,7 +9,7 @@ from typing import Any
 
 from paperzoo.apis.config import type_name
 from paperzoo.apis.own_data import OwnData
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 # Steps that a small set needs from the base's pretrained weights.
 _STEPS = {'detection': 5000, 'instance': 8000, 'panoptic': 8000, 'semantic': 4000}

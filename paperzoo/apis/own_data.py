@@ -19,7 +19,7 @@ from paperzoo.data.formats.folder import Folder
 from paperzoo.data.formats.masks import is_masks
 from paperzoo.data.formats.recognise import formats_of, read_folder
 from paperzoo.data.formats.splitting import chosen_by_seed, part_of
-from paperzoo.utils.errors import UserError, check_choice
+from paperzoo.errors import UserError, check_choice
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paperzoo.errors import UserError
 from paperzoo.evaluation.results import found_records
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.masks import INSTANCE_OFFSET, Record
 
 if TYPE_CHECKING:

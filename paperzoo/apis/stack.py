@@ -2,7 +2,7 @@
 
 from importlib import import_module, metadata
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 REPAIR = "pip install 'paperzoo[lite]'"
 _MORE = 'All that is installed, and what else is wrong with it: paperzoo doctor'

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import build_runner, own_instances
 from paperzoo.apis.training import config_to_train
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.files import write_json
 from paperzoo.utils.run_info import checkpoint_record, run_record
 
@@ -55,7 +55,7 @@ def evaluate_checkpoint(
         >>> from paperzoo.apis.testing import evaluate_checkpoint
         >>> evaluate_checkpoint('fcos_tiny_shapes', 'epoch_1.pth', out='results.txt')
         Traceback (most recent call last):
-        paperzoo.utils.errors.UserError: --out 'results.txt' must end in .json or .pkl
+        paperzoo.errors.UserError: --out 'results.txt' must end in .json or .pkl
     """
     given = {'config': str(getattr(config, 'filename', config))}
     cfg = config_to_train(config, cfg_options, work_dir)

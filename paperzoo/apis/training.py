@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from paperzoo.apis.build import build_runner, own_instances
 from paperzoo.apis.config import load_config
 from paperzoo.apis.vis_backends import add_backend
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -66,7 +66,7 @@ def train(
         >>> import paperzoo, tempfile
         >>> paperzoo.train('fcos_r50_fpn', work_dir='/dev/null')
         Traceback (most recent call last):
-        paperzoo.utils.errors.UserError: ...
+        paperzoo.errors.UserError: ...
     """
     cfg = config_to_train(config, cfg_options, work_dir)
     set_training_options(
@@ -256,7 +256,7 @@ def look_first(cfg: 'Config') -> None:
         >>> cfg = load_config('fcos_tiny_shapes', {'model.type': 'mmdet.FCSO'})
         >>> look_first(cfg)
         Traceback (most recent call last):
-        paperzoo.utils.errors.UserError: ...
+        paperzoo.errors.UserError: ...
     """
     from paperzoo.preflight.run import check_before_training
     from paperzoo.preflight.spelling import check_config

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.config import type_name
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -34,7 +34,7 @@ def add_backend(cfg: 'Config', name: str) -> None:
         >>> from paperzoo.apis.vis_backends import add_backend
         >>> add_backend(Config(dict(work_dir='work')), 'tensorboard')
         Traceback (most recent call last):
-        paperzoo.utils.errors.UserError: ...
+        paperzoo.errors.UserError: ...
     """
     backend, package = BACKENDS[name]
     if find_spec(package) is None:

@@ -17,8 +17,8 @@ from paperzoo.attention.windows import (
     neighbour_sums,
     taps_inside,
 )
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 _CONVOLUTION = (
     *('in_channels', 'out_channels', 'kernel_size', 'stride', 'padding'),

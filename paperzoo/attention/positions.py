@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Shaped
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 
 def sine_positions(

@@ -5,8 +5,8 @@ from typing import Any
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
+from paperzoo.errors import UserError
 from paperzoo.registry import PARAM_SCHEDULERS
-from paperzoo.utils.errors import UserError
 
 
 def warmup_rate(step: int, embed_dims: int, warmup: int) -> float:

@@ -13,8 +13,8 @@ from paperzoo.attention.sequence_models import (
     SequenceModel,
     TokenEmbedding,
 )
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 # The target token before the first one, and the one behind the last.
 END = 0

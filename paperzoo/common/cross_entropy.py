@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from paperzoo.common.weighted import WeightedLoss
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 class SigmoidCrossEntropyLoss(WeightedLoss):

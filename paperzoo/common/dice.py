@@ -4,8 +4,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from paperzoo.common.weighted import WeightedLoss
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 

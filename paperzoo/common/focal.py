@@ -13,9 +13,9 @@ from paperzoo.common.weighted import (
     check_reduction,
     weighted_reduction,
 )
+from paperzoo.errors import UserError
 from paperzoo.ops.focal_loss import focal_of_absent
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 # Rows that stay in the processor's cache from the first operation to the last.

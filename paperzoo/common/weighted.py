@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 def weighted_reduction(

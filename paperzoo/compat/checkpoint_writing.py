@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.files import write_safely
 
 _MARK = '_paperzoo_writes_safely'

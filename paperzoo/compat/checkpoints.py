@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from paperzoo.compat.download import cached_file
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 # What torch's checking unpickler says when it refuses, as opposed to when it stumbles.
 _NAMED = re.compile(r'GLOBAL (.+?) (?:was not an allowed|whose module|is refused)')

@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 
 import torch
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _SILENCE = 60  # Seconds without a byte after which a server counts as gone.
 _CHUNK = 1 << 20

@@ -175,7 +175,7 @@ def stand_in_wanted() -> bool:
     """Return whether PAPERZOO_OPS asks for the stand-in beside compiled mmcv."""
     value = os.environ.get(VARIABLE, '')
     if value not in ('', 'standin'):
-        from paperzoo.utils.errors import UserError
+        from paperzoo.errors import UserError
 
         raise UserError(
             f"the environment variable {VARIABLE} is '{value}'. It may be 'standin' "
@@ -215,7 +215,7 @@ def _missing(name: str) -> Callable[..., NoReturn]:
     """Return what stands for an op that has no pure PyTorch version."""
 
     def op(*_: Any, **__: Any) -> NoReturn:
-        from paperzoo.utils.errors import MissingOpError
+        from paperzoo.errors import MissingOpError
 
         raise MissingOpError(
             f"mmcv's compiled op '{name}' was called, but compiled mmcv is not "

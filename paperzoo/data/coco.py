@@ -24,7 +24,7 @@ class CocoDataset(MMDetCocoDataset):
         UserError: If the annotation file or an image folder is not there.
 
     Example:
-        >>> from paperzoo.utils.errors import UserError
+        >>> from paperzoo.errors import UserError
         >>> try:
         ...     CocoDataset(ann_file='a.json', data_root='/nowhere')
         ... except UserError as error:

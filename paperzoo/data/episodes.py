@@ -16,8 +16,8 @@ from paperzoo.data.few_shot_sources import (
     check_disjoint,
     locate_split,
 )
+from paperzoo.errors import UserError
 from paperzoo.registry import DATA_SAMPLERS, DATASETS
-from paperzoo.utils.errors import UserError
 
 
 class EpisodeKey(NamedTuple):

@@ -21,7 +21,7 @@ from jaxtyping import Int, Shaped, UInt8
 
 from paperzoo.data.layout import locate
 from paperzoo.data.plain_pickle import load_plain
-from paperzoo.utils.errors import UserError, check_choice
+from paperzoo.errors import UserError, check_choice
 
 Picture = UInt8[np.ndarray, 'height width 3']
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')

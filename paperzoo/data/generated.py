@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 def ensure_set(

@@ -22,7 +22,7 @@ from jaxtyping import Float, UInt8
 from numpy.random import Generator
 
 from paperzoo.data.generated import ensure_set
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 # Raise it whenever the same spec would give other files.
 GENERATOR_VERSION = 1

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paperzoo.data.paths import ensure_generated
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 def locate(data_root: str, parts: Sequence[str], content: str, instead: str) -> str:

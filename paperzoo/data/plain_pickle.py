@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _PLAIN_DTYPE = re.compile(r'[|<>=]?(b1|[iu][1248]|f[248]|S\d+|U\d+|O8?|bool)')
 

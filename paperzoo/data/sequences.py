@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from paperzoo.errors import UserError, check_choice
 from paperzoo.registry import DATASETS
-from paperzoo.utils.errors import UserError, check_choice
 
 # What the loss leaves out: torch's own choice.
 IGNORED = -100

@@ -22,7 +22,7 @@ from pycocotools import mask as coco_mask
 
 from paperzoo.data.generated import ensure_set
 from paperzoo.data.shapes_draw import STUFF_CLASSES, THING_CLASSES, Scene, draw_scene
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.masks import Record, encode
 
 __all__ = ['STUFF_CLASSES', 'THING_CLASSES', 'ShapesSpec', 'generate_shapes']

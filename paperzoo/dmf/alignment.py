@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperzoo.dmf.meta_filter import apply_filters
+from paperzoo.errors import UserError, check_choice
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError, check_choice
 
 # How many terms of the exponential series one step of a solver computes.
 ORDERS = {'euler': 1, 'midpoint': 2, 'rk4': 4}

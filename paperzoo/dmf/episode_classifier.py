@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from paperzoo.common import rename_on_load
 from paperzoo.dmf.preprocessor import EpisodeDataPreprocessor, count_ways
 from paperzoo.dmf.resnet12 import ResNet12
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 BACKBONE: dict[str, Any] = {'type': ResNet12}
 DATA_PREPROCESSOR: dict[str, Any] = {'type': EpisodeDataPreprocessor}

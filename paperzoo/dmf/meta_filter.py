@@ -14,9 +14,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from paperzoo.errors import UserError
 from paperzoo.ops.sampling import bilinear_corners, weighted_rows
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 
 def sampling_offsets(

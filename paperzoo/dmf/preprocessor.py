@@ -8,8 +8,8 @@ from jaxtyping import Float, Integer, Shaped
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 _IMAGES = ('support', 'query')
 _LABELS = ('support_label', 'query_label', 'support_class', 'query_class')

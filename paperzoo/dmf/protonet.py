@@ -17,8 +17,8 @@ from paperzoo.dmf.episode_classifier import (
     dense_cross_entropy,
     prototypes,
 )
+from paperzoo.errors import UserError, check_choice
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError, check_choice
 
 
 def prototype_scores(

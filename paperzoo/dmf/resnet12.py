@@ -9,8 +9,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 NEGATIVE_SLOPE = 0.1
 # The shortcut's convolution is initialised like the others: all precede a leaky ReLU.

@@ -22,8 +22,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from paperzoo.errors import UserError
 from paperzoo.registry import HOOKS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.wrappers import unwrap_model
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from paperzoo.data.episodes import Episode, EpisodeDataset
+from paperzoo.errors import UserError
 from paperzoo.registry import LOOPS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.wrappers import unwrap_model
 
 GIB = 1 << 30

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from paperzoo.engine.batch_serialization import from_plain, to_plain
 from paperzoo.engine.first_nonfinite import bad_weights, diagnose, watch
+from paperzoo.errors import UserError
 from paperzoo.registry import HOOKS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.files import write_safely
 from paperzoo.utils.wrappers import unwrap_model
 

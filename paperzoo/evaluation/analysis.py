@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paperzoo.errors import UserError
 from paperzoo.evaluation.confusion import (
     object_confusion,
     object_quality,
     pixel_confusion,
     pixel_quality,
 )
-from paperzoo.utils.errors import UserError
 
 
 def read_results(name: str) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def read_results(name: str) -> dict[str, Any]:
         >>> from paperzoo.evaluation.analysis import read_results
         >>> read_results('results.pkl')
         Traceback (most recent call last):
-        paperzoo.utils.errors.UserError: 'results.pkl' is a pickle, which can run ...
+        paperzoo.errors.UserError: 'results.pkl' is a pickle, which can run ...
     """
     if name.endswith(('.pkl', '.pickle')):
         raise UserError(

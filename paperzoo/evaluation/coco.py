@@ -8,8 +8,8 @@ from faster_coco_eval.core import COCOeval_faster
 from mmdet.evaluation.metrics import CocoMetric, coco_metric
 
 from paperzoo.data.paths import ensure_generated
+from paperzoo.errors import UserError
 from paperzoo.registry import METRICS
-from paperzoo.utils.errors import UserError
 
 
 @METRICS.register_module()

@@ -9,8 +9,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from scipy.stats import norm, t
 
+from paperzoo.errors import UserError
 from paperzoo.registry import METRICS
-from paperzoo.utils.errors import UserError
 
 
 class Interval(NamedTuple):

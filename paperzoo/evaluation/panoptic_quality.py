@@ -12,8 +12,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from paperzoo.data.paths import ensure_generated
+from paperzoo.errors import UserError
 from paperzoo.registry import METRICS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.masks import INSTANCE_OFFSET
 
 IdMap = Int[np.ndarray, 'height width']

@@ -14,10 +14,10 @@ from paperzoo.apis.build import build_model, default_device, load_weights
 from paperzoo.apis.config import class_names, load_config
 from paperzoo.apis.inference import find_images
 from paperzoo.data.paths import ensure_generated
+from paperzoo.errors import UserError
 from paperzoo.explain.html.report import Section
 from paperzoo.explain.pages import ITEM_PAGES, page_of, sections
 from paperzoo.explain.sample import SampleLoader
-from paperzoo.utils.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from paperzoo.errors import UserError
 from paperzoo.explain.api import evaluating, sample_loader
 from paperzoo.explain.html.raster import pixels_of
 from paperzoo.explain.pages import sections
 from paperzoo.registry import HOOKS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.wrappers import unwrap_model
 
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from paperzoo.apis.config import dataset_config, image_pipeline, type_name
 from paperzoo.data.paths import resolve
+from paperzoo.errors import UserError
 from paperzoo.evaluation.results import has_truth
 from paperzoo.preflight.image_files import is_broken
-from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from paperzoo.errors import UserError, check_choice
 from paperzoo.fcos.geometry import LevelPoints, Stride, box_areas
 from paperzoo.registry import TASK_UTILS
-from paperzoo.utils.errors import UserError, check_choice
 
 # Boxes per machine word; the sign bit stays free.
 WORD = 63

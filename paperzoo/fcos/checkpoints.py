@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _HEAD = r'(?:rpn\.head|proposal_generator\.fcos_head)\.'
 _LEAF = r'(?P<leaf>weight|bias)'

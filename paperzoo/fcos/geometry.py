@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paperzoo.utils.errors import check_choice
+from paperzoo.errors import check_choice
 
 # Horizontal and vertical, in pixels.
 Stride = tuple[float, float]

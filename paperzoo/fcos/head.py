@@ -25,6 +25,7 @@ from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from paperzoo.common import FocalLoss
+from paperzoo.errors import UserError, check_choice
 from paperzoo.fcos.assigner import INF, REGRESS_RANGES, FCOSRangeAssigner
 from paperzoo.fcos.geometry import (
     Stride,
@@ -50,7 +51,6 @@ from paperzoo.fcos.post_processing import (
     suppress,
 )
 from paperzoo.registry import MODELS, TASK_UTILS
-from paperzoo.utils.errors import UserError, check_choice
 from paperzoo.utils.precision import at_least_float32
 
 # No box reaches farther, and areas of such boxes are still far from overflow.

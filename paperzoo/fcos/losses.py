@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperzoo.common import SigmoidCrossEntropyLoss, WeightedLoss
+from paperzoo.errors import UserError, check_choice
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError, check_choice
 from paperzoo.utils.precision import at_least_float32
 
 MOMENTUM = 0.9

@@ -9,7 +9,7 @@ from mmdet.structures.bbox import bbox_overlaps, get_box_tensor, get_box_wh
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from paperzoo.utils.errors import check_choice
+from paperzoo.errors import check_choice
 
 CHOICES = {
     'score_mode': ('product', 'sqrt'),

@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
+from paperzoo.errors import UserError
 from paperzoo.knet.match_costs import (
     DiceCost,
     FocalLossCost,
@@ -20,7 +21,6 @@ from paperzoo.knet.match_costs import (
     mask_overlap,
 )
 from paperzoo.registry import TASK_UTILS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 Config = dict[str, Any]

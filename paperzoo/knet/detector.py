@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from paperzoo.common import rename_on_load
+from paperzoo.errors import UserError
 from paperzoo.knet.assigner import (
     Assignment,
     MaskHungarianAssigner,
@@ -38,7 +39,6 @@ from paperzoo.knet.targets import (
     kernel_targets,
 )
 from paperzoo.registry import MODELS, TASK_UTILS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 Config = dict[str, Any]

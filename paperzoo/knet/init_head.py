@@ -10,12 +10,12 @@ from mmengine.model import BaseModule, bias_init_with_prob, normal_init
 from torch import Tensor, nn
 
 from paperzoo.common import FocalLoss
+from paperzoo.errors import UserError
 from paperzoo.knet.kernels import assemble_group_features, group_pixels
 from paperzoo.knet.losses import LOSS_DICE, LOSS_MASK, build_losses, kernel_losses
 from paperzoo.knet.semantic_fpn import NORM_CFG, SemanticFPNWrapper
 from paperzoo.knet.targets import KernelTargets
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 Config = dict[str, Any]
 

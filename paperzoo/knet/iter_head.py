@@ -8,13 +8,13 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from paperzoo.common import rename_on_load
+from paperzoo.errors import UserError
 from paperzoo.knet.assigner import MaskHungarianAssigner, Matching
 from paperzoo.knet.init_head import InitialKernels
 from paperzoo.knet.kernels import assemble_group_features, group_pixels, upsample
 from paperzoo.knet.targets import GroundTruth, KernelTargets
 from paperzoo.knet.update_head import KNetKernelUpdateHead, StageOutput
 from paperzoo.registry import MODELS, TASK_UTILS
-from paperzoo.utils.errors import UserError
 
 Config = dict[str, Any]
 ASSIGNER: Config = {'type': MaskHungarianAssigner}

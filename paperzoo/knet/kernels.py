@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperzoo.common import rename_on_load
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 NORM_CFG: dict[str, Any] = {'type': 'LN'}

@@ -16,9 +16,9 @@ from paperzoo.common import (
     WeightedLoss,
     weighted_reduction,
 )
+from paperzoo.errors import UserError
 from paperzoo.knet.targets import NOBODY, KernelTargets
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 

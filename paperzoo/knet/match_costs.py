@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from paperzoo.errors import UserError
 from paperzoo.registry import TASK_UTILS
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 # Measured best on CPU, where the probabilities of a chunk stay in the cache; on a GPU

@@ -8,9 +8,9 @@ from mmseg.registry import MODELS as MMSEG_MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
+from paperzoo.errors import UserError
 from paperzoo.knet.update_head import KNetKernelUpdateHead, is_mmsegs
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 Config = dict[str, Any]
 

@@ -9,8 +9,8 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule, normal_init
 from torch import Tensor, nn
 
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 Config = dict[str, Any]
 ACT_CFG: Config = {'type': 'ReLU'}

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 if TYPE_CHECKING:
     from mmdet.structures import DetDataSample

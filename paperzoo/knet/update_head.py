@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperzoo.common import FocalLoss, rename_on_load
+from paperzoo.errors import UserError, check_choice
 from paperzoo.knet.kernels import (
     ACT_CFG,
     GROUPINGS,
@@ -24,7 +25,6 @@ from paperzoo.knet.kernels import (
 from paperzoo.knet.losses import LOSS_DICE, LOSS_MASK, build_losses, kernel_losses
 from paperzoo.knet.targets import KernelTargets
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError, check_choice
 
 Config = dict[str, Any]
 

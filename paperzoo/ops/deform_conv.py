@@ -12,13 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.modules.utils import _pair
 
+from paperzoo.errors import UserError
 from paperzoo.ops.sampling import (
     bilinear_corners,
     gather_rows,
     scatter_rows,
     weighted_rows,
 )
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 # mmcv's argument names are part of the interface.

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from paperzoo.errors import UserError
 from paperzoo.ops import roi_common as common
 from paperzoo.ops.roi_bins import (
     RoIGrid,
@@ -24,7 +25,6 @@ from paperzoo.ops.roi_bins import (
     two_taps,
 )
 from paperzoo.ops.sparse import SparseMatrix, product
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 # mmcv's start values: what is not above the first has no place and no gradient.

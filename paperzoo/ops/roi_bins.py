@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from paperzoo.errors import UserError
 from paperzoo.ops.roi_common import equal_rows, first_pixels, index_type
 from paperzoo.ops.sparse import SparseMatrix
-from paperzoo.utils.errors import UserError
 
 # Samples on one axis that are laid at once, and entries of a matrix that are made at
 # once: bound the memory.

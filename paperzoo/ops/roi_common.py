@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from paperzoo.errors import UserError
 from paperzoo.ops.memory import empty
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 # Numbers in a block of channels of an image: 8 MiB, of which a cache keeps most.

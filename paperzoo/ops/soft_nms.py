@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.precision import at_least_float32
 
 Kind = TypeVar('Kind', bound=np.generic)

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 from mmengine.config import Config
 
+from paperzoo.errors import UserError
 from paperzoo.preflight.config_lines import place_of
 from paperzoo.preflight.registered_names import KnownNames
 from paperzoo.preflight.signatures import accepted_arguments
 from paperzoo.preflight.spelling import check_config, did_you_mean, nearest
-from paperzoo.utils.errors import UserError
 
 _REFUSED = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 
+from paperzoo.errors import UserError
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, evenly_spaced
 from paperzoo.preflight.issues import Issue
-from paperzoo.utils.errors import UserError
 
 _LOOK_AT = 20
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from paperzoo.errors import UserError
 from paperzoo.preflight.datasets import DataSpec, data_sets
 from paperzoo.preflight.issues import Issue, report
 from paperzoo.preflight.num_classes import check_heads
-from paperzoo.utils.errors import UserError
 
 # Weights, and an optimizer with two numbers for each.
 _STATES = 3

@@ -59,7 +59,7 @@ def check_config(cfg: Config, way_out: str = '') -> None:
         UserError: With one paragraph for each.
 
     Example:
-        >>> from paperzoo.utils.errors import UserError
+        >>> from paperzoo.errors import UserError
         >>> cfg = Config(dict(train_dataloader=dict(batchsize=2)))
         >>> try:
         ...     check_config(cfg)

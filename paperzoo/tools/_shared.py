@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from paperzoo.apis.config import load_config
 from paperzoo.apis.progress import track as track  # other scripts show it, too
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from paperzoo.errors import UserError
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message, track
-from paperzoo.utils.errors import UserError
 
 
 def parse_args() -> argparse.Namespace:

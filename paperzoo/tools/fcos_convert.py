@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from paperzoo import __version__
+from paperzoo.errors import UserError
 from paperzoo.tools._shared import one_message
-from paperzoo.utils.errors import UserError
 
 HOW_TO_BUILD = """The model that these weights fit:
   bbox_head: conv_bias=True{dcn}

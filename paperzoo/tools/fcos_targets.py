@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paperzoo.apis.config import test_scale
+from paperzoo.errors import UserError
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
-from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config

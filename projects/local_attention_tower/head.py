@@ -8,7 +8,7 @@ from mmdet.utils import OptConfigType
 from mmengine.registry import MODELS
 from torch import nn
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.fcos import FCOSHead
 
 

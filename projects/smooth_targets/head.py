@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.fcos import FCOSHead, decode_ltrb, level_points
 from paperzoo.fcos.post_processing import suppress
 from projects.smooth_targets.neighbours import neighbour_disagreement, vote

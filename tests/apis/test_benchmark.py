@@ -6,7 +6,7 @@ from mmengine.config import Config
 from torch import nn
 
 from paperzoo.apis import benchmark
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 def test_flops_are_two_per_multiply_add() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paperzoo.apis.config import config_folders, find_config, load_config
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 @pytest.mark.parametrize('name', ['fcos_tiny_shapes', 'fcos_tiny_shapes.py'])

@@ -18,7 +18,7 @@ import paperzoo
 from paperzoo.apis.inference import Predictor, load
 from paperzoo.apis.prediction import predict_files
 from paperzoo.data.paths import ensure_generated
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.masks import decode
 
 NAMES = [

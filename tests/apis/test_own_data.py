@@ -17,7 +17,7 @@ from small_models import small_model
 from paperzoo.apis.config import load_config
 from paperzoo.apis.init_config import Written, init_config
 from paperzoo.apis.own_data import find_base
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 def written(root: Path, output: Path, **options: Any) -> tuple[Written, Config]:

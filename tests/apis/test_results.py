@@ -13,7 +13,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from paperzoo.apis.results import Result
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.masks import encode
 
 CLASSES = ('cat', 'dog', 'sky')

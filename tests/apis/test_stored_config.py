@@ -14,7 +14,7 @@ from torch import nn
 import paperzoo
 from paperzoo.apis.config import load_config
 from paperzoo.apis.stored_config import RegisteredTypes, read_literals, stored_config
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 MODEL = "model = dict(type='mmdet.FCOS')\n"
 TOUCH = 'import pathlib; pathlib.Path("it_ran").touch()'

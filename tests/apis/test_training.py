@@ -12,7 +12,7 @@ import paperzoo
 from paperzoo.apis.testing import evaluate_checkpoint
 from paperzoo.apis.training import config_to_train, set_training_options
 from paperzoo.data.paths import ensure_generated
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 SMALL = {
     'train_dataloader.dataset.indices': 4,

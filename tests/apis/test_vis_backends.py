@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import VISUALIZERS
 
 from paperzoo.apis import vis_backends
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
 from paperzoo.attention import LocalSelfAttention2d
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 LOCAL = {'type': 'paperzoo.LocalSelfAttention2d', 'num_heads': 2}
 

@@ -12,8 +12,8 @@ from torch.autograd import gradcheck
 from torch.testing import assert_close
 
 from paperzoo.attention import MultiHeadSelfAttention, causal_mask, padding_mask
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 
 def pair(bias: bool = True) -> tuple[MultiHeadSelfAttention, nn.MultiheadAttention]:

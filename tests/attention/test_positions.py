@@ -12,8 +12,8 @@ from torch.testing import assert_close
 
 from paperzoo.attention import SinePositionalEncoding, attention
 from paperzoo.attention import positions as room
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 typecheck = jaxtyped(typechecker=beartype)
 sine_positions = typecheck(room.sine_positions)

@@ -20,8 +20,8 @@ from paperzoo.attention.schedule import InverseSqrtLR, warmup_rate
 from paperzoo.attention.sequence_models import SequenceModel, masked_mean
 from paperzoo.attention.translator import END, SequenceTranslator, shift_right
 from paperzoo.data.sequences import IGNORED, pad_collate
+from paperzoo.errors import UserError
 from paperzoo.registry import DATASETS, METRICS, MODELS
-from paperzoo.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((config_folders()[0] / 'attention').rglob('*.py'))

@@ -8,7 +8,7 @@ from mmdet.models.losses import CrossEntropyLoss
 from torch.testing import assert_close
 
 from paperzoo.common import SigmoidCrossEntropyLoss
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 def test_a_number_to_check() -> None:

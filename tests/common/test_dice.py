@@ -11,7 +11,7 @@ from references import knet as reference
 from torch.testing import assert_close
 
 from paperzoo.common import DiceLoss, dice_loss
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 checked = jaxtyped(typechecker=beartype)(dice_loss)
 MASK = st.lists(st.floats(0, 1), min_size=6, max_size=6)

@@ -18,7 +18,7 @@ from torch.testing import assert_close
 
 from paperzoo.common import FocalLoss, sigmoid_focal_loss, weighted_reduction
 from paperzoo.common.focal import _CHUNK, sigmoid_focal_sum
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 # A whole number may stand where a float is asked for, as everywhere in Python.
 typecheck = beartype(conf=BeartypeConf(is_pep484_tower=True))

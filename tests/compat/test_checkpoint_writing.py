@@ -16,7 +16,7 @@ import torch
 from toy_training import settings, train
 
 from paperzoo.compat import checkpoint_writing
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 from paperzoo.utils.files import write_safely
 
 _HANGS_IN_THE_THIRD = """

@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from mmengine.runner import checkpoint as mm
 
 from paperzoo.compat import checkpoints
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _load = mm.CheckpointLoader.load_checkpoint
 
@@ -124,7 +124,7 @@ def test_the_ailment_on_mmengine_alone(tmp_path, hostile, marker, server):
 def test_the_environment_cannot_switch_the_check_off(hostile, marker, server, tmp_path):
     done = _run(
         'from paperzoo.compat import checkpoints\n'
-        'from paperzoo.utils.errors import UserError\n'
+        'from paperzoo.errors import UserError\n'
         'checkpoints.apply()\n'
         'from mmengine.runner.checkpoint import _load_checkpoint\n'
         'from mmengine.utils.dl_utils import load_url\n'

@@ -5,7 +5,7 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from paperzoo.compat import checkpoints
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _load = CheckpointLoader.load_checkpoint
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from paperzoo.compat.download import cached_file
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _BODY = bytes(range(256)) * 8
 _DIGEST = hashlib.sha256(_BODY).hexdigest()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 mmcv_ext.apply()
 ext = importlib.import_module('mmcv._ext')

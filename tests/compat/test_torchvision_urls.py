@@ -10,7 +10,7 @@ import pytest
 from paperzoo.compat import torchvision_urls
 from paperzoo.compat.checkpoints import torchvision_url
 from paperzoo.compat.torchvision_urls import get_torchvision_models
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _HOST = 'https://download.pytorch.org/models/'
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from paperzoo.data import episodes as module
 from paperzoo.data.episodes import EpisodeDataset, EpisodeKey, EpisodeSampler
 from paperzoo.data.few_shot_transforms import ImageRandomCrop
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 @pytest.fixture(scope='module')

@@ -14,7 +14,7 @@ from paperzoo.data.few_shot_sources import (
     check_disjoint,
     locate_split,
 )
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 CLASSES = ('ant', 'bee', 'cat')
 

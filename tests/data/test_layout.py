@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from paperzoo.data.layout import locate
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 def test_returns_the_resolved_root(

@@ -7,7 +7,7 @@ from mmdet.datasets.transforms import LoadPanopticAnnotations
 from mmengine.registry import DefaultScope
 
 from paperzoo.data.panoptic import CocoPanopticDataset, ShapesPanopticDataset
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 def test_shapes_has_labels_of_things_then_of_stuff() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from paperzoo.data.coco import CocoDataset
 from paperzoo.data.paths import ensure_generated, resolve
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 @pytest.fixture(autouse=True)

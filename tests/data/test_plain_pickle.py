@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from paperzoo.data.plain_pickle import load_plain
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 def loaded(tmp_path: Path, data: bytes) -> Any:

@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from paperzoo.data.semantic import ADE20KDataset, CamVidDataset, SemanticDataset
 from paperzoo.data.semantic import ShapesSemanticDataset as Shapes
 from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 PREFIX = {'img_path': 'img', 'seg_map_path': 'ann'}
 

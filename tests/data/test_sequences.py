@@ -17,7 +17,7 @@ from paperzoo.data.sequences import (
     seen_before,
     split_of,
 )
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 SETS = [SeenBeforeDataset, LookUpDataset, RunLengthDataset]
 by_set = pytest.mark.parametrize('kind', SETS, ids=lambda kind: kind.__name__)

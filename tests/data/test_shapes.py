@@ -16,7 +16,7 @@ from paperzoo.data.shapes import (
     ShapesSpec,
     generate_shapes,
 )
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 SMALL = ShapesSpec(num_train=3, num_val=2)
 

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from paperzoo.dmf import alignment as room
 from paperzoo.dmf.alignment import AdaptiveAlignment
 from paperzoo.dmf.meta_filter import apply_filters
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 typecheck = jaxtyped(typechecker=beartype)
 flow_factors = typecheck(room.flow_factors)

@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from paperzoo.dmf import AdaptiveAlignment, DMFClassifier, DynamicMetaFilter
 from paperzoo.dmf import classifier as room
 from paperzoo.dmf import episode_classifier as shared
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 typecheck = jaxtyped(typechecker=beartype)
 class_weights = typecheck(room.class_weights)

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from paperzoo.dmf import meta_filter as room
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 typecheck = jaxtyped(typechecker=beartype)
 sampling_offsets = typecheck(room.sampling_offsets)

@@ -7,8 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from paperzoo.dmf import EpisodeDataPreprocessor
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 
 def batch(**changes: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from paperzoo.dmf import NearestPrototype, ProtoNet, protonet
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 prototype_scores = jaxtyped(typechecker=beartype)(protonet.prototype_scores)
 SMALL = dict(backbone=TINY, feat_channels=4)

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from paperzoo.dmf import ResNet12
 from paperzoo.dmf import resnet12 as room
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 typecheck = jaxtyped(typechecker=beartype)
 keep_mask = typecheck(room.keep_mask)

@@ -24,7 +24,7 @@ import paperzoo
 from paperzoo.apis.config import config_folders
 from paperzoo.engine import CompileHook
 from paperzoo.engine.compile import compile_parts, parts, use_compile
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 RESNET = dict(
     depth=18,

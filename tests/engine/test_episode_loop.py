@@ -14,8 +14,8 @@ from torch.optim import SGD
 
 from paperzoo.data.episodes import Episode, EpisodeDataset, EpisodeSampler
 from paperzoo.engine.episode_loop import EpisodeTestLoop, EpisodeValLoop, grouped
+from paperzoo.errors import UserError
 from paperzoo.evaluation.few_shot import FewShotAccuracy
-from paperzoo.utils.errors import UserError
 
 
 @pytest.fixture(scope='module')

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from paperzoo.engine.finite_loss import FiniteLossHook, _image_paths, replay
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 BAD_STEP = 4
 

@@ -9,8 +9,8 @@ import torch
 from mmdet.evaluation import CocoMetric
 
 from paperzoo.data.paths import ensure_generated
+from paperzoo.errors import UserError
 from paperzoo.evaluation.coco import FastCocoMetric
-from paperzoo.utils.errors import UserError
 
 
 def noisy_truth(annotations: dict, seed: int = 0) -> list[dict]:

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paperzoo.errors import UserError
 from paperzoo.evaluation.few_shot import FewShotAccuracy, mean_interval
-from paperzoo.utils.errors import UserError
 
 META = {'split': 'test', 'classes': ('ant', 'bee', 'cat'), 'ways': 2, 'shots': 1}
 

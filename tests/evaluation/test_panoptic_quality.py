@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torchmetrics.functional.detection import panoptic_quality as torchmetrics_pq
 
 from paperzoo.compat import panopticapi
+from paperzoo.errors import UserError
 from paperzoo.evaluation.panoptic_quality import (
     PanopticQuality,
     Segments,
@@ -21,7 +22,6 @@ from paperzoo.evaluation.panoptic_quality import (
     predicted_segments,
     qualities,
 )
-from paperzoo.utils.errors import UserError
 
 # mmdet looks for panopticapi once, when it is imported.
 panopticapi.apply()

@@ -10,8 +10,8 @@ from torch import nn
 
 import paperzoo.explain
 from paperzoo.apis.config import load_config
+from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 NAME = 'attention_tagging'
 

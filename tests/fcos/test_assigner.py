@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paperzoo.errors import UserError
 from paperzoo.fcos import FCOSRangeAssigner, level_points
-from paperzoo.utils.errors import UserError
 
 STRIDES = [(8.0, 8.0), (16.0, 12.0), (32.0, 32.0)]
 SIZES = [(12, 16), (8, 8), (3, 4)]

@@ -12,8 +12,8 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.fcos.checkpoints import convert_state_dict, find_weights, left_out
-from paperzoo.utils.errors import UserError
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'fcos_r50_fpn.py'
 

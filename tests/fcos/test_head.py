@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import paperzoo.fcos.head
+from paperzoo.errors import UserError
 from paperzoo.fcos import FCOSHead, FCOSRangeAssigner, level_points
-from paperzoo.utils.errors import UserError
 
 SIZES = [(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)]
 STRIDES = [8, 16, 32, 64, 128]

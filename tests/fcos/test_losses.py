@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.fcos import (
     CenternessLoss,
     GIoULoss,
@@ -23,7 +24,6 @@ from paperzoo.fcos import (
     aligned_iou_union,
     decode_ltrb,
 )
-from paperzoo.utils.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / 'data' / 'golden'
 IOU_FILES = sorted(path.stem for path in GOLDEN.glob('fcos_iou_loss*.npz'))

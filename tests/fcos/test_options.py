@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import paperzoo.fcos.head
+from paperzoo.errors import UserError
 from paperzoo.fcos import FCOSHead, level_points
-from paperzoo.utils.errors import UserError
 
 SIZES = [(8, 10), (4, 5), (2, 3)]
 STRIDES = [8, 16, 32]

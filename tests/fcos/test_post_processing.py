@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import paperzoo.fcos.post_processing as post
+from paperzoo.errors import UserError
 from paperzoo.fcos import FCOSHead
-from paperzoo.utils.errors import UserError
 
 NMS = {'type': 'nms', 'iou_threshold': 0.5}
 PROBABILITY = st.integers(0, 8).map(lambda eighths: eighths / 8)  # ties are likely

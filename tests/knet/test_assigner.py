@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paperzoo.errors import UserError
 from paperzoo.knet import DiceCost, FocalLossCost, MaskCost, MaskHungarianAssigner
 from paperzoo.knet.assigner import Matching, match_all
-from paperzoo.utils.errors import UserError
 
 COSTS: list[dict[str, Any]] = [
     {'type': FocalLossCost, 'weight': 2.0},

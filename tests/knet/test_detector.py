@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.knet import KNet, RankLoss, SemanticFPNWrapper
 from paperzoo.knet.init_head import InitialKernels
 from paperzoo.knet.iter_head import class_of_pixels
@@ -19,7 +20,6 @@ from paperzoo.knet.panoptic import (
     merge_panoptic,
     segment_scores,
 )
-from paperzoo.utils.errors import UserError
 
 PADDED = (32, 64)
 

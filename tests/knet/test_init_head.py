@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.knet import KNetKernelInitHead, RankLoss, SemanticFPNWrapper
 from paperzoo.knet.kernels import upsample
 from paperzoo.knet.targets import GroundTruth, KernelTargets, kernel_targets
-from paperzoo.utils.errors import UserError
 
 NORM = {'type': 'GN', 'num_groups': 4}
 SMALL: dict[str, Any] = {

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.knet import KernelUpdater
 from paperzoo.knet import kernels as room
-from paperzoo.utils.errors import UserError
 
 typecheck = jaxtyped(typechecker=beartype)
 group_pixels = typecheck(room.group_pixels)

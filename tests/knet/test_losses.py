@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from paperzoo.common import DiceLoss, FocalLoss
+from paperzoo.errors import UserError
 from paperzoo.knet import MaskBCELoss, RankLoss
 from paperzoo.knet.losses import kernel_losses
 from paperzoo.knet.targets import KernelTargets, topmost
-from paperzoo.utils.errors import UserError
 
 
 def test_a_pixel_by_hand() -> None:

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from paperzoo.common import dice_loss, sigmoid_focal_loss
+from paperzoo.errors import UserError
 from paperzoo.knet import DiceCost, FocalLossCost, MaskCost, match_costs
-from paperzoo.utils.errors import UserError
 
 agreement_cost = jaxtyped(typechecker=beartype)(match_costs.agreement_cost)
 dice_cost = jaxtyped(typechecker=beartype)(match_costs.dice_cost)

@@ -20,8 +20,8 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.knet import KernelUpdater, KNetKernelUpdateHead, KNetSemanticHead
-from paperzoo.utils.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / 'data' / 'golden'
 CHANNELS = [8, 12, 16, 20]

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.knet import SemanticFPNWrapper
 from paperzoo.knet.semantic_fpn import coordinates
-from paperzoo.utils.errors import UserError
 
 SMALL: dict[str, Any] = {
     'in_channels': 8,

@@ -13,10 +13,10 @@ from mmseg.models.decode_heads.knet_head import KernelUpdateHead
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.knet import KNetKernelIterHead, KNetKernelUpdateHead
 from paperzoo.knet.init_head import InitialKernels
 from paperzoo.knet.update_head import StageOutput
-from paperzoo.utils.errors import UserError
 
 SMALL: dict[str, Any] = {
     'num_classes': 5,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paperzoo.compat import mmcv_ext
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')

@@ -9,9 +9,9 @@ from references import mmcv_roi_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
+from paperzoo.errors import UserError
 from paperzoo.ops import roi_common as rois
 from paperzoo.ops import roi_pool as module
-from paperzoo.utils.errors import UserError
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')

@@ -11,8 +11,8 @@ from references import mmcv_box_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
+from paperzoo.errors import UserError
 from paperzoo.ops import soft_nms as module
-from paperzoo.utils.errors import UserError
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')

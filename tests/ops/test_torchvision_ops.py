@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from paperzoo.compat import mmcv_ext
+from paperzoo.errors import UserError
 from paperzoo.ops import torchvision_ops
 from paperzoo.ops.nms import nms
 from paperzoo.ops.roi_align import roi_align, roi_align_backward
-from paperzoo.utils.errors import UserError
 
 mmcv_ext.apply()
 mmcv_ops = import_module('mmcv.ops')

@@ -7,9 +7,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from paperzoo.apis.config import find_config
+from paperzoo.errors import UserError
 from paperzoo.knet import KNetKernelUpdateHead
 from paperzoo.preflight.build_errors import spelling_explained
-from paperzoo.utils.errors import UserError
 
 
 def tiny() -> Config:

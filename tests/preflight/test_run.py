@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 
+from paperzoo.errors import UserError
 from paperzoo.preflight import run as preflight
 from paperzoo.preflight.coco_files import count_boxes
 from paperzoo.preflight.datasets import data_sets
-from paperzoo.utils.errors import UserError
 
 
 def coco(boxes: list[list[float]], classes: tuple[str, ...] = ('cat', 'dog')) -> dict:

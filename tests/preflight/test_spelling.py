@@ -7,9 +7,9 @@ import pytest
 from mmengine.config import Config
 
 from paperzoo.apis.config import config_folders, find_config
+from paperzoo.errors import UserError
 from paperzoo.fcos import FCOSHead
 from paperzoo.preflight.spelling import check_config, misspelt, nearest
-from paperzoo.utils.errors import UserError
 
 MMDET = 'fcos_r50-caffe_fpn_gn-head_1x_coco'
 MMSEG = 'knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512'

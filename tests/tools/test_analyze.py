@@ -11,10 +11,10 @@ import torch
 from mmengine.config import Config
 
 from paperzoo.apis.testing import set_test_options
+from paperzoo.errors import UserError
 from paperzoo.evaluation.analysis import read_results
 from paperzoo.evaluation.dump import DumpRecords
 from paperzoo.tools import analyze
-from paperzoo.utils.errors import UserError
 
 CLASSES = ('cat', 'dog')
 BOX, OTHER = [2.0, 2, 30, 30], [40.0, 2, 60, 30]

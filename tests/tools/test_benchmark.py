@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from paperzoo.errors import UserError
 from paperzoo.tools import benchmark
-from paperzoo.utils.errors import UserError
 
 
 @pytest.mark.parametrize('name', ['fcos_tiny_shapes', 'knet_tiny_shapes_semantic'])

@@ -11,8 +11,8 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from paperzoo.apis.browse import picture_of
+from paperzoo.errors import UserError
 from paperzoo.tools import browse
-from paperzoo.utils.errors import UserError
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Path:

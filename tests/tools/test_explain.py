@@ -11,8 +11,8 @@ from mmengine.config import Config
 from paperzoo.apis.build import build_model
 from paperzoo.apis.config import find_config
 from paperzoo.data.paths import ensure_generated
+from paperzoo.errors import UserError
 from paperzoo.tools import explain
-from paperzoo.utils.errors import UserError
 
 NARROW = ['model.backbone.base_channels=8', 'model.neck.in_channels=[8,16,32,64]']
 

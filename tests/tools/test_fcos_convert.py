@@ -11,8 +11,8 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.tools import fcos_convert
-from paperzoo.utils.errors import UserError
 
 WEIGHTS = {
     'module.rpn.head.cls_logits.weight': torch.arange(8.0).view(2, 4),

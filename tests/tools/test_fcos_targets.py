@@ -15,12 +15,12 @@ from mmengine.registry import DefaultScope
 from references import fcos as reference
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.fcos import level_points
 from paperzoo.fcos.target_counts import BoxesOfImage as Image
 from paperzoo.fcos.target_counts import Counts
 from paperzoo.tools import fcos_targets
 from paperzoo.tools.fcos_targets import Annotations
-from paperzoo.utils.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SHAPES = CONFIGS / 'fcos' / 'fcos_tiny_shapes.py'

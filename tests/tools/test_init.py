@@ -9,8 +9,8 @@ from pathlib import Path
 import labelled_folders as made
 import pytest
 
+from paperzoo.errors import UserError
 from paperzoo.tools import init
-from paperzoo.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from paperzoo.apis.build import build_model
 from paperzoo.apis.config import find_config
 from paperzoo.apis.inference import find_images
 from paperzoo.data.paths import ensure_generated
+from paperzoo.errors import UserError
 from paperzoo.tools import predict
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.masks import decode
 
 NARROW = [

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from paperzoo.errors import UserError
 from paperzoo.utils import files
-from paperzoo.utils.errors import UserError
 from paperzoo.utils.files import free_path, write_json, write_safely, write_text
 
 

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from paperzoo.data.formats.description import LabelledImage, LabelledSet
 from paperzoo.data.formats.folder import Folder, image_size, split_named, split_of
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _COLUMNS = {'filename', 'label'}
 

@@ -24,7 +24,7 @@ from paperzoo.data.formats.description import (
     flaw_of,
 )
 from paperzoo.data.formats.folder import Folder, image_size, split_of
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 # COCO's own files beside those of boxes; none of them is of use here.
 _OTHERS = ('captions', 'person_keypoints', 'image_info', 'stuff')

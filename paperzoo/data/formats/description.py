@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 Number = int | float
 Box = tuple[Number, Number, Number, Number]

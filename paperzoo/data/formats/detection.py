@@ -12,8 +12,8 @@ from paperzoo.data.formats.recognise import read_folder
 from paperzoo.data.formats.splitting import part_of
 from paperzoo.data.panoptic import CocoPanopticDataset
 from paperzoo.data.paths import resolve
+from paperzoo.errors import UserError
 from paperzoo.registry import DATASETS
-from paperzoo.utils.errors import UserError
 
 
 class LabelledFolderDataset(BaseDetDataset):

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 _ORIENTATION = 0x0112  # EXIF; from 5 on width and height change places

@@ -22,7 +22,7 @@ from paperzoo.data.formats.description import (
     flaw_of,
 )
 from paperzoo.data.formats.folder import Folder, image_size, split_of
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _CORNERS = 64  # of a circle's polygon
 

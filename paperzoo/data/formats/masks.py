@@ -22,7 +22,7 @@ from PIL import Image
 
 from paperzoo.data.formats.description import LabelledImage, LabelledSet
 from paperzoo.data.formats.folder import Folder, image_size, split_of, suffix
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 Value = int | tuple[int, int, int]
 

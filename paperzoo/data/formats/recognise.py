@@ -12,7 +12,7 @@ from paperzoo.data.formats.labelme import is_labelme, read_labelme
 from paperzoo.data.formats.masks import is_masks, read_masks
 from paperzoo.data.formats.voc import is_voc, read_voc
 from paperzoo.data.formats.yolo import is_yolo, read_yolo
-from paperzoo.utils.errors import UserError, check_choice
+from paperzoo.errors import UserError, check_choice
 
 
 class Format(NamedTuple):

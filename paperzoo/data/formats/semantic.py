@@ -13,8 +13,8 @@ from paperzoo.data.formats.masks import VOID, code_of, codes, read_map
 from paperzoo.data.formats.recognise import read_folder
 from paperzoo.data.formats.splitting import part_of
 from paperzoo.data.paths import resolve
+from paperzoo.errors import UserError
 from paperzoo.registry import DATASETS, TRANSFORMS
-from paperzoo.utils.errors import UserError
 
 
 @DATASETS.register_module()

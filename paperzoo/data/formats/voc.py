@@ -16,7 +16,7 @@ from paperzoo.data.formats.description import (
     flaw_of,
 )
 from paperzoo.data.formats.folder import Folder, image_size, split_of
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 
 def is_voc(folder: Folder) -> bool:

@@ -31,7 +31,7 @@ from paperzoo.data.formats.folder import (
     split_of,
     without_image,
 )
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 _NAME_LISTS = ('obj.names', 'classes.txt', 'labels.txt', 'class_names.txt')
 # Labels are written with a few digits: what is beyond the edge by less is no fault.

@@ -17,9 +17,9 @@ from paperzoo.data.sequences import (
     RunLengthDataset,
     SeenBeforeDataset,
 )
+from paperzoo.errors import UserError
 from paperzoo.explain.attention.trace import GlobalView, attention_views
 from paperzoo.explain.html.report import Matrix, Section, Slider, Table
-from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config

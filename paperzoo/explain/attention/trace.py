@@ -16,8 +16,8 @@ from paperzoo.attention.functional import attention_weights
 from paperzoo.attention.local import LocalSelfAttention2d
 from paperzoo.attention.modules import MultiHeadSelfAttention
 from paperzoo.attention.windows import neighbour_spread
+from paperzoo.errors import UserError
 from paperzoo.explain.recording import Call, record, redefined
-from paperzoo.utils.errors import UserError
 
 # What decides in a layer whom its queries attend to.
 _METHODS: dict[type, str] = {

@@ -8,11 +8,11 @@ from mmengine.registry import DATASETS
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paperzoo.errors import UserError
 from paperzoo.explain.dmf.page_query import QueryPage
 from paperzoo.explain.dmf.trace import EpisodeView, explain_episode, explain_query
 from paperzoo.explain.html.report import Picture, Row, Section, Table
 from paperzoo.explain.recording import redefined
-from paperzoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -13,8 +13,8 @@ from paperzoo.dmf.classifier import class_weights, meta_scores
 from paperzoo.dmf.episode_classifier import prototypes
 from paperzoo.dmf.meta_filter import sample_places, tap_places
 from paperzoo.dmf.protonet import prototype_scores
+from paperzoo.errors import UserError
 from paperzoo.explain.recording import Call, record
-from paperzoo.utils.errors import UserError
 
 _PARTS = (
     *('score_block', 'meta_filter.offsets'),

@@ -12,13 +12,13 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from paperzoo.errors import UserError
 from paperzoo.explain.recording import Call, record, redefined
 from paperzoo.fcos.assigner import FCOSRangeAssigner
 from paperzoo.fcos.geometry import LevelPoints, pyramid_points
 from paperzoo.fcos.head import FCOSHead
 from paperzoo.fcos.post_processing import suppressed_by
 from paperzoo.fcos.target_counts import variants_of
-from paperzoo.utils.errors import UserError
 
 
 @dataclass(frozen=True)

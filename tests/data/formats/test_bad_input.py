@@ -13,7 +13,7 @@ from PIL import Image
 from paperzoo.data.formats.folder import Folder, image_size
 from paperzoo.data.formats.recognise import read_folder
 from paperzoo.data.formats.voc import parse_xml
-from paperzoo.utils.errors import UserError
+from paperzoo.errors import UserError
 
 BOMB = b"""<?xml version="1.0"?>
 <!DOCTYPE annotation [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>

@@ -13,9 +13,9 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 from paperzoo.data.formats.splitting import chosen_by_seed, part_of
+from paperzoo.errors import UserError
 from paperzoo.evaluation.coco import FastCocoMetric
 from paperzoo.registry import DATASETS
-from paperzoo.utils.errors import UserError
 
 TYPES = {
     'coco-cvat': 'CocoFolderDataset',

@@ -10,8 +10,8 @@ from PIL import Image
 
 from paperzoo.data.formats.masks import code_of, codes, read_map
 from paperzoo.data.formats.recognise import read_folder
+from paperzoo.errors import UserError
 from paperzoo.registry import DATASETS
-from paperzoo.utils.errors import UserError
 
 SPLITS = ('train', 'val')
 KINDS = ('grey', 'palette', '16-bit', 'rgb')

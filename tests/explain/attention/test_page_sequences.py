@@ -11,12 +11,12 @@ from torch.utils.data import Dataset
 
 from paperzoo.apis.config import find_config
 from paperzoo.data.sequences import GeneratedSequences
+from paperzoo.errors import UserError
 from paperzoo.explain import page_of, sections
 from paperzoo.explain.attention.page_sequences import item
 from paperzoo.explain.attention.trace import attention_views
 from paperzoo.explain.html.report import Matrix
 from paperzoo.registry import MODELS
-from paperzoo.utils.errors import UserError
 
 NAMES = ['attention_tagging', 'attention_set_classification', 'attention_translation']
 

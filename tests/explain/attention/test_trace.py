@@ -13,8 +13,8 @@ from paperzoo.attention import (
     TransformerEncoder,
     padding_mask,
 )
+from paperzoo.errors import UserError
 from paperzoo.explain.attention.trace import GlobalView, LocalView, attention_views
-from paperzoo.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)

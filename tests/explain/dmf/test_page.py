@@ -19,6 +19,7 @@ from paperzoo.dmf import (
     EpisodeDataPreprocessor,
     ProtoNet,
 )
+from paperzoo.errors import UserError
 from paperzoo.explain.dmf.page import EpisodeSample, _telling_query, item, sections
 from paperzoo.explain.dmf.trace import EpisodeView, explain_episode, explain_query
 from paperzoo.explain.html.render import render
@@ -31,7 +32,6 @@ from paperzoo.explain.html.report import (
     Slider,
     Table,
 )
-from paperzoo.utils.errors import UserError
 
 FLOW = 'How does the query flow towards a class, and why is that an ODE?'
 

@@ -18,6 +18,7 @@ from torch.testing import assert_close
 
 from paperzoo.apis.build import build_model
 from paperzoo.data.paths import ensure_generated
+from paperzoo.errors import UserError
 from paperzoo.explain import PAGES, page_of, sections
 from paperzoo.explain.fcos.page import _box_marks
 from paperzoo.explain.hook import ExplainHook
@@ -38,7 +39,6 @@ from paperzoo.explain.html.report import (
 from paperzoo.explain.marks import padded, plot_marks
 from paperzoo.explain.sample import Sample, SampleLoader
 from paperzoo.fcos import FCOSHead
-from paperzoo.utils.errors import UserError
 from projects.smooth_targets.head import SmoothFCOSHead
 
 CONFIGS = Path(__file__).parents[3] / 'configs'

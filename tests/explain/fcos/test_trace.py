@@ -14,9 +14,9 @@ from references import fcos as reference
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from paperzoo.errors import UserError
 from paperzoo.explain.fcos.trace import Fate, FCOSExplanation, Maps, Truth, explain
 from paperzoo.fcos import FCOSHead, GIoULoss, IoULoss
-from paperzoo.utils.errors import UserError
 from projects.smooth_targets.head import SmoothFCOSHead
 
 STRIDES = [8, 16]

@@ -6,6 +6,15 @@ class UserError(ValueError):
 
     The tools print it as one message without a traceback; in a program it is an
     ordinary `ValueError`.
+
+    Example:
+        >>> import paperzoo
+        >>> from paperzoo.errors import UserError
+        >>> try:
+        ...     paperzoo.load_config('fcos_r50_fpm')
+        ... except UserError as error:
+        ...     print(str(error)[:21])
+        config 'fcos_r50_fpm'
     """
 
 
