@@ -44,7 +44,7 @@ def main() -> None:
     figures = measure(
         cfg,
         checkpoint=args.checkpoint,
-        size=args.size,
+        size=tuple(args.size) if args.size else None,
         batch_size=args.batch_size,
         device=args.device,
         threads=args.threads,

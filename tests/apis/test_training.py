@@ -27,6 +27,7 @@ SMALL = {
 
 def test_two_trainings_in_one_process_and_their_checkpoints(tmp_path: Path) -> None:
     scopes = dict(DefaultScope._instance_dict)
+    visualizers = dict(Visualizer._instance_dict)
     for name in ('first', 'second'):
         work = tmp_path / name
         done = paperzoo.train('fcos_tiny_shapes', cfg_options=SMALL, work_dir=work)
@@ -37,7 +38,7 @@ def test_two_trainings_in_one_process_and_their_checkpoints(tmp_path: Path) -> N
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         assert [row['iter'] for row in rows if 'loss' in row] == [1, 2]
     assert dict(DefaultScope._instance_dict) == scopes
-    assert not Visualizer._instance_dict
+    assert dict(Visualizer._instance_dict) == visualizers
     # The checkpoint is enough to predict.
     (image, *_) = sorted(Path(ensure_generated('data/shapes/val')).glob('*.jpg'))
     model = paperzoo.load(done.checkpoint, device='cpu', score=0.0)
