@@ -222,10 +222,6 @@ def test_a_training_step_keeps_no_copies_of_the_neighbourhoods(images: int) -> N
     assert kept(7) < 14 * one_map
 
 
-@pytest.mark.skipif(
-    hasattr(LocalSelfAttention2d.forward, '__wrapped__'),
-    reason='checks of shapes are no graph',
-)
 def test_it_compiles_whole() -> None:
     made = layer(4, 8, 3, padding=1, stride=2)
     compiled = torch.compile(made, fullgraph=True, backend='aot_eager')

@@ -186,9 +186,6 @@ def test_gamma_zero_is_the_cross_entropy_of_the_labels() -> None:
     assert_close(FocalLoss(gamma=0.0, alpha=0.5)(logits, labels), expected / 2)
 
 
-@pytest.mark.skipif(
-    hasattr(FocalLoss.forward, '__wrapped__'), reason='checks of shapes are no graph'
-)
 def test_it_compiles_as_one_graph() -> None:
     torch.manual_seed(0)
     labels = torch.randint(0, 5, (6,))
