@@ -72,7 +72,9 @@ def sections(model: Any, sample: Sample) -> list[Section]:
     sample = replace(sample, class_names=names)
     explain = explain_detector if detector else explain_semantic
     view = explain(model, sample.inputs, sample.data_sample)
-    return (_detector if detector else _semantic)(view, sample)
+    first, *rest = (_detector if detector else _semantic)(view, sample)
+    text = f'{first.text} {view.redefined}'.strip()
+    return [replace(first, text=text), *rest]
 
 
 def _detector(view: KNetView, sample: Sample) -> list[Section]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paperzoo.explain.recording import record, redefined
 from paperzoo.knet.kernels import KernelUpdater, group_pixels
 from paperzoo.knet.panoptic import PanopticSegments, segment_scores
 from paperzoo.utils.precision import at_least_float32
@@ -89,6 +90,7 @@ class KNetView:
         pairs: Of each assignment the chosen pairs, objects in order.
         segments: What the model's `panoptic_postprocess` found, on the host.
         panoptic: The map that the model answers with, (height, width).
+        redefined: A sentence on methods that subclasses redefine, or nothing.
     """
 
     stages: tuple[StageView, ...]
@@ -97,24 +99,7 @@ class KNetView:
     pairs: tuple[tuple[Pair, ...], ...] = ()
     segments: PanopticSegments | None = None
     panoptic: Tensor | None = None
-
-
-@contextmanager
-def recorded(owner: Any, name: str) -> Iterator[list[Any]]:
-    """Keep copies of what a method of an object returns while the context lasts."""
-    results: list[Any] = []
-    method = getattr(owner, name)
-
-    def keep(*args: Any, **kwargs: Any) -> Any:
-        result = method(*args, **kwargs)
-        results.append(_on_host(result))  # Now: the model may go on and change it.
-        return result
-
-    setattr(owner, name, keep)
-    try:
-        yield results
-    finally:
-        delattr(owner, name)
+    redefined: str = ''
 
 
 @contextmanager
@@ -187,7 +172,8 @@ def explain_semantic(model: Any, inputs: Tensor, data_sample: Any) -> KNetView:
             losses = _logged_losses(model, inputs, data_sample)
         finally:
             head.training = False
-    return KNetView(views, losses)
+    changed = redefined(head, *head.kernel_update_head)
+    return KNetView(views, losses, redefined=changed)
 
 
 @torch.no_grad()
@@ -213,18 +199,27 @@ def explain_detector(model: Any, inputs: Tensor, data_sample: Any) -> KNetView:
     )
     segments, panoptic = None, None
     if head.do_panoptic:
-        with recorded(model, 'panoptic_postprocess') as results:
+        with record(model, 'panoptic_postprocess') as calls_of:
             found = model.predict(inputs, [data_sample.clone()], rescale=False)[0]
         panoptic = found.pred_panoptic_seg.sem_seg[0].cpu()
-        segments = results[-1] if results else None
+        # Once more, for what comes after may have changed the result in place.
+        for call in calls_of['panoptic_postprocess']:
+            *arrays, removed = model.panoptic_postprocess(*call.args, **call.kwargs)
+            segments = PanopticSegments._make([*(x.cpu() for x in arrays), removed])
     losses, assignments = {}, []
     if _annotated(model, data_sample):
-        with recorded(model, 'assign') as results:
+        with record(model, 'assign') as calls_of:
             losses = _logged_losses(model, inputs, data_sample)
-        for stage in results[-1] if results else []:
-            assignments += stage
+        for call in calls_of['assign']:
+            for made in [image for stage in call.result for image in stage]:
+                terms = {name: term.cpu() for name, term in made.terms.items()}
+                made = made._replace(gt_inds=made.gt_inds.cpu(), terms=terms)
+                assignments.append(made)
     pairs = [explain_pairs(each) for each in assignments]
-    return KNetView(views, losses, tuple(assignments), tuple(pairs), segments, panoptic)
+    parts = (model, model.kernel_init_head, head, *head.stages)
+    changed = redefined(*parts, model.assigner, *head.assigners)
+    matching = tuple(assignments), tuple(pairs)
+    return KNetView(views, losses, *matching, segments, panoptic, changed)
 
 
 def stage_views(
@@ -273,16 +268,6 @@ def _annotated(model: Any, data_sample: Any) -> bool:
         return False
     objects = data_sample.get('gt_instances', {})
     return 'masks' in objects and 'labels' in objects
-
-
-def _on_host(value: Any) -> Any:
-    """Return a copy of what a function returned, with all arrays on the host."""
-    if isinstance(value, dict):
-        return {key: _on_host(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        parts = [_on_host(part) for part in value]
-        return value._make(parts) if hasattr(value, '_make') else parts
-    return value.cpu().clone() if isinstance(value, Tensor) else value
 
 
 def explain_pairs(made: 'Assignment') -> tuple[Pair, ...]:

@@ -242,6 +242,9 @@ def test_a_subclasss_losses_are_on_the_page() -> None:
         stage.__class__ = DoubledMasks
     model.__class__ = WithFurtherLoss
     found = numbers(table_of(section(model, sample, LOSSES)))
+    said = sections(model, sample)[0].text
+    assert 'WithFurtherLoss redefines loss of KNet.' in said
+    assert 'DoubledMasks redefines loss_by_feat of KNetKernelUpdateHead.' in said
     assert found.keys() - before.keys() == {
         ('loss_smooth', 'value'),
         ('loss_s', 'value'),
