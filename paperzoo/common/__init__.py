@@ -1,10 +1,14 @@
 """What more than one paper uses; no paper's name inside, and no need of mmdet."""
 
-from paperzoo.common.cross_entropy import SigmoidCrossEntropyLoss
-from paperzoo.common.dice import DiceLoss, dice_loss
 from paperzoo.common.focal import FocalLoss, sigmoid_focal_loss
+from paperzoo.common.losses import (
+    DiceLoss,
+    SigmoidCrossEntropyLoss,
+    WeightedLoss,
+    dice_loss,
+    weighted_reduction,
+)
 from paperzoo.common.renaming import rename_keys, rename_on_load
-from paperzoo.common.weighted import WeightedLoss, weighted_reduction
 
 __all__ = [
     'DiceLoss',

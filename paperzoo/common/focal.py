@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from paperzoo.common.weighted import (
+from paperzoo.common.losses import (
     WeightedLoss,
     average,
     check_reduction,
