@@ -8,7 +8,7 @@ import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
-from mmengine.registry import DefaultScope
+from mmengine.utils import ManagerMixin
 
 # One generated Shapes set for all runs and workers of this checkout.
 os.environ.setdefault(
@@ -35,13 +35,21 @@ settings.register_profile('repeatable', derandomize=True, deadline=None)
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'repeatable'))
 
 
+def managers(cls: type = ManagerMixin) -> Iterator[type]:
+    """Yield the classes of which MMEngine keeps instances for the whole process."""
+    yield cls
+    for child in cls.__subclasses__():
+        yield from managers(child)
+
+
 @pytest.fixture(autouse=True)
-def own_default_scope() -> Iterator[None]:
-    """Let no test meet the default scope that another one has set."""
-    before = dict(DefaultScope._instance_dict)
+def own_instances() -> Iterator[None]:
+    """Let no test meet the default scope, visualizer or logger of another one."""
+    before = {cls: dict(cls._instance_dict) for cls in managers()}
     yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    for cls in managers():
+        cls._instance_dict.clear()
+        cls._instance_dict.update(before.get(cls, {}))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ The order of imports does not matter: `import paperzoo.compat` may come after an
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -119,7 +119,7 @@ class StandInFinder(MetaPathFinder, Loader):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None = None,
+        path: Any = None,  # a namespace's is no Sequence
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Return the stand-in's spec for `mmcv._ext` and nothing for any other name."""

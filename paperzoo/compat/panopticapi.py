@@ -14,7 +14,7 @@ its colour in the PNG, and the counts from which panoptic quality follows.
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -199,7 +199,7 @@ class StandInFinder(MetaPathFinder, Loader):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None = None,
+        path: Any = None,  # a namespace's is no Sequence
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Return the spec of the stand-in's modules and nothing for any other name."""

@@ -222,13 +222,13 @@ def grouped(
 
 
 def classify(
-    model: Any, cache: MapCache, batch: Sequence[Episode], ways: int
+    model: Any, cache: MapCache | Tensor, batch: Sequence[Episode], ways: int
 ) -> list[dict[str, Tensor]]:
     """Return the predictions for a batch of episodes, on cached maps.
 
     Args:
         model: With `predict_from_feats`.
-        cache: With the maps of all images of the batch.
+        cache: The maps of all images of the batch, by the images' numbers.
         batch: Episodes of equal size.
         ways: Their classes.
 

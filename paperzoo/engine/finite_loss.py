@@ -260,11 +260,12 @@ def replay(runner: Runner, file: str) -> str:
 
     Example:
         >>> from contextlib import redirect_stdout
+        >>> from unittest.mock import Mock
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder, redirect_stdout(None):
         ...     torch.save({}, f'{folder}/x.pth')
         ...     try:
-        ...         replay(None, f'{folder}/x.pth')
+        ...         replay(Mock(Runner), f'{folder}/x.pth')
         ...     except UserError as error:
         ...         message = str(error)
         >>> 'is no state of a step that failed' in message

@@ -94,10 +94,11 @@ def make_resumable(runner: Runner) -> None:
         runner: Before it has built its loops.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> runner = SimpleNamespace(register_hook=print, build_dataloader=DataLoader)
-        >>> make_resumable(runner)  # doctest: +ELLIPSIS
-        <paperzoo.engine.random_state.ResumableRandomnessHook object at ...>
+        >>> from unittest.mock import Mock
+        >>> runner = Mock(Runner)  # in place of a real one
+        >>> make_resumable(runner)
+        >>> type(runner.register_hook.call_args.args[0]).__name__
+        'ResumableRandomnessHook'
     """
     runner.register_hook(ResumableRandomnessHook())
     build = runner.build_dataloader

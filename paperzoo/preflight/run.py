@@ -126,9 +126,9 @@ def check_space(runner: Runner) -> None:
         UserError: If there is too little room.
 
     Example:
-        >>> from types import SimpleNamespace
+        >>> from unittest.mock import Mock
         >>> from torch import nn
-        >>> check_space(SimpleNamespace(model=nn.Linear(1, 1), work_dir='.'))
+        >>> check_space(Mock(Runner, model=nn.Linear(1, 1), work_dir='.'))
     """
     model = runner.model.state_dict().values()
     size = sum(one.numel() * one.element_size() for one in model)

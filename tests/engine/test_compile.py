@@ -11,6 +11,7 @@ from typing import Any
 import mmseg.models  # noqa: F401
 import pytest
 import torch
+from fake_runner import FakeRunner
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -130,7 +131,7 @@ def test_losses_and_gradients_agree(build: Any, names: list[str]) -> None:
         return graph.forward
 
     said: list[str] = []
-    runner = SimpleNamespace(model=model, logger=SimpleNamespace(info=said.append))
+    runner = FakeRunner(model=model, logger=SimpleNamespace(info=said.append))
     CompileHook(backend=backend).before_train(runner)
     assert f'Compiled: {", ".join(names)}.' in said[0]
     assert list(model.state_dict()) == keys

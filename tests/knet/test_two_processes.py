@@ -30,6 +30,7 @@ torch.save(accuracy, f'accuracy{get_rank()}.pt')
 all_reduce(loss, 'mean')
 if get_rank() == 0:
     torch.save(loss, 'loss.pt')
+torch.distributed.destroy_process_group()
 """
 
 
