@@ -2,9 +2,11 @@
 
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
 from paperzoo import __version__
+from paperzoo.utils.messages import one_message
 
 _TOOLS = Path(__file__).parent / 'tools'
 
@@ -55,4 +57,5 @@ def main() -> None:
     if script is None:
         sys.exit(f"paperzoo: no command '{sys.argv[1]}'\n\n{usage()}")
     sys.argv = [f'paperzoo {sys.argv[1]}', *sys.argv[2:]]
-    runpy.run_path(str(script), run_name='__main__')
+    # Not only around the command: what it imports may fail, too.
+    one_message(partial(runpy.run_path, str(script), run_name='__main__'))

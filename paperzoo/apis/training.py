@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import build_runner, own_instances
 from paperzoo.apis.config import load_config
+from paperzoo.apis.config_errors import merge
 from paperzoo.apis.vis_backends import add_backend
 from paperzoo.errors import UserError
+from paperzoo.preflight.common_values import check_values, require
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -145,7 +147,8 @@ def config_to_train(
     if isinstance(config, str | Path):
         return load_config(config, cfg_options, work_dir=work_dir)
     if cfg_options:
-        config.merge_from_dict(dict(cfg_options))
+        merge(config, cfg_options)
+        check_values(config)
     if work_dir:
         config.work_dir = str(work_dir)
     elif config.get('work_dir') is None:
@@ -157,6 +160,11 @@ def _runner(cfg: 'Config', *, preflight: bool) -> 'Runner':
     from paperzoo.engine.random_state import adopt_seed
 
     # Weights to start from (load_from without resume) may come from another model.
+    require(
+        cfg,
+        *('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'),
+        what='a training',
+    )
     strict = bool(cfg.get('resume'))
     adopt_seed(cfg)
     if preflight:
