@@ -95,12 +95,15 @@ def load_config(
         (80, 2)
     """
     check_stack()
-    path = find_config(str(Path(config).expanduser()))
+    path = find_config(os.path.expanduser(config))
     # A config may name modules of the project that it lies in, as under `python -m`.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     from mmengine.config import Config
 
+    from paperzoo.preflight.config_lines import refuse_circle
+
+    refuse_circle(path)
     with reading_explained(path):
         cfg = Config.fromfile(str(path), import_custom_modules=False)
     if cfg_options:

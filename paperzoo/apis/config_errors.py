@@ -47,10 +47,6 @@ def reading_explained(config: Path) -> Iterator[None]:
 def _why(config: Path, error: Exception) -> str:
     files = _files(error.__traceback__) or [str(config)]
     shown = [_same(config, file) for file in files]
-    if repeated := [file for file in shown if shown.count(file) > 1]:
-        circle = list(dict.fromkeys(repeated))
-        named = ' -> '.join(f"'{file}'" for file in [*circle, circle[0]])
-        return f'configs inherit each other in a circle: {named}. Take one base out'
     chain = ''.join(f"\n  inherited by '{file}'" for file in reversed(shown[:-1]))
     return f"config '{shown[-1]}'{_problem(files[-1], error)}{chain}"
 

@@ -191,7 +191,7 @@ class Predictor:
     def _prepared(self, image: Any) -> tuple[Path | NDArray[np.uint8], dict[str, Any]]:
         """Return the image as results keep it, and what the pipeline makes of it."""
         if isinstance(image, str | Path):
-            file = Path(image).expanduser()
+            file = Path(os.path.expanduser(image))
             check_image_file(file)
             return file, self.pipeline({'img_path': str(file), 'img_id': 0})
         check_array(image)
@@ -325,7 +325,7 @@ def find_images(given: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for name in given:
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
         # What is there, but no image, is told with the results, not before.
         if path.is_dir():
             files = sorted(p for p in path.rglob('*') if p.suffix.lower() in ENDINGS)

@@ -60,6 +60,7 @@ def evaluate_checkpoint(
     """
     given = {'config': str(getattr(config, 'filename', config))}
     cfg = config_to_train(config, cfg_options, work_dir)
+    require(cfg, 'model', 'test_dataloader', 'test_evaluator', what='a test')
     if preflight:
         from paperzoo.preflight.spelling import check_config
 
@@ -72,7 +73,6 @@ def evaluate_checkpoint(
         show_images=show_images,
         show_score=show_score,
     )
-    require(cfg, 'model', 'test_dataloader', 'test_evaluator', what='a test')
     with own_instances():
         runner = build_runner(cfg, strict=True)
         start = time.time()

@@ -276,7 +276,7 @@ def look_first(cfg: 'Config') -> None:
 def watch(
     runner: 'Runner', *, preflight: bool = True, finite_check: bool = True
 ) -> None:
-    """Let a training stop at a loss that is no number, or before a full disk.
+    """Let a training stop where there is nothing to do, at a NaN, before a full disk.
 
     Args:
         runner: Before its training.
@@ -293,11 +293,13 @@ def watch(
         >>> runner = SimpleNamespace(hooks=hooks, register_hook=hooks.append)
         >>> watch(runner, preflight=False)
         >>> [type(hook).__name__ for hook in hooks]
-        ['FiniteLossHook']
+        ['WorkLeftHook', 'FiniteLossHook']
     """
     from paperzoo.engine.finite_loss import FiniteLossHook
+    from paperzoo.engine.work_left import WorkLeftHook
     from paperzoo.preflight.run import check_space
 
+    runner.register_hook(WorkLeftHook())
     named = any(isinstance(hook, FiniteLossHook) for hook in runner.hooks)
     if finite_check and not named:
         runner.register_hook(FiniteLossHook())

@@ -1,5 +1,6 @@
 """How a command ends when something is wrong that its user can mend: one message."""
 
+import logging
 import os
 import re
 import sys
@@ -37,13 +38,15 @@ def one_message(main: Callable[[], object]) -> None:
         paperzoo: --out 'a.txt' must end in .json
     """
     _print_anything()
+    # A log that cannot be written is told by what must be written, not line by line.
+    logging.raiseExceptions = False
     try:
         main()
         sys.stdout.flush()
     except BrokenPipeError as error:
         # Who reads what we print has seen enough, as `| head` does.
         if error.filename is None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_stdout()
             sys.exit(1)
         _end(_refused(error))
     except Exception as error:
@@ -131,9 +134,17 @@ def _failed_import(error: ImportError) -> str:
 
 
 def _end(message: str) -> NoReturn:
-    with suppress(Exception):
+    try:
         sys.stdout.flush()
+    except OSError:
+        _drop_stdout()
     sys.exit(f'\npaperzoo: {message}')
+
+
+def _drop_stdout() -> None:
+    """Let Python not try again, at its end, to print what cannot be printed."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_anything() -> None:

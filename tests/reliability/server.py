@@ -17,7 +17,13 @@ from typing import Any
 
 from paperzoo import cli
 
-PRELOADED = ('paperzoo.registry', 'mmdet.apis', 'mmseg.apis', 'matplotlib.figure')
+PRELOADED = (
+    'paperzoo.registry',
+    'mmdet.apis',
+    'mmseg.apis',
+    'matplotlib.figure',
+    'statistics',
+)
 
 
 def prepare(task: dict[str, Any]) -> None:
