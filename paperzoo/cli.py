@@ -2,7 +2,6 @@
 
 import runpy
 import sys
-from functools import partial
 from pathlib import Path
 
 from paperzoo import __version__
@@ -47,6 +46,11 @@ def usage() -> str:
 
 def main() -> None:
     """Run the command that the first argument names."""
+    # Not only the command itself: what it imports may fail, too.
+    one_message(_run)
+
+
+def _run() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ('-h', '--help', 'help'):
         print(usage())
         return
@@ -57,5 +61,4 @@ def main() -> None:
     if script is None:
         sys.exit(f"paperzoo: no command '{sys.argv[1]}'\n\n{usage()}")
     sys.argv = [f'paperzoo {sys.argv[1]}', *sys.argv[2:]]
-    # Not only around the command: what it imports may fail, too.
-    one_message(partial(runpy.run_path, str(script), run_name='__main__'))
+    runpy.run_path(str(script), run_name='__main__')

@@ -1,5 +1,6 @@
 """Trainings: what is looked at before, what watches them, what they leave behind."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def train(
         watch(runner, preflight=preflight, finite_check=finite_check)
         runner.train()
     written = Path(runner.work_dir, 'last_checkpoint')
-    last = Path(written.read_text()) if written.is_file() else None
+    last = Path(os.fsdecode(written.read_bytes())) if written.is_file() else None
     return Trained(Path(runner.work_dir), last)
 
 

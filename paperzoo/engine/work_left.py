@@ -11,13 +11,6 @@ class WorkLeftHook(Hook):
 
     `paperzoo train` adds it. A training that is resumed at its end has been done and
     ends as it should.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> loop = SimpleNamespace(dataloader=[], max_epochs=3)
-        >>> WorkLeftHook().before_train(SimpleNamespace(train_loop=loop))
-        Traceback (most recent call last):
-        paperzoo.errors.UserError: train_dataloader gives no batch: ...
     """
 
     priority = 'VERY_HIGH'

@@ -11,6 +11,7 @@ import runpy
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,12 @@ PRELOADED = (
     'mmdet.apis',
     'mmseg.apis',
     'matplotlib.figure',
+    # Where another user may not read Python's own files.
     'statistics',
+    'distutils.version',
+    'xml.sax.saxutils',
+    'cProfile',
+    'torch.utils.tensorboard',
 )
 
 
@@ -104,7 +110,8 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Answer until nobody asks any more."""
     for module in PRELOADED:
-        import_module(module)
+        with suppress(ModuleNotFoundError):
+            import_module(module)
     answers = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)  # what an import prints is no answer
     for line in sys.stdin:

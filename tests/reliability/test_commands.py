@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from reliability.commands import GOES_ON, KINDS, Case, Kind
 from reliability.toys import copied, toys
+
+from paperzoo.preflight.image_files import is_broken
 
 PAIRS = [(kind, command) for kind in KINDS for command in kind.commands]
 # Each kind with one command and each command with some kinds; the rest is slow.
@@ -103,9 +106,18 @@ def wrote(case: Case) -> bool:
 
 
 def half_written(case: Case) -> list[str]:
-    """Return files that a full disk or an error has left behind, by their ends."""
+    """Return the files that were begun and not ended."""
     if not os.path.isdir(case.out):
         return []
-    ends = ('.json', '.html', '.pth', '.jpg', '.png')
-    found = [one for one in case.out.rglob('*') if one.suffix in ends]
-    return [str(one) for one in found if one.name not in ('scalars.json',)]
+    files = [one for one in case.out.rglob('*') if one.is_file()]
+    return [str(one) for one in files if not is_whole(one)]
+
+
+def is_whole(file: Path) -> bool:
+    if file.suffix == '.json' and file.name != 'scalars.json':
+        return file.stat().st_size > 0 and bool(json.loads(file.read_text()))
+    if file.suffix == '.html':
+        return '</html>' in file.read_text()
+    if file.suffix == '.pth':
+        return zipfile.is_zipfile(file)
+    return file.suffix not in ('.jpg', '.png') or not is_broken(file)

@@ -81,7 +81,7 @@ def authors_weights(file: Path) -> None:
 def results_of(images: Path, file: Path) -> None:
     """Write results as `paperzoo test --out` does."""
     files = sorted(images.iterdir())
-    box = {'category_id': 0, 'bbox': [4, 4, 40, 30]}
+    box = {'category_id': 0, 'category': 'cat', 'bbox': [4, 4, 40, 30]}
     content = {
         'kind': 'instances',
         'images': [
