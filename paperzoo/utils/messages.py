@@ -41,8 +41,7 @@ def one_message(main: Callable[[], object]) -> None:
     # A log that cannot be written is told by what must be written, not line by line.
     logging.raiseExceptions = False
     try:
-        main()
-        sys.stdout.flush()
+        _printed(main)
     except BrokenPipeError as error:
         # Who reads what we print has seen enough, as `| head` does.
         if error.filename is None:
@@ -58,6 +57,16 @@ def one_message(main: Callable[[], object]) -> None:
         # A bar that still runs would draw over the message.
         if bars := sys.modules.get('paperzoo.engine.progress'):
             bars.stop_all()
+
+
+def _printed(main: Callable[[], object]) -> None:
+    """Run a command until all that it has printed is where it should be."""
+    try:
+        main()
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
 
 
 def explain(error: BaseException) -> str | None:

@@ -312,8 +312,10 @@ def bad_images(case: Case) -> None:
     (images / 'dangling.jpg').symlink_to('nowhere')
     os.mkfifo(images / 'pipe.jpg')
     cv2.imwrite(str(images / 'flat.png'), np.zeros((1, 3000, 3), np.uint8))
-    case.names = ('cut.jpg', 'empty.png', 'text.jpg', 'dangling.jpg', 'pipe.jpg')
-    _same_images(case)
+    case.names = ('text.jpg', 'pipe.jpg')
+    if case.command != 'analyze':
+        case.names += ('cut.jpg', 'empty.png', 'dangling.jpg', 'flat.png')
+    _same_images(case, *case.names[:2])
 
 
 def only_bad_images(case: Case) -> None:
@@ -325,11 +327,14 @@ def only_bad_images(case: Case) -> None:
     case.names = ('empty.png', 'predictions.json')
 
 
-def _same_images(case: Case) -> None:
-    """Let the results be of the images that are there."""
+def _same_images(case: Case, *first: str) -> None:
+    """Let the results be of the images that are there, some first."""
     file = case.folder / 'results.json'
     results = json.loads(file.read_text())
-    names = sorted(map(str, (case.folder / 'images').iterdir()))
+    images = case.folder / 'images'
+    names = [str(images / one) for one in first] + sorted(
+        map(str, images.glob('*.jpg'))
+    )
     for number, image in enumerate(results['images']):
         image['file_name'] = names[number % len(names)]
     file.write_text(json.dumps(results))
