@@ -7,13 +7,14 @@ it was measured with, so that only runs of the same are put together.
 import ast
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from mmengine.config import Config
+
+from paperzoo.utils.files import write_text
 
 # In records that agree in these, runs are of the same thing.
 SAME = ('data', 'settings', 'code_sha256', 'threads_per_training', 'device', 'versions')
@@ -155,7 +156,5 @@ def write(file: Path, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
     records = json.loads(file.read_text()) if file.exists() else {}
     if measured:
         records |= measured
-        partial = file.with_suffix(f'.{os.getpid()}.tmp')
-        partial.write_text(json.dumps(records, indent=2) + '\n')
-        partial.replace(file)
+        write_text(file, json.dumps(records, indent=2) + '\n')
     return records

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from paperzoo.errors import UserError
+from paperzoo.utils.files import write_text
 
 # Title and format of each number.
 COLUMNS = {
@@ -88,7 +89,7 @@ def fill_readme(file: Path, records: dict[str, dict[str, Any]]) -> None:
             f'![truth and the best predictions](predictions_{data}.jpg)\n{match[4]}'
         )
 
-    file.write_text(MARKED.sub(filled, text), encoding='utf-8')
+    write_text(file, MARKED.sub(filled, text))
 
 
 def table(record: dict[str, Any], columns: list[str]) -> str:

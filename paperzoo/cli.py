@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from paperzoo import __version__
+from paperzoo.utils.messages import one_message
 
 _TOOLS = Path(__file__).parent / 'tools'
 
@@ -45,6 +46,11 @@ def usage() -> str:
 
 def main() -> None:
     """Run the command that the first argument names."""
+    # Not only the command itself: what it imports may fail, too.
+    one_message(_run)
+
+
+def _run() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ('-h', '--help', 'help'):
         print(usage())
         return

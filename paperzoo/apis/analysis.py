@@ -1,18 +1,20 @@
 """Confusion matrix, best and worst images of a test, drawn and written."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paperzoo.apis.inference import check_image_file, reason_of
 from paperzoo.apis.progress import track
 from paperzoo.evaluation.analysis import (
     by_image,
     confusion_and_quality,
     read_results,
 )
-from paperzoo.utils.files import free_path, write_json, write_safely
+from paperzoo.utils.files import free_path, refuse_unwritable, write_json, write_safely
 from paperzoo.utils.run_info import run_record
 
 
@@ -46,11 +48,12 @@ def analyze(
         Traceback (most recent call last):
         paperzoo.errors.UserError: 'no_such.json' cannot be read as results: ...
     """
+    folder = free_path(Path(out))
+    refuse_unwritable(folder)
     found = read_results(results)
     counts, quality = confusion_and_quality(
         found, score=score, iou=iou, images=track(found['images'], 'images')
     )
-    folder = free_path(Path(out))
     order = sorted(quality.items(), key=lambda pair: pair[1])
     # Half of the images at most, so that none is among the best and the worst.
     few = max(1, min(number, len(order) // 2))
@@ -143,7 +146,7 @@ def draw_images(
         >>> draw_images(results, [], Path('worst.jpg'), 0.3) is None
         True
     """
-    import cv2
+    import mmcv
 
     from paperzoo.visualization.overlays import beside, draw, write_page
 
@@ -152,12 +155,14 @@ def draw_images(
     pictures = []
     for number, quality in chosen:
         name = images[number]['file_name']
-        picture = cv2.imread(name)
-        if picture is None:
-            print(f'not drawn, for it cannot be read: {name}')
-            continue
         kept = [one for one in found[number] if one.get('score', 1.0) >= score]
-        pair = beside(draw(picture, truth[number]), draw(picture, kept))
+        try:
+            check_image_file(Path(name))
+            picture = mmcv.imread(name)
+            pair = beside(draw(picture, truth[number]), draw(picture, kept))
+        except Exception as error:
+            print(f'not drawn: {name}: {reason_of(error)}', file=sys.stderr)
+            continue
         title = f'{quality:.3f} {Path(name).stem}: truth, found'
         pictures.append((title, pair))
     if not pictures:

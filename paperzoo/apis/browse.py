@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from paperzoo.apis.build import default_scope
 from paperzoo.apis.progress import track
 from paperzoo.errors import UserError
-from paperzoo.utils.files import free_path
+from paperzoo.utils.files import free_path, refuse_unwritable
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -51,6 +51,8 @@ def browse(
 
     from paperzoo.visualization.overlays import write_page, write_picture
 
+    folder = free_path(Path(out))
+    refuse_unwritable(folder)
     set_random_seed(seed)
     dataset = build_dataset(cfg, split)
     classes = tuple(dataset.metainfo.get('classes') or ())
@@ -61,7 +63,6 @@ def browse(
             f'{split}_dataloader.dataset'
         )
     chosen = sorted(random.Random(seed).sample(range(len(dataset)), count))
-    folder = free_path(Path(out))
     pictures = []
     for index in track(chosen, f'{split} images'):
         item = dataset[index]

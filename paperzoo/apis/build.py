@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.errors import UserError
+from paperzoo.preflight.common_values import require
+from paperzoo.utils.files import refuse_unwritable
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -94,7 +96,8 @@ def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
         strict: Whether the checkpoint that it loads must fit the model exactly.
 
     Raises:
-        UserError: If it cannot be built for a misspelt name.
+        UserError: If it cannot be built for a misspelt name, or its work dir
+            cannot be written.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -112,6 +115,7 @@ def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
     from paperzoo.engine.progress import ProgressBarHook
     from paperzoo.preflight.build_errors import spelling_explained
 
+    refuse_unwritable(Path(cfg.work_dir))
     with spelling_explained(cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.register_hook(ProgressBarHook())
@@ -195,6 +199,7 @@ def build_model(cfg: 'Config', device: str | None = None) -> 'nn.Module':
 def _network(cfg: 'Config') -> 'nn.Module':
     from mmengine.registry import MODELS
 
+    require(cfg, 'model', what='this')
     spec = cfg.model.copy()
     # As the Runner does it.
     if cfg.get('data_preprocessor') is not None:

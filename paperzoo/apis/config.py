@@ -9,8 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from paperzoo.apis.config_errors import import_custom, merge, reading_explained
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError
+from paperzoo.preflight.common_values import check_values
 from paperzoo.utils.files import write_safely
 from paperzoo.utils.wrappers import unwrap_datasets
 
@@ -83,7 +85,8 @@ def load_config(
             says, else `work_dirs/` and the config's name.
 
     Raises:
-        UserError: If there is no such config, or the OpenMMLab stack does not fit.
+        UserError: If there is no such config, it cannot be read, one of the common
+            settings or an override cannot be, or the OpenMMLab stack does not fit.
 
     Example:
         >>> from paperzoo.apis.config import load_config
@@ -92,15 +95,21 @@ def load_config(
         (80, 2)
     """
     check_stack()
-    path = find_config(str(Path(config).expanduser()))
+    path = find_config(os.path.expanduser(config))
     # A config may name modules of the project that it lies in, as under `python -m`.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     from mmengine.config import Config
 
-    cfg = Config.fromfile(str(path))
+    from paperzoo.preflight.config_lines import refuse_circle
+
+    refuse_circle(path)
+    with reading_explained(path):
+        cfg = Config.fromfile(str(path), import_custom_modules=False)
     if cfg_options:
-        cfg.merge_from_dict(dict(cfg_options))
+        merge(cfg, cfg_options)
+    check_values(cfg)
+    import_custom(cfg)
     check_stack(cfg.get('default_scope'))
     if work_dir:
         cfg.work_dir = str(work_dir)

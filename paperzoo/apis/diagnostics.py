@@ -18,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from paperzoo import __version__
 from paperzoo.apis.stack import REPAIR
+from paperzoo.errors import UserError
 
 # Ops that compiled mmcv has for other devices only.
 NOT_FOR_CPU = ('ms_deform_attn', 'roi_pool', 'sigmoid_focal_loss', 'softmax_focal_loss')
@@ -296,7 +297,7 @@ def _folders(report: Report) -> None:
     from paperzoo.data.paths import cache_root
 
     given = os.environ.get('PAPERZOO_DATA')
-    data = Path(given or 'data').expanduser()
+    data = Path(os.path.expanduser(given or 'data'))
     report.rows['PAPERZOO_DATA'] = f'{given or "not set: data/"} ({_state(data)})'
     if given and not data.is_dir():
         report.wrong(
@@ -304,7 +305,13 @@ def _folders(report: Report) -> None:
             'export PAPERZOO_DATA=FOLDER_THAT_HOLDS_coco',
             stops_work=False,
         )
-    cache = cache_root()
+    try:
+        cache = cache_root()
+    except UserError as error:
+        report.rows['PAPERZOO_CACHE'] = 'not set, and there is no home'
+        command = 'export PAPERZOO_CACHE=WRITABLE_FOLDER'
+        report.wrong(str(error), command, stops_work=False)
+        return
     report.rows['PAPERZOO_CACHE'] = f'{cache} ({_state(cache)})'
     if 'not writable' in _state(cache):
         said = f"PAPERZOO_CACHE '{cache}' is not writable: no generated data sets"

@@ -1,6 +1,7 @@
 """Models that take images and give results."""
 
 import glob
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
@@ -190,7 +191,7 @@ class Predictor:
     def _prepared(self, image: Any) -> tuple[Path | NDArray[np.uint8], dict[str, Any]]:
         """Return the image as results keep it, and what the pipeline makes of it."""
         if isinstance(image, str | Path):
-            file = Path(image).expanduser()
+            file = Path(os.path.expanduser(image))
             check_image_file(file)
             return file, self.pipeline({'img_path': str(file), 'img_id': 0})
         check_array(image)
@@ -236,11 +237,33 @@ def check_image_file(file: Path) -> None:
     """
     from paperzoo.preflight.image_files import is_broken
 
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise ImageError(file, 'there is no such file')
+    # A pipe would be waited for, for ever.
+    if not file.is_file():
+        raise ImageError(file, 'it is no regular file')
     # OpenCV would draw the missing part grey.
     if is_broken(file):
         raise ImageError(file, 'empty, cut off or no image')
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line why an image gave no result.
+
+    Args:
+        error: What reading it, its pipeline or the model has raised.
+
+    Example:
+        >>> from paperzoo.apis.inference import reason_of
+        >>> reason_of(ValueError('height is 0'))
+        'ValueError: height is 0'
+    """
+    if isinstance(error, ImageError):
+        return error.reason
+    text = ' '.join(str(error).split())[:300]
+    if isinstance(error, UserError):
+        return text
+    return f'{type(error).__name__}: {text}'.removesuffix(': ')
 
 
 def check_array(image: Any) -> None:
@@ -302,14 +325,15 @@ def find_images(given: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for name in given:
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
+        # What is there, but no image, is told with the results, not before.
         if path.is_dir():
             files = sorted(p for p in path.rglob('*') if p.suffix.lower() in ENDINGS)
-        elif path.is_file():
+        elif os.path.lexists(path):
             files = [path]
         else:
             files = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
-            files = [p for p in files if p.is_file()]
+        files = [file for file in files if not file.is_dir()]
         if not files:
             raise UserError(
                 f"'{name}' is no image, no folder with images ({', '.join(ENDINGS)}) "

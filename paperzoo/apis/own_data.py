@@ -1,6 +1,7 @@
 """What a labelled folder says, and what follows from it for a training."""
 
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +162,7 @@ def look(
         raise UserError(f'--val {val}: a share of the images between 0 and 1')
     if task is not None:
         check_choice('paperzoo init', '--task', task, TASKS)
-    found = _read(Path(folder).expanduser().absolute(), task, data_format)
+    found = _read(Path(os.path.expanduser(folder)).absolute(), task, data_format)
     if task is None:
         task = _task_of(found)
         if task == 'instance' and (model or '').startswith('fcos'):

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paperzoo.apis.inference import ImageError, Predictor
+import numpy as np
+from numpy.typing import NDArray
+
+from paperzoo.apis.inference import Predictor, reason_of
 from paperzoo.apis.progress import track
-from paperzoo.apis.results import Result
 from paperzoo.evaluation.results import categories
-from paperzoo.utils.files import free_path, write_json
+from paperzoo.utils.files import free_path, refuse_unwritable, write_json
 from paperzoo.utils.run_info import run_record
 
 
@@ -24,7 +26,8 @@ def predict_files(
 ) -> tuple[dict[str, Any], Path]:
     """Write what a model finds in images: one JSON file in COCO's layout, and overlays.
 
-    A damaged image is left out, with a line on stderr.
+    An image that cannot be read, or that pipeline or model cannot take, is left out,
+    with a line on stderr and its reason in the file.
 
     Args:
         model: As `load` gives it.
@@ -53,6 +56,7 @@ def predict_files(
         [{'file_name': 'missing.jpg', 'error': 'there is no such file'}]
     """
     folder = free_path(Path(out))
+    refuse_unwritable(folder)
     start = time.time()
     found: dict[str, Any] = {
         'images': [],
@@ -61,19 +65,23 @@ def predict_files(
         'failed': [],
     }
     for file in track(files, 'images'):
+        # Whatever is wrong with one image, the others go on.
         try:
             result = model(file)
-        except ImageError as error:
-            print(f'paperzoo: {file} is left out: {error.reason}', file=sys.stderr)
-            found['failed'].append({'file_name': str(file), 'error': error.reason})
+            records = result.to_coco()
+            drawn = result.drawn_bgr() if overlays else None
+        except Exception as error:
+            reason = reason_of(error)
+            print(f'paperzoo: {file} is left out: {reason}', file=sys.stderr)
+            found['failed'].append({'file_name': str(file), 'error': reason})
             continue
         image = {'id': len(found['images']) + 1, 'file_name': str(file)}
         image |= {'width': result.width, 'height': result.height}
-        if overlays:
-            overlay = _overlay(file, result, folder / 'overlays')
+        if drawn is not None:
+            overlay = _overlay(file, drawn, folder / 'overlays')
             image['overlay'] = overlay.relative_to(folder).as_posix()
         found['images'].append(image)
-        for record in result.to_coco():
+        for record in records:
             number = len(found['annotations']) + 1
             found['annotations'].append(
                 {'id': number, 'image_id': image['id'], **record}
@@ -87,8 +95,8 @@ def predict_files(
     return found, write_json(folder / 'predictions.json', found, one_a_line=True)
 
 
-def _overlay(file: Path, result: Result, folder: Path) -> Path:
+def _overlay(file: Path, drawn: NDArray[np.uint8], folder: Path) -> Path:
     from paperzoo.visualization.overlays import write_picture
 
     # Images of two folders may have one name.
-    return write_picture(free_path(folder / f'{file.stem}.jpg'), result.drawn_bgr())
+    return write_picture(free_path(folder / f'{file.stem}.jpg'), drawn)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from paperzoo.apis.build import build_runner, own_instances
 from paperzoo.apis.training import config_to_train
 from paperzoo.errors import UserError
-from paperzoo.utils.files import write_json
+from paperzoo.preflight.common_values import require
+from paperzoo.utils.files import refuse_unwritable, write_json
 from paperzoo.utils.run_info import checkpoint_record, run_record
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def evaluate_checkpoint(
     """
     given = {'config': str(getattr(config, 'filename', config))}
     cfg = config_to_train(config, cfg_options, work_dir)
+    require(cfg, 'model', 'test_dataloader', 'test_evaluator', what='a test')
     if preflight:
         from paperzoo.preflight.spelling import check_config
 
@@ -108,7 +110,8 @@ def set_test_options(
         show_score: As of `evaluate_checkpoint`.
 
     Raises:
-        UserError: If `out` is neither a JSON nor a pickle file.
+        UserError: If `out` is neither a JSON nor a pickle file, or it or `show_dir`
+            cannot be written.
 
     Example:
         >>> from paperzoo.apis.config import load_config
@@ -118,6 +121,8 @@ def set_test_options(
         >>> cfg.load_from, cfg.test_evaluator[-1].type
         ('epoch_1.pth', 'paperzoo.DumpRecords')
     """
+    for place in filter(None, (out, show_dir)):
+        refuse_unwritable(Path(place))
     cfg.load_from = checkpoint
     cfg.resume = False
     # The Runner dumps the config by its file name: the training's dump stays as it was.

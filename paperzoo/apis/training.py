@@ -1,5 +1,6 @@
 """Trainings: what is looked at before, what watches them, what they leave behind."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import build_runner, own_instances
 from paperzoo.apis.config import load_config
+from paperzoo.apis.config_errors import merge
 from paperzoo.apis.vis_backends import add_backend
 from paperzoo.errors import UserError
+from paperzoo.preflight.common_values import check_values, require
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -85,7 +88,7 @@ def train(
         watch(runner, preflight=preflight, finite_check=finite_check)
         runner.train()
     written = Path(runner.work_dir, 'last_checkpoint')
-    last = Path(written.read_text()) if written.is_file() else None
+    last = Path(os.fsdecode(written.read_bytes())) if written.is_file() else None
     return Trained(Path(runner.work_dir), last)
 
 
@@ -145,7 +148,8 @@ def config_to_train(
     if isinstance(config, str | Path):
         return load_config(config, cfg_options, work_dir=work_dir)
     if cfg_options:
-        config.merge_from_dict(dict(cfg_options))
+        merge(config, cfg_options)
+        check_values(config)
     if work_dir:
         config.work_dir = str(work_dir)
     elif config.get('work_dir') is None:
@@ -157,6 +161,11 @@ def _runner(cfg: 'Config', *, preflight: bool) -> 'Runner':
     from paperzoo.engine.random_state import adopt_seed
 
     # Weights to start from (load_from without resume) may come from another model.
+    require(
+        cfg,
+        *('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'),
+        what='a training',
+    )
     strict = bool(cfg.get('resume'))
     adopt_seed(cfg)
     if preflight:
@@ -268,7 +277,7 @@ def look_first(cfg: 'Config') -> None:
 def watch(
     runner: 'Runner', *, preflight: bool = True, finite_check: bool = True
 ) -> None:
-    """Let a training stop at a loss that is no number, or before a full disk.
+    """Let a training stop where there is nothing to do, at a NaN, before a full disk.
 
     Args:
         runner: Before its training.
@@ -285,11 +294,13 @@ def watch(
         >>> runner = SimpleNamespace(hooks=hooks, register_hook=hooks.append)
         >>> watch(runner, preflight=False)
         >>> [type(hook).__name__ for hook in hooks]
-        ['FiniteLossHook']
+        ['WorkLeftHook', 'FiniteLossHook']
     """
     from paperzoo.engine.finite_loss import FiniteLossHook
+    from paperzoo.engine.work_left import WorkLeftHook
     from paperzoo.preflight.run import check_space
 
+    runner.register_hook(WorkLeftHook())
     named = any(isinstance(hook, FiniteLossHook) for hook in runner.hooks)
     if finite_check and not named:
         runner.register_hook(FiniteLossHook())

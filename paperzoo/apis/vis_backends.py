@@ -82,7 +82,8 @@ def _wandb_logged_in() -> bool:
     # WANDB_MODE: the user has said what he wants.
     if os.environ.get('WANDB_MODE') or os.environ.get('WANDB_API_KEY'):
         return True
-    own = [Path.home() / name for name in ('.netrc', '_netrc')]
+    home = Path(os.path.expanduser('~'))
+    own = [home / name for name in ('.netrc', '_netrc')]
     given = os.environ.get('NETRC')
     files = [Path(given)] if given else own
     return any(file.is_file() and 'wandb' in file.read_text() for file in files)

@@ -12,6 +12,7 @@ A file is written beside its place, synced, and renamed. Only when it and
 `last_checkpoint` are in place are old ones deleted.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -122,7 +123,7 @@ def _save_with_step(hook: Any, runner: Any, step: int, meta: dict) -> None:
         return
     last = Path(runner.work_dir, 'last_checkpoint')
     with _advice(last.parent):
-        write_safely(last, lambda file: file.write(str(hook.last_ckpt).encode()))
+        write_safely(last, lambda file: file.write(os.fsencode(str(hook.last_ckpt))))
     for old in outdated:
         old_name = hook.filename_tmpl.format(old)
         _remove(hook.file_backend, hook.file_backend.join_path(hook.out_dir, old_name))

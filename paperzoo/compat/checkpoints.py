@@ -50,7 +50,7 @@ class MissingCheckpointError(UserError, FileNotFoundError):
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
     """Load a checkpoint from a file."""
-    path = Path(filename).expanduser()
+    path = Path(os.path.expanduser(filename))
     if path.is_dir():
         raise MissingCheckpointError(
             f"the checkpoint '{filename}' is a folder. Name a file in it"

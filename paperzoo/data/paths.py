@@ -3,11 +3,16 @@
 import os
 from pathlib import Path
 
+from paperzoo.errors import UserError
+
 GENERATED = ('shapes', 'glyphs')
 
 
 def cache_root() -> Path:
     """Return the folder of generated sets: `$PAPERZOO_CACHE` or `~/.cache/paperzoo`.
+
+    Raises:
+        UserError: If neither is there, as the user has no home.
 
     Example:
         >>> import os
@@ -16,7 +21,14 @@ def cache_root() -> Path:
         ...     cache_root().as_posix()
         '/scratch/sets'
     """
-    return Path(os.environ.get('PAPERZOO_CACHE') or '~/.cache/paperzoo').expanduser()
+    given = os.environ.get('PAPERZOO_CACHE') or '~/.cache/paperzoo'
+    folder = os.path.expanduser(given)
+    if folder.startswith('~'):  # as under `docker --user`
+        raise UserError(
+            f"generated data sets would go to '{given}', but this user has no home: "
+            'export PAPERZOO_CACHE=FOLDER'
+        )
+    return Path(folder)
 
 
 def resolve(path: str) -> str:
@@ -43,7 +55,7 @@ def resolve(path: str) -> str:
     if parts[1] in GENERATED:
         return str(cache_root().joinpath(*parts[1:]))
     if root_of_user := os.environ.get('PAPERZOO_DATA'):
-        return str(Path(root_of_user).expanduser().joinpath(*parts[1:]))
+        return str(Path(os.path.expanduser(root_of_user)).joinpath(*parts[1:]))
     return path
 
 

@@ -1,5 +1,6 @@
 """What `paperzoo explain` does, as a function."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,10 +13,10 @@ from torch import nn
 
 from paperzoo.apis.build import build_model, default_device, load_weights
 from paperzoo.apis.config import class_names, load_config
-from paperzoo.apis.inference import find_images
+from paperzoo.apis.inference import find_images, reason_of
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
-from paperzoo.explain.html.report import Section
+from paperzoo.explain.html.report import Section, Table
 from paperzoo.explain.pages import ITEM_PAGES, page_of, sections
 from paperzoo.explain.sample import SampleLoader
 
@@ -66,8 +67,8 @@ def explain(
         progress: Goes through what is explained beside a bar: gets it and its kind.
 
     Raises:
-        UserError: If there is no config, the model has no page, or it is explained on
-            something else.
+        UserError: If there is no config, the model has no page, it is explained on
+            something else, or none of the images can be read.
 
     Example:
         >>> import paperzoo.explain
@@ -91,18 +92,45 @@ def explain(
     )
     kind = 'items' if page_of(model) in ITEM_PAGES else 'images'
     names: list[str] = []
+    left_out: dict[str, str] = {}
+    first: Exception | None = None
     found: list[Section] = []
     with evaluating(model):
         for one in progress(given, kind) if progress else given:
-            sample = load(one)
+            # Whatever is wrong with one image, the others go on.
+            try:
+                sample = load(one)
+                own = sections(model, sample)
+            except Exception as error:
+                if len(given) == 1:
+                    raise
+                left_out[str(one)] = reason_of(error)
+                first = first or error
+                print(
+                    f'paperzoo: {one} is left out: {left_out[str(one)]}',
+                    file=sys.stderr,
+                )
+                continue
             names.append(sample.name)
-            own = sections(model, sample)
             if len(given) > 1:
                 own = [replace(s, title=f'{sample.name}: {s.title}') for s in own]
             found += own
+    if first and not names:
+        raise UserError(
+            f'none of {len(given)} {kind} can be explained, such as {given[0]}: '
+            f'{reason_of(first)}'
+        ) from first
+    if left_out:
+        found.append(_left_out(left_out, kind))
     listed = ', '.join(names[:3]) + (f' and {len(names) - 3} more' * (len(names) > 3))
     stem = Path(cfg.filename).stem if cfg.filename else type(model).__name__
     return Report(f'{stem} on {listed}', found)
+
+
+def _left_out(reasons: dict[str, str], kind: str) -> Section:
+    table = Table(columns=[kind, 'reason'], rows=list(reasons.items()))
+    text = 'They could not be read, or the model could not take them.'
+    return Section(title=f'Which {kind} are left out?', text=text, figures=[table])
 
 
 def sample_loader(

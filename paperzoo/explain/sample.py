@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paperzoo.apis.config import dataset_config, image_pipeline, type_name
+from paperzoo.apis.inference import check_image_file
 from paperzoo.data.paths import resolve
-from paperzoo.errors import UserError
 from paperzoo.evaluation.results import has_truth
-from paperzoo.preflight.image_files import is_broken
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -82,8 +81,7 @@ class SampleLoader:
         Raises:
             UserError: If the file is damaged or no image.
         """
-        if is_broken(file):
-            raise UserError(f"'{file}' is empty, cut off or no image")
+        check_image_file(file)
         item = self._annotated(file)
         if item is None:
             item = self.pipeline({'img_path': str(file), 'img_id': 0})

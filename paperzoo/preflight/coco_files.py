@@ -1,5 +1,6 @@
 """A look into COCO annotation files before mmdet drops silently what does not fit."""
 
+import codecs
 import json
 import re
 from dataclasses import dataclass, field
@@ -135,8 +136,14 @@ def read_annotations(file: Path) -> dict | str:
         ...     print(str(read_annotations(file)).partition('.')[0])
         has no 'annotations' and no 'categories'
     """
+    data = file.read_bytes()
+    if data.startswith(codecs.BOM_UTF8):
+        return (
+            'begins with a byte order mark, which COCO tools do not read. Save it as '
+            'UTF-8 without one.'
+        )
     try:
-        content = json.loads(_POLYGONS.sub(b'"segmentation":0', file.read_bytes()))
+        content = json.loads(_POLYGONS.sub(b'"segmentation":0', data))
     except ValueError as error:
         return f'is no JSON ({error}). Copy or export it again.'
     wanted = ('images', 'annotations', 'categories')

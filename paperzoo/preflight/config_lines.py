@@ -1,10 +1,13 @@
 """Which line of which file a name in a config comes from."""
 
 import ast
+import os
 import re
 from pathlib import Path
 
 from mmengine.config import Config
+
+from paperzoo.errors import UserError
 
 
 def place_of(cfg: Config, name: str) -> str:
@@ -40,6 +43,43 @@ def _chain(file: Path) -> list[Path]:
     for one in found:  # grows while it is walked
         found += [base for base in _bases(one) if base not in found]
     return found
+
+
+def refuse_circle(file: Path) -> None:
+    """Refuse a config that inherits itself; MMEngine would read until it falls over.
+
+    Args:
+        file: The config.
+
+    Raises:
+        UserError: If it does; the files are named in their order.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, 'a.py')
+        ...     _ = file.write_text("_base_ = ['a.py']")
+        ...     try:
+        ...         refuse_circle(file)
+        ...     except ValueError as error:
+        ...         print(str(error).partition(':')[0])
+        configs inherit each other in a circle
+    """
+    whole: set[Path] = set()
+
+    def visit(one: Path, above: list[Path]) -> None:
+        if one in above:
+            circle = [*above[above.index(one) :], one]
+            named = ' -> '.join(f"'{each}'" for each in circle)
+            raise UserError(
+                f'configs inherit each other in a circle: {named}. Take one base out'
+            )
+        if one not in whole:
+            for base in _bases(one):
+                visit(Path(os.path.normpath(base)), [*above, one])
+            whole.add(one)
+
+    visit(Path(os.path.normpath(file)), [])
 
 
 def _bases(file: Path) -> list[Path]:

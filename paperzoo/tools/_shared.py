@@ -2,40 +2,53 @@
 
 import argparse
 import os
-import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.config import load_config
 from paperzoo.apis.progress import track as track  # other scripts show it, too
 from paperzoo.errors import UserError
+from paperzoo.utils.messages import one_message as one_message
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-def one_message(main: Callable[[], None]) -> None:
-    """Run `main`; a `UserError` ends the program as one message without a traceback."""
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f'\npaperzoo: {error}')
-    finally:
-        # A bar that still runs would draw over the message.
-        if bars := sys.modules.get('paperzoo.engine.progress'):
-            bars.stop_all()
+class Overrides(argparse.Action):
+    """Reads `KEY=VALUE` as mmengine does, or says which of them it cannot read."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the settings to those of an earlier `--cfg-options`."""
+        from mmengine.config import DictAction
+
+        options = dict(getattr(namespace, self.dest) or {})
+        for given in values:
+            key, equals, value = given.partition('=')
+            if not key or not equals:
+                raise UserError(
+                    f"{option_string} '{given}': write KEY=VALUE, such as "
+                    'train_cfg.max_epochs=2'
+                )
+            try:
+                options[key] = DictAction._parse_iterable(value)
+            except (AssertionError, ValueError, IndexError) as error:
+                raise UserError(f"{option_string} '{given}': {error}") from error
+        setattr(namespace, self.dest, options)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that every script on a config takes."""
-    from mmengine.config import DictAction
-
     parser.add_argument('config', help='config file, or the bare name of one')
     parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Overrides,
         metavar='KEY=VALUE',
         help='override settings: train_cfg.max_epochs=2 model.backbone.init_cfg=None',
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from paperzoo.apis.benchmark import measure
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.utils.files import refuse_unwritable, write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +42,8 @@ def main() -> None:
     """Measure, print and write."""
     args = parse_args()
     cfg = config_of(args)
+    file = Path(args.out) if args.out else Path(cfg.work_dir) / 'benchmark.json'
+    refuse_unwritable(file)
     figures = measure(
         cfg,
         checkpoint=args.checkpoint,
@@ -55,7 +58,6 @@ def main() -> None:
         repeats=args.repeats,
     )
 
-    from paperzoo.utils.files import write_json
     from paperzoo.utils.run_info import checkpoint_record, run_record
 
     for name, value in figures.items():
@@ -72,7 +74,6 @@ def main() -> None:
         **(checkpoint_record(args.checkpoint) if args.checkpoint else {}),
         **run_record(),
     }
-    file = Path(args.out) if args.out else Path(cfg.work_dir) / 'benchmark.json'
     print(f'Written: {write_json(file, record).absolute()}')
 
 

@@ -7,6 +7,7 @@ import textwrap
 import warnings
 
 from paperzoo.apis.diagnostics import Report, examine
+from paperzoo.tools._shared import one_message
 
 
 def text_of(report: Report) -> str:
@@ -48,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    one_message(main)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from paperzoo.errors import UserError
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message, track
+from paperzoo.utils.files import free_path, refuse_unwritable
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,10 +38,10 @@ def main() -> None:
     args = parse_args()
     if Path(args.out).suffix not in ('.html', '.htm'):
         raise UserError(f"--out '{args.out}' must end in .html")
+    refuse_unwritable(Path(args.out))
     cfg = config_of(args)
 
     from paperzoo.explain.api import explain
-    from paperzoo.utils.files import free_path
 
     report = explain(
         cfg,

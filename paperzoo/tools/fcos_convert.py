@@ -1,12 +1,12 @@
 """Rename the weights of the authors' FCOS or of AdelaiDet, for FCOSHead."""
 
 import argparse
-import os
 from pathlib import Path
 
 from paperzoo import __version__
 from paperzoo.errors import UserError
 from paperzoo.tools._shared import one_message
+from paperzoo.utils.files import refuse_unwritable, write_safely
 
 HOW_TO_BUILD = """The model that these weights fit:
   bbox_head: conv_bias=True{dcn}
@@ -37,10 +37,12 @@ def convert(source: str, target: Path) -> list[str]:
         The names that are no weights and were left out.
 
     Raises:
-        UserError: If `target` exists, or `source` cannot be read or understood.
+        UserError: If `target` exists or cannot be written, or `source` cannot be read
+            or understood.
     """
     if target.exists():
         raise UserError(f"'{target}' exists already: name another file, or remove it")
+    refuse_unwritable(target)
     if source.endswith(('.pkl', '.pickle')):
         raise UserError(
             f"'{source}' is a plain pickle, which runs code when it is read. If you "
@@ -62,14 +64,8 @@ def convert(source: str, target: Path) -> list[str]:
     except UserError as error:
         raise UserError(f"'{source}': {error}") from error
     skipped = left_out(weights)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f'{target.name}.{os.getpid()}.tmp')
-    try:
-        meta = _origin(source, skipped)
-        torch.save({'state_dict': converted, 'meta': meta}, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = {'state_dict': converted, 'meta': _origin(source, skipped)}
+    write_safely(target, lambda file: torch.save(content, file))
     print(f'Written: {target} ({len(converted)} weights)')
     deformable = any('.conv.conv_offset.' in name for name in converted)
     print(HOW_TO_BUILD.format(dcn=', dcn_on_last_conv=True' if deformable else ''))

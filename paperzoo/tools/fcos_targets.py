@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from paperzoo.apis.config import test_scale
 from paperzoo.errors import UserError
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.utils.files import refuse_unwritable, write_json, write_safely
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -240,8 +241,8 @@ def draw(counts: list['Counts'], file: Path) -> None:
     axes.set_xlabel('stride of the level, in pixels')
     axes.set_ylabel('share of the positive locations')
     axes.legend()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+    kind = file.suffix[1:]
+    write_safely(file, lambda stream: figure.savefig(stream, format=kind))
 
 
 def main() -> None:
@@ -251,6 +252,8 @@ def main() -> None:
         raise UserError(f'--max-images {args.max_images}: give at least 1')
     if args.picture and Path(args.picture).suffix not in ('.png', '.jpg', '.svg'):
         raise UserError(f"--picture '{args.picture}' must end in .png, .jpg or .svg")
+    for given in filter(None, (args.picture, args.out)):
+        refuse_unwritable(Path(given))
     cfg = config_of(args)
     pyramid = pyramid_of(cfg)
     images = Annotations(cfg, args.split, args.max_images)
@@ -269,7 +272,6 @@ def main() -> None:
         draw(counts, Path(args.picture))
         print(f'Written: {args.picture}')
     if args.out:
-        from paperzoo.utils.files import write_json
         from paperzoo.utils.run_info import run_record
 
         record = {

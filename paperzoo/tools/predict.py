@@ -1,10 +1,10 @@
 """Find objects or segments in images of yours: overlays and one JSON file."""
 
 import argparse
-import sys
 
 from paperzoo.apis.inference import find_images, load
 from paperzoo.apis.prediction import predict_files
+from paperzoo.errors import UserError
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
 from paperzoo.utils.run_info import checkpoint_record
 
@@ -44,7 +44,7 @@ def main() -> None:
         f'{len(found["failed"])} images left out: {file.absolute()}'
     )
     if not found['images']:
-        sys.exit(1)
+        raise UserError(f'none of {len(files)} images gave a result: see {file}')
 
 
 if __name__ == '__main__':

@@ -6,10 +6,15 @@ runs out of space or may not write finds the earlier file as it was.
 """
 
 import errno
+import hashlib
 import json
 import math
 import os
+import re
 import shutil
+import socket
+import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +22,11 @@ from typing import Any
 
 from paperzoo.errors import UserError
 
+# What is being written: host, process and thread of who does it.
+_PARTIAL = re.compile(r'.+\.paperzoo-(.+)-(\d+)-\d+\.tmp', re.DOTALL)
+_HOST = re.sub(r'[^\w.]', '_', socket.gethostname())
+_DAY = 86400
+_swept: set[tuple[int, Path]] = set()
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -65,10 +75,10 @@ def write_safely(path: Path, write: Callable[[Any], object]) -> Path:
         ...     torch.load(file)
         [1]
     """
-    # Always the same name: who writes the file again removes what a kill left behind.
-    partial = path.with_name(f'{path.name}.tmp')
+    partial = _partial(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         with partial.open('wb') as file:
             write(file)
             file.flush()
@@ -84,6 +94,41 @@ def write_safely(path: Path, write: Callable[[Any], object]) -> Path:
             raise UserError(_message(path, reason)) from error
         raise
     return path
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Refuse a place at which nothing can be written, before hours of work for it.
+
+    Nothing is created.
+
+    Args:
+        path: Of a file or folder that is to be written; it and its folders need not be
+            there yet.
+
+    Raises:
+        UserError: If a file lies in the place of a folder, or nothing may be written
+            there.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.utils.files import refuse_unwritable
+        >>> refuse_unwritable(Path('/dev/null/results.json'))
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: '/dev/null/results.json' cannot be written: ...
+    """
+    for place in (path, *path.parents):
+        if not os.path.exists(place):  # False also where one may not look
+            continue
+        if place == path and not path.is_dir():
+            continue
+        reason = ''
+        if not place.is_dir():
+            reason = f"'{place}' is a file, not a folder"
+        elif not os.access(place, os.W_OK | os.X_OK):
+            reason = f"nothing may be written to '{place.absolute()}'"
+        if reason:
+            raise UserError(f"'{path}' cannot be written: {reason}. Name another place")
+        return
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -106,7 +151,9 @@ def write_text(path: Path, text: str) -> Path:
         ...     write_text(Path(folder, 'new', 'a.txt'), 'naïve').read_text('utf-8')
         'naïve'
     """
-    return write_safely(path, lambda file: file.write(text.encode('utf-8')))
+    # Names of files need not be UTF-8.
+    data = text.encode('utf-8', 'backslashreplace')
+    return write_safely(path, lambda file: file.write(data))
 
 
 def write_json(
@@ -173,6 +220,42 @@ def _one_a_line(content: Any) -> str:
     return '{\n' + ',\n'.join(parts) + '\n}'
 
 
+def _partial(path: Path) -> Path:
+    """Return where a file is written first: a name that nobody else uses now."""
+    name = path.name
+    if len(os.fsencode(name)) > 120:  # a name has at most 255 bytes
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    own = f'{_HOST[:60]}-{os.getpid()}-{threading.get_native_id()}'
+    return path.with_name(f'{name}.paperzoo-{own}.tmp')
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes were writing in a folder, once a process."""
+    if (os.getpid(), folder) in _swept:
+        return
+    _swept.add((os.getpid(), folder))
+    with suppress(OSError):
+        for one in os.scandir(folder):
+            found = _PARTIAL.fullmatch(one.name)
+            if found is None or not one.is_file(follow_symlinks=False):
+                continue
+            # Of another host one cannot ask: a day is longer than any write.
+            here = found[1] == _HOST[:60]
+            left = not _runs(int(found[2])) if here else False
+            if left or time.time() - one.stat().st_mtime > _DAY:
+                os.unlink(one.path)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a renaming last through a power cut, where the system can."""
     with suppress(OSError):
@@ -185,10 +268,12 @@ def _sync_folder(folder: Path) -> None:
 
 def _message(path: Path, error: OSError) -> str:
     reason, remedy = error.strerror or str(error), 'Correct that or write elsewhere'
-    in_the_way = [one for one in path.parents if one.exists() and not one.is_dir()]
+    in_the_way = [
+        one for one in path.parents if os.path.exists(one) and not os.path.isdir(one)
+    ]
     if in_the_way:
         reason = f"'{in_the_way[0]}' is a file, not a folder"
-    elif path.is_dir():
+    elif os.path.isdir(path):
         reason = 'a folder has this name'
     elif error.errno in _NO_ROOM:
         remedy = 'Make room or write elsewhere'

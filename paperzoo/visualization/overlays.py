@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from paperzoo.errors import UserError
 from paperzoo.utils.files import write_safely
 from paperzoo.utils.masks import Record, decode
 
@@ -174,6 +175,8 @@ def titled(picture: Picture, title: str | Sequence[str], width: int) -> Picture:
     head = np.full((22, width, 3), 255, np.uint8)
     lines = [title] if isinstance(title, str) else title
     for number, line in enumerate(lines):
+        # Names of files need not be UTF-8, which OpenCV wants.
+        line = line.encode('utf-8', 'replace').decode()
         cv2.putText(
             head,
             line,
@@ -208,7 +211,10 @@ def write_picture(file: Path, picture: Picture) -> Path:
         True
     """
     # Unlike cv2.imwrite, this does not pass over a failure in silence.
-    _, data = cv2.imencode(file.suffix, picture)
+    try:
+        _, data = cv2.imencode(file.suffix, picture)
+    except cv2.error as error:
+        raise UserError(f"'{file}' cannot be written: {error.err}") from error
     write_safely(file, lambda stream: stream.write(data.tobytes()))
     return file
 

@@ -68,3 +68,55 @@ def test_a_config_names_a_module_of_the_folder_one_works_in(
     load_config('own.py')
     assert 'own_project.part' in sys.modules
     del sys.modules['own_project.part'], sys.modules['own_project']
+
+
+def written(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (folder / f'{name}.py').write_text(text)
+    return folder / 'a.py'
+
+
+def test_an_error_in_a_base_names_the_base_its_line_and_who_inherits_it(
+    tmp_path: Path,
+) -> None:
+    file = written(tmp_path, a="_base_ = ['b.py']\n", b='x = 1\ny = (\n')
+    with pytest.raises(UserError) as caught:
+        load_config(file)
+    first, line, inherited = str(caught.value).splitlines()
+    assert first.startswith(f"config '{tmp_path / 'b.py'}', line 2: ")
+    assert line == '  y = ('
+    assert inherited == f"  inherited by '{file}'"
+
+
+def test_an_error_of_a_config_that_runs_names_its_line(tmp_path: Path) -> None:
+    pure = 'from mmengine.config import read_base\nwith read_base():\n'
+    pure += '    from .b import *\nx = 1 / zero\n'
+    for text in ("_base_ = ['b.py']\n\n\nx = 1 / 0\n", pure):
+        file = written(tmp_path, a=text, b='zero = 0\n')
+        with pytest.raises(UserError, match='line 4: ZeroDivisionError'):
+            load_config(file)
+
+
+def test_custom_imports_of_a_pure_python_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = "open(__file__ + '.ran', 'a').write('x')\n"
+    pure = 'from mmengine.config import read_base\nwith read_base():\n'
+    pure += '    from .b import *\ncustom_imports = dict(imports=["own_module"])\n'
+    file = written(tmp_path, a=pure, b='x = 3\n', own_module=own)
+    assert load_config(file).x == 3
+    assert (tmp_path / 'own_module.py.ran').read_text() == 'x'
+    # Named on the command line, as our own message recommends it.
+    written(tmp_path, a='x = 4\n', other_module=own)
+    load_config(file, {'custom_imports.imports': ['other_module']})
+    assert (tmp_path / 'other_module.py.ran').read_text() == 'x'
+
+
+def test_configs_in_a_circle_are_told_at_once(tmp_path: Path) -> None:
+    file = written(tmp_path, a="_base_ = 'b.py'\n", b="_base_ = ['./a.py']\n")
+    with pytest.raises(UserError, match=r"circle: '.*a\.py' -> '.*b\.py' -> '.*a\.py'"):
+        load_config(file)
+    # Two ways to one base are none.
+    file = written(tmp_path, a="_base_ = ['b.py']\n", b="_base_ = 'c.py'\n", c='x = 1')
+    assert load_config(file).x == 1

@@ -3,6 +3,9 @@
 import errno
 import json
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +133,7 @@ def test_who_stops_leaves_no_half_file(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
 def test_a_full_disk(tmp_path: Path) -> None:
     write_text(tmp_path / 'x.json', 'old')
-    (tmp_path / 'x.json.tmp').symlink_to('/dev/full')
+    files._partial(tmp_path / 'x.json').symlink_to('/dev/full')
     with pytest.raises(UserError) as caught:
         write_json(tmp_path / 'x.json', {'a': 1}, replace=True)
     message = str(caught.value)
@@ -138,6 +141,65 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert 'MB free). What was there before is whole. Make room' in message
     assert 'checkpoint' not in message
     assert [file.read_text() for file in tmp_path.iterdir()] == ['old']
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path, both, wrote = tmp_path / 'x.txt', threading.Barrier(2), []
+
+    def write(text: bytes) -> None:
+        def slowly(file: Any) -> None:
+            file.write(text)
+            both.wait(20)  # the other one is in the middle, too
+
+        wrote.append(write_safely(path, slowly))
+
+    threads = [threading.Thread(target=write, args=(t * 99,)) for t in (b'a', b'b')]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrote == [path, path]
+    assert path.read_bytes() in (b'a' * 99, b'b' * 99)
+    assert [one.name for one in tmp_path.iterdir()] == ['x.txt']
+
+
+def test_what_the_dead_were_writing_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, '-c', ''])
+    dead.wait()
+    host = files._HOST
+    left = tmp_path / f'a.pth.paperzoo-{host}-{dead.pid}-1.tmp'
+    old = tmp_path / 'a.pth.paperzoo-elsewhere-1-1.tmp'
+    kept = [
+        tmp_path / f'a.pth.paperzoo-{host}-{os.getpid()}-1.tmp',
+        tmp_path / f'b.pth.paperzoo-{host}-1-1.tmp',  # of another user
+        tmp_path / 'a.pth.paperzoo-near-1-1.tmp',
+        tmp_path / 'a.pth.tmp',
+        tmp_path / f'c.paperzoo-{host}-{dead.pid}-1.tmp.pth',
+    ]
+    for one in (left, old, *kept):
+        one.write_text('')
+    linked = tmp_path / f'd.paperzoo-{host}-{dead.pid}-1.tmp'
+    linked.symlink_to(kept[0])
+    os.utime(old, (0, 0))
+    file = write_text(tmp_path / 'new.txt', '')
+    assert set(tmp_path.iterdir()) == {*kept, linked, file}
+
+
+def test_long_names_and_names_that_are_no_utf8(tmp_path: Path) -> None:
+    long = write_text(tmp_path / ('é' * 125 + '.json'), 'x')
+    assert long.read_text() == 'x'
+    odd = os.fsdecode(b'caf\xe9')
+    assert json.loads(write_json(tmp_path / odd, {odd: odd}).read_text()) == {odd: odd}
+    assert write_text(tmp_path / 'a', odd).read_text() == 'caf\\udce9'
+
+
+def test_a_place_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    files.refuse_unwritable(tmp_path / 'new' / 'deeper' / 'x.json')
+    assert not list(tmp_path.iterdir())
+    write_text(tmp_path / 'a', 'text')
+    files.refuse_unwritable(tmp_path / 'a')  # is replaced
+    with pytest.raises(UserError, match=r"x' cannot be written: '.*/a' is a file, not"):
+        files.refuse_unwritable(tmp_path / 'a' / 'b' / 'x')
 
 
 def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:

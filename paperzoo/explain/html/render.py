@@ -17,6 +17,7 @@ from markupsafe import Markup
 from paperzoo import __version__
 from paperzoo.explain.html.report import Section
 from paperzoo.explain.html.views import Views, gradient
+from paperzoo.utils.files import write_text
 
 _TEMPLATES = Path(__file__).parent / 'templates'
 
@@ -28,10 +29,11 @@ def write_report(title: str, sections: Sequence[Section], path: Path) -> Path:
         title: Of the page.
         sections: What it shows, from top to bottom.
         path: Where it goes; an earlier file is replaced.
+
+    Raises:
+        UserError: If it cannot be written; an earlier one is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(title, sections), encoding='utf-8')
-    return path
+    return write_text(path, render(title, sections))
 
 
 def render(title: str, sections: Sequence[Section]) -> str:

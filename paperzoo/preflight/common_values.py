@@ -1,0 +1,171 @@
+"""The settings that every config has: is each of them of a kind that can be used?"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from paperzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+Check = tuple[str, Callable[[Any], bool]]
+
+
+def _whole(least: int) -> Check:
+    # 8e4 is written for 80000; mmengine takes it.
+    return (
+        f'a whole number from {least} on',
+        lambda value: (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and value >= least
+            and float(value).is_integer()
+        ),
+    )
+
+
+_NUMBER: Check = (
+    'a number (1e-3, not a text)',
+    lambda value: (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and value == value
+    ),
+)
+_DICT: Check = ('a dict', lambda value: isinstance(value, dict))
+_DICTS: Check = (
+    'a dict or a list of dicts',
+    lambda value: (
+        isinstance(value, dict)
+        or (
+            isinstance(value, list | tuple)
+            and all(isinstance(one, dict) for one in value)
+        )
+    ),
+)
+_LIST: Check = ('a list', lambda value: isinstance(value, list | tuple))
+_TEXT: Check = ('a text', lambda value: isinstance(value, str))
+_FLAG: Check = ('True or False', lambda value: isinstance(value, bool))
+_NAMES: Check = (
+    "a tuple of names, such as ('cat',) with its comma",
+    lambda value: not isinstance(value, str),
+)
+
+# None is always allowed: mmengine reads it as "not given".
+_CHECKS: dict[str, Check] = {
+    'model': _DICT,
+    'train_cfg': _DICT,
+    'train_cfg.max_epochs': _whole(1),
+    'train_cfg.max_iters': _whole(1),
+    'train_cfg.val_interval': _whole(1),
+    'train_cfg.val_begin': _whole(0),
+    'optim_wrapper': _DICT,
+    'optim_wrapper.optimizer': _DICT,
+    'optim_wrapper.optimizer.lr': _NUMBER,
+    'optim_wrapper.clip_grad': _DICT,
+    'optim_wrapper.clip_grad.max_norm': _NUMBER,
+    'optim_wrapper.accumulative_counts': _whole(1),
+    'param_scheduler': (
+        'a list of dicts',
+        lambda value: isinstance(value, dict) or _DICTS[1](value),
+    ),
+    'default_hooks': _DICT,
+    'default_hooks.logger.interval': _whole(1),
+    'default_hooks.checkpoint.interval': _whole(-1),
+    'custom_hooks': ('a list of hooks', _LIST[1]),
+    'work_dir': _TEXT,
+    'load_from': _TEXT,
+    'resume': _FLAG,
+    'randomness': _DICT,
+    'randomness.seed': _whole(0),
+    'default_scope': _TEXT,
+    **{
+        f'{split}_dataloader{key}': check
+        for split in ('train', 'val', 'test')
+        for key, check in {
+            '': _DICTS,
+            '.batch_size': _whole(1),
+            '.num_workers': _whole(0),
+            '.persistent_workers': _FLAG,
+            '.dataset': _DICT,
+            '.dataset.pipeline': ('a list of steps', _LIST[1]),
+            '.dataset.metainfo': _DICT,
+            '.dataset.metainfo.classes': _NAMES,
+            '.dataset.metainfo.CLASSES': _NAMES,
+        }.items()
+    },
+    'val_evaluator': _DICTS,
+    'test_evaluator': _DICTS,
+}
+
+
+def check_values(cfg: 'Config') -> None:
+    """Refuse a config with a common setting that cannot be used, such as 0 epochs.
+
+    Args:
+        cfg: The config, with its overrides.
+
+    Raises:
+        UserError: With a line for each such setting.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> from paperzoo.preflight.common_values import check_values
+        >>> check_values(Config(dict(train_cfg=dict(max_epochs='3'))))
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: config: train_cfg.max_epochs = '3': ...
+    """
+    wrong = []
+    for key, (wanted, check) in _CHECKS.items():
+        value = _at(cfg, key)
+        if value is not None and not check(value):
+            wrong.append(f'{key} = {_short(value)}: it must be {wanted}')
+    wrong += _workers(cfg)
+    if wrong:
+        place = cfg.filename or 'config'
+        raise UserError(f'{place}: ' + f'\n{place}: '.join(wrong))
+
+
+def require(cfg: 'Config', *keys: str, what: str) -> None:
+    """Refuse a config without something that a command needs.
+
+    Args:
+        cfg: The config.
+        keys: At the top of the config.
+        what: Who needs them.
+
+    Raises:
+        UserError: If one is missing.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> from paperzoo.preflight.common_values import require
+        >>> require(Config(dict(model=dict(type='FCOS'))), 'model', what='a test')
+    """
+    if missing := [key for key in keys if cfg.get(key) is None]:
+        raise UserError(
+            f'{cfg.filename or "config"}: {", ".join(missing)} missing: {what} needs '
+            f'{" and ".join(keys)}'
+        )
+
+
+def _at(cfg: Any, key: str) -> Any:
+    value = cfg
+    for part in key.split('.'):
+        value = value.get(part) if hasattr(value, 'get') else None
+    return value
+
+
+def _workers(cfg: 'Config') -> list[str]:
+    return [
+        f'{split}_dataloader: persistent_workers=True needs workers: with '
+        f'num_workers=0 add {split}_dataloader.persistent_workers=False'
+        for split in ('train', 'val', 'test')
+        if _at(cfg, f'{split}_dataloader.persistent_workers') is True
+        and _at(cfg, f'{split}_dataloader.num_workers') == 0
+    ]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 100 else f'{text[:100]}...'

@@ -1,0 +1,123 @@
+"""Every command meets every kind of trouble: one message, whole files, nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reliability.commands import GOES_ON, KINDS, Case, Kind
+from reliability.toys import copied, toys
+
+from paperzoo.preflight.image_files import is_broken
+
+PAIRS = [(kind, command) for kind in KINDS for command in kind.commands]
+# Each kind with one command and each command with some kinds; the rest is slow.
+QUICK = {
+    (kind.name, kind.commands[number % len(kind.commands)])
+    for number, kind in enumerate(KINDS)
+}
+
+
+@pytest.fixture(scope='session')
+def folder() -> Iterator[Path]:
+    with toys() as made:
+        yield made
+
+
+@pytest.fixture(scope='session')
+def ask() -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+    root = Path(__file__).parents[2]
+    server = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name('server.py')],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
+    )
+    assert server.stdin
+    assert server.stdout
+
+    def asked(task: dict[str, Any]) -> dict[str, Any]:
+        print(json.dumps(task), file=server.stdin, flush=True)
+        return json.loads(server.stdout.readline())
+
+    yield asked
+    server.stdin.close()
+    server.wait(30)
+
+
+def case_of(folder: Path, kind: Kind, command: str) -> Case:
+    number = len(list(folder.iterdir()))
+    own = copied(folder, f'{number}')
+    case = Case(own, command, own / 'toy.py', own / 'out')
+    kind.change(case)
+    return case
+
+
+def pair(kind: Kind, command: str) -> Any:
+    slow = () if (kind.name, command) in QUICK else pytest.mark.slow
+    return pytest.param(kind, command, id=f'{command}: {kind.name}', marks=slow)
+
+
+@pytest.mark.parametrize(('kind', 'command'), [pair(*one) for one in PAIRS])
+def test_how_it_ends(
+    kind: Kind,
+    command: str,
+    folder: Path,
+    ask: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    case = case_of(folder, kind, command)
+    task = {'cwd': str(case.folder), 'arguments': case.arguments(), **case.task}
+    done = ask(task)
+    said = done['out'] + done['err']
+    assert 'Traceback' not in said, said
+    assert 'Exception ignored' not in said, said
+    assert 'Logging error' not in said, said
+    message = [
+        line for line in done['err'].splitlines() if line.startswith('paperzoo:')
+    ]
+    left = [str(one) for one in case.folder.rglob('*.tmp')]
+    assert not left
+    if kind.end(command) == GOES_ON:
+        assert done['code'] == 0, said
+        assert all(' is left out: ' in line for line in message), said
+        if command != 'doctor':
+            assert wrote(case), said
+        for name in case.names:
+            assert name in said, said
+        return
+    assert done['code'] == 1, said
+    ended = [line for line in message if ' is left out: ' not in line]
+    assert len(ended) == 1, said
+    whole = done['err'][done['err'].index(ended[0]) :]
+    assert any(name in whole for name in case.names), said
+    if kind.group != 'the terminal':
+        assert not half_written(case), half_written(case)
+
+
+def wrote(case: Case) -> bool:
+    return case.out.exists() and any(case.out.iterdir())
+
+
+def half_written(case: Case) -> list[str]:
+    """Return the files that were begun and not ended."""
+    if not os.path.isdir(case.out):
+        return []
+    files = [one for one in case.out.rglob('*') if one.is_file()]
+    return [str(one) for one in files if not is_whole(one)]
+
+
+def is_whole(file: Path) -> bool:
+    if file.suffix == '.json' and file.name != 'scalars.json':
+        return file.stat().st_size > 0 and bool(json.loads(file.read_text()))
+    if file.suffix == '.html':
+        return '</html>' in file.read_text()
+    if file.suffix == '.pth':
+        return zipfile.is_zipfile(file)
+    return file.suffix not in ('.jpg', '.png') or not is_broken(file)
