@@ -9,6 +9,6 @@ class FakeRunner(Runner):
     """A Runner in type only: what a test gives it are its attributes."""
 
     def __init__(self, **attributes: Any) -> None:
-        vars(self).update(attributes)
+        self.__dict__.update(attributes)
 
     work_dir: Any = ''

@@ -85,7 +85,8 @@ def coco_content(some: list, *, masks: bool, root: bool = False) -> dict:
         {'id': number, 'name': name, 'supercategory': above}
         for number, name in enumerate(CLASSES, 1)
     ]
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for number, scene in enumerate(some, 1):
         width, height = scene.size
         images.append(
@@ -242,7 +243,7 @@ def write_voc_roboflow(root: Path, some: list) -> None:
 
 def labelme_content(scene: Scene, *, masks: bool) -> dict:
     width, height = scene.size
-    shapes = []
+    shapes: list[dict] = []
     for thing in scene.things:
         points = np.array(thing.polygon).reshape(-1, 2).tolist()
         left, top, right, bottom = thing.box

@@ -107,7 +107,8 @@ def test_no_place_is_invented() -> None:
 
 def test_every_equation_and_title_is_in_the_code_and_equations_are_tested() -> None:
     """What the list has is what the repository names; an equation has a test."""
-    code, tests = defaultdict(set), defaultdict(set)
+    code: dict[str, set[str]] = defaultdict(set)
+    tests: dict[str, set[str]] = defaultdict(set)
     for folders, named in ((('paperzoo', 'configs'), code), (('tests',), tests)):
         for file, text in sources(*folders):
             if file == Path(__file__):
@@ -115,9 +116,9 @@ def test_every_equation_and_title_is_in_the_code_and_equations_are_tested() -> N
             for line in locators(text):
                 key, places = places_of(line)
                 named[key] |= set(places)
-    for key, places in PLACES.items():
-        equations = {place for place in places if place.startswith('Eq.')}
-        assert places == code[key] | tests[key]
+    for key, expected in PLACES.items():
+        equations = {place for place in expected if place.startswith('Eq.')}
+        assert expected == code[key] | tests[key]
         assert equations <= code[key] & tests[key]
 
 

@@ -129,7 +129,7 @@ def test_boxes_of_good_masks_by_hand() -> None:
     masks[1, :8, 50:60] = 1
     masks[2, 30:34, 50:60] = 1
     masks[3, :2, 50:60] = 1
-    results = [
+    results: list[tuple[dict, dict]] = [
         (
             {},
             {

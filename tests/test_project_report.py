@@ -266,12 +266,14 @@ def test_the_verdict_on_boxes_around_masks_follows_from_the_numbers() -> None:
     regressed, around = (row['bbox_mAP']['mean'] for row in numbers.values())
     assert f'AP {regressed:.2f} against {around:.2f}, one seed' in verdict
     fcos, knet = numbers.values()
-    for of in (sizes, hidden):
-        means = [[row[f'bbox_mAP_{key}']['mean'] for key in of] for row in (fcos, knet)]
+    for keys in (sizes, hidden):
+        means = [
+            [row[f'bbox_mAP_{key}']['mean'] for key in keys] for row in (fcos, knet)
+        ]
         left = [masks / boxes for boxes, masks in zip(*means, strict=True)]
         assert left[0] == min(left)
         assert max(left) < 1
-        if of == sizes:
+        if keys == sizes:
             assert left == sorted(left)
 
 

@@ -161,7 +161,8 @@ def towards_each_other(
     """What is not done here: both of two neighbours move."""
     side = (truth[0, 0, 0, 2:] - truth[0, 0, 0, :2]).repeat(2)
     apart = [boxes.diff(dim=dim).abs() / side for dim in (1, 2)]
-    return sum(part.mean(-1).sum() for part in apart), 2 * 4 * 3
+    by_dim = [part.mean(-1).sum() for part in apart]
+    return torch.stack(by_dim).sum(), 2 * 4 * 3
 
 
 def trained_toy(penalty: Callable | None, seed: int) -> tuple[float, float]:

@@ -259,7 +259,7 @@ DMF_NAMES = ('DMF', 'DMF without meta-filter', 'ProtoNet', 'nearest prototype')
 
 def dmf_record(data: str) -> tuple[dict, dict[str, list[dict]]]:
     record = json.loads((RESULTS / f'dmf_{data}.json').read_text())
-    runs = {name: [] for name in DMF_NAMES}
+    runs: dict[str, list[dict]] = {name: [] for name in DMF_NAMES}
     for run in record['runs']:
         assert run['test_episodes'] == 2000
         runs[run['what']].append(run)

@@ -73,8 +73,9 @@ def test_a_checkpoint_alone_is_enough(name: str, checkpoint, file: Path) -> None
     result = alone(file)
     assert_same(result, with_config(str(file)))
     # The array that OpenCV reads is the same image.
-    assert_same(result, alone(cv2.imread(str(file))))
-    (first, second) = alone([file, cv2.imread(str(file))])
+    array: Any = cv2.imread(str(file))
+    assert_same(result, alone(array))
+    (first, second) = alone([file, array])
     assert_same(first, second)
     task = name.rpartition('_')[2]
     there = {key for key, value in arrays(result).items() if value is not None}

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -77,7 +78,8 @@ def test_masks(as_codes: bool) -> None:
 
 
 def test_no_masks_at_all_keep_the_size() -> None:
-    for masks in ([], torch.zeros(0, 40, 60)):
+    empty: tuple[Any, ...] = ([], torch.zeros(0, 40, 60))
+    for masks in empty:
         found = InstanceData(
             bboxes=torch.zeros(0, 4),
             labels=torch.zeros(0, dtype=torch.long),

@@ -49,7 +49,7 @@ def build(model: ConfigDict) -> nn.Module:
 
 def batch() -> tuple[Tensor, list[DetDataSample]]:
     torch.manual_seed(1)
-    info = {'img_shape': SIZE, 'ori_shape': SIZE, 'pad_shape': SIZE}
+    info: dict[str, Any] = {'img_shape': SIZE, 'ori_shape': SIZE, 'pad_shape': SIZE}
     info |= {'batch_input_shape': SIZE, 'scale_factor': (1.0, 1.0)}
     samples = []
     for _ in range(2):

@@ -26,7 +26,7 @@ for name, arguments in {
 
 
 def test_every_name_is_there() -> None:
-    for name in paperzoo.attention.__all__:
+    for name in dir(paperzoo.attention):
         assert getattr(paperzoo.attention, name).__name__ == name
 
 

@@ -92,8 +92,9 @@ def test_json(tmp_path: Path) -> None:
     for index, picture in enumerate(pictures()):
         names.append(f'pictures/{index}.png')
         write_picture(tmp_path / names[-1], picture)
-    content = {'label_names': ['cat', 'bee', 'ant'], 'image_names': names}
-    content['image_labels'] = [2, 2, 1, 1, 0, 0]
+    labels = [2, 2, 1, 1, 0, 0]
+    content: dict[str, list] = {'image_names': names, 'image_labels': labels}
+    content['label_names'] = ['cat', 'bee', 'ant']
     (tmp_path / 'train.json').write_text(json.dumps(content))
     check(read(tmp_path, 'json'))
     (tmp_path / 'train.json').write_text(json.dumps({**content, 'image_labels': [7]}))

@@ -5,11 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.testing import assert_close
 
 from paperzoo.data.sequences import (
     END,
     IGNORED,
+    GeneratedSequences,
     LookUpDataset,
     RunLengthDataset,
     SeenBeforeDataset,
@@ -22,6 +24,10 @@ from paperzoo.errors import UserError
 SETS = [SeenBeforeDataset, LookUpDataset, RunLengthDataset]
 by_set = pytest.mark.parametrize('kind', SETS, ids=lambda kind: kind.__name__)
 seeds = st.integers(0, 2**20)
+
+
+def items_of(dataset: GeneratedSequences) -> list[dict[str, Tensor]]:
+    return [dataset[index] for index in range(len(dataset))]
 
 
 def test_the_second_copy_was_there_before() -> None:
@@ -44,7 +50,7 @@ def test_first_copies_are_as_many_as_there_are_tokens(
 @given(seeds)
 def test_the_label_is_the_value_of_the_only_key_near_the_question(seed: int) -> None:
     dataset = LookUpDataset('val', num=5, seed=seed)
-    for item in dataset:
+    for item in items_of(dataset):
         asks, keys, values = item['inputs'].double().split([1, 8, 4], dim=1)
         ones = torch.ones(len(keys), dtype=torch.float64)
         assert_close(keys.norm(dim=1), ones, rtol=0, atol=1e-6)
@@ -58,11 +64,11 @@ def test_the_label_is_the_value_of_the_only_key_near_the_question(seed: int) -> 
 
 
 def test_values_and_sizes_are_equally_frequent() -> None:
-    dataset = LookUpDataset('train', num=1000)
-    counts = np.bincount([int(item['target']) for item in dataset])
+    items = items_of(LookUpDataset('train', num=1000))
+    counts = np.bincount([int(item['target']) for item in items])
     # The standard deviation is 14.
     np.testing.assert_allclose(counts, 250, atol=60)
-    sizes = np.bincount([len(item['inputs']) for item in dataset])
+    sizes = np.bincount([len(item['inputs']) for item in items])
     assert not sizes[:3].any()
     # The standard deviation is 11.
     np.testing.assert_allclose(sizes[3:], 1000 / 7, atol=50)
@@ -72,7 +78,7 @@ def test_values_and_sizes_are_equally_frequent() -> None:
 @given(seeds)
 def test_a_target_has_each_letter_as_often_as_its_count_says(seed: int) -> None:
     dataset = RunLengthDataset('train', num=5, max_count=3, seed=seed)
-    for item in dataset:
+    for item in items_of(dataset):
         source, target = item['inputs'].tolist(), item['target'].tolist()
         expected = []
         for count, letter in zip(source[::2], source[1::2], strict=True):

@@ -189,6 +189,8 @@ def test_the_global_classifier_may_see_aligned_queries(dynamic: bool) -> None:
     support, labels, query, own = maps()
     classes = torch.randint(0, 5, (2, QUERIES))
     found = model.loss_by_feat(support, labels, query, own, classes, WAYS)
+    assert model.meta_filter is not None
+    assert model.global_classifier is not None
     aligned = []
     for e in range(2):
         every = prototypes(support[e], labels[e], WAYS)

@@ -32,6 +32,7 @@ def stored_pairs(
 ) -> dict[str, Tensor]:
     """What is stored of the pairs: those of the first two queries."""
     classes = prototypes(support, golden['in:ytrain'][0], golden.meta['hyper']['K'])
+    assert model.meta_filter is not None
     filters = model.meta_filter(query[:2], classes)
     weight = model.meta_filter.offset_conv.weight
     offsets = sampling_offsets(query[:2], classes, weight)

@@ -18,7 +18,7 @@ MODELS.build(config)
 
 
 def test_every_name_is_there() -> None:
-    for name in paperzoo.dmf.__all__:
+    for name in dir(paperzoo.dmf):
         assert getattr(paperzoo.dmf, name).__name__ == name
 
 

@@ -31,7 +31,7 @@ class Toy(BaseModel):
         super().__init__()
         self.first = nn.Linear(3, 3, bias=False)
         self.drop = nn.Dropout(0.5)
-        self.body = nn.Sequential(nn.Identity(), Reciprocal())
+        self.body: nn.Module = nn.Sequential(nn.Identity(), Reciprocal())
         self.gradient_only = gradient_only
         nn.init.eye_(self.first.weight)
 

@@ -81,7 +81,8 @@ def test_neither_workers_nor_validation_change_the_training(tmp_path: Path) -> N
 def first_batch(seed: int, epoch: int) -> torch.Tensor:
     loader = DataLoader(NoisyData(), batch_size=16)
     seed_batches(loader, seed)
-    loader.dataset.__getitems__.epoch.fill_(epoch)
+    dataset: Any = loader.dataset
+    dataset.__getitems__.epoch.fill_(epoch)
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     return next(iter(loader))['x']
 
@@ -98,7 +99,7 @@ def test_batches_of_an_epoch_draw_differently() -> None:
         def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
             return super().__getitem__(0)
 
-    loader = DataLoader(One(), batch_size=1)
+    loader: DataLoader[dict[str, torch.Tensor]] = DataLoader(One(), batch_size=1)
     seed_batches(loader, 0)
     rows = torch.cat([batch['x'] for batch in loader])
     assert len(rows.unique(dim=0)) == len(rows) == 16

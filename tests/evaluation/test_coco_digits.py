@@ -36,7 +36,7 @@ def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 def synthetic(images: int = 40, seed: int = 0) -> dict:
     """Objects of all sizes, crowds, images without objects, a class without objects."""
     rng = np.random.default_rng(seed)
-    annotations = []
+    annotations: list[dict] = []
     for image in range(images):
         for box in random_boxes(rng, rng.integers(0, 8)):
             crowd = bool(rng.random() < 0.1)

@@ -159,7 +159,7 @@ def images(
         chosen = draw(labels)
         # A listed segment has pixels; id 0 is void in both maps.
         maps.append({int(i): chosen[i - 1] for i in np.unique(ids) if i})
-    return pred, gt, *maps
+    return pred, gt, maps[0], maps[1]
 
 
 four_ids = st.lists(st.integers(1, 2**24 - 1), min_size=4, max_size=4, unique=True)

@@ -270,7 +270,12 @@ def test_the_loss_learns_what_get_targets_says() -> None:
     head, gt = twins()[0], ground_truth(3, 2)
     seen: list[Any] = []
     assign = head.assigner.assign
-    head.assigner.assign = lambda *args: (seen.append(args[0]), assign(*args))[1]
+
+    def spy(*args: Any) -> Any:
+        seen.append(args[0])
+        return assign(*args)
+
+    head.assigner.assign = spy
     outs = head(features(torch.float32))
     plain = head.loss_by_feat(*outs, gt, METAS)
     head.__class__ = Shifted

@@ -2,6 +2,7 @@
 
 from math import log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ GOLDEN = Path(__file__).parents[1] / 'data' / 'golden'
 IOU_FILES = sorted(path.stem for path in GOLDEN.glob('fcos_iou_loss*.npz'))
 EDGE, SIDE = st.floats(-50, 50), st.floats(0.5, 60)
 BOX = st.builds(lambda x, y, w, h: (x, y, x + w, y + h), EDGE, EDGE, SIDE, SIDE)
-BOX_LOSSES = {
+BOX_LOSSES: dict[str, tuple[type, type, dict[str, Any]]] = {
     'iou': (IoULoss, mmdet_losses.IoULoss, {}),
     'linear_iou': (IoULoss, mmdet_losses.IoULoss, {'mode': 'linear'}),
     'square_iou': (IoULoss, mmdet_losses.IoULoss, {'mode': 'square'}),

@@ -124,11 +124,14 @@ def test_topk_gives_each_object_more_kernels() -> None:
 
 
 def test_all_costs_cross_in_one_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
-    assigner, transfers = MaskHungarianAssigner(), []
-    to_host = Tensor.cpu
-    monkeypatch.setattr(
-        Tensor, 'cpu', lambda self: transfers.append(self.shape) or to_host(self)
-    )
+    assigner, to_host = MaskHungarianAssigner(), Tensor.cpu
+    transfers: list[torch.Size] = []
+
+    def cpu(tensor: Tensor) -> Tensor:
+        transfers.append(tensor.shape)
+        return to_host(tensor)
+
+    monkeypatch.setattr(Tensor, 'cpu', cpu)
     cases = [case(6, 2), case(6, 0), case(5, 7)]
     found = match_all([Matching(assigner, *data) for data in cases])
     assert transfers == [(6 * 2 + 0 + 5 * 7,)]

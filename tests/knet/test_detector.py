@@ -100,7 +100,8 @@ def images(number: int) -> Tensor:
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:
-    return sum(value for key, value in losses.items() if 'loss' in key)
+    logged = (value for key, value in losses.items() if 'loss' in key)
+    return sum(logged, torch.zeros(()))
 
 
 @pytest.mark.parametrize('panoptic', [False, True], ids=['instance', 'panoptic'])
@@ -411,7 +412,7 @@ def test_half_precision_gives_the_losses_of_single(panoptic: bool) -> None:
 
 def test_half_the_resolution_inside_a_stage() -> None:
     options = config()
-    stage = {'feat_gather_stride': 2, 'mask_transform_stride': 2}
+    stage: dict[str, Any] = {'feat_gather_stride': 2, 'mask_transform_stride': 2}
     stage |= {'feat_transform_cfg': {'kernel_size': 3, 'act_cfg': None}}
     options['roi_head']['mask_head'] |= stage
     losses = KNet(**options).loss(images(2), [sample(2), sample(1)])

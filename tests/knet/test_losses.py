@@ -64,11 +64,11 @@ def mmdets() -> dict[str, Any]:
 @pytest.mark.parametrize('positive', [True, False])
 def test_mmdets_losses_give_the_same(positive: bool) -> None:
     results = []
-    for losses, focal in ((ours(), FocalLoss()), (mmdets(), MMDetFocalLoss())):
+    for of_masks, focal in ((ours(), FocalLoss()), (mmdets(), MMDetFocalLoss())):
         torch.manual_seed(1)
         pred, scores = torch.randn(2, 3, 6, 8), torch.randn(2, 3, 4)
         leaves = [pred.requires_grad_(), scores.requires_grad_()]
-        losses = nn.ModuleDict({**losses, 'loss_cls': focal})
+        losses = nn.ModuleDict({**of_masks, 'loss_cls': focal})
         found = kernel_losses(losses, pred, targets(positive), scores)
         total = sum(value for key, value in found.items() if 'loss' in key)
         found |= dict(enumerate(torch.autograd.grad(total, leaves)))
@@ -88,9 +88,9 @@ def test_means_are_over_the_positives() -> None:
 
 def test_without_positives_all_is_zero() -> None:
     pred: Tensor = torch.randn(2, 3, 6, 8, requires_grad=True)
-    losses = kernel_losses(nn.ModuleDict(ours()), pred, targets(False))
-    assert [loss.item() for loss in losses.values()] == [0.0, 0.0, 0.0]
-    (gradient,) = torch.autograd.grad(sum(losses.values()), pred)
+    zeros = kernel_losses(nn.ModuleDict(ours()), pred, targets(False))
+    assert [loss.item() for loss in zeros.values()] == [0.0, 0.0, 0.0]
+    (gradient,) = torch.autograd.grad(list(zeros.values()), pred)
     assert_close(gradient, torch.zeros_like(pred))
     losses = nn.ModuleDict({**ours(), 'loss_cls': FocalLoss()})
     found = kernel_losses(losses, pred, targets(False), torch.randn(2, 3, 4))

@@ -61,7 +61,7 @@ def test_golden(name: str, dtype: torch.dtype) -> None:
     weights = {key[2:]: torch.from_numpy(golden[key]) for key in keys}
     head = KNetSemanticHead(**config)
     head.load_state_dict(weights, strict=True)
-    head = without_chance(head).to(dtype)
+    without_chance(head.to(dtype))
     index = config['kernel_generate_head']['in_index']
     x = torch.from_numpy(golden[f'in:x{index}']).to(dtype).requires_grad_()
     stages = head([x] * (index + 1))
@@ -170,8 +170,8 @@ def test_equals_mmseg(kind: str) -> None:
         results[-1].append(torch.tensor(len(losses)))
     assert_close(results[1], results[0])
     # Its gradients, loaded as if they were weights, bear our names.
-    gradients = {name: p.grad for name, p in peer.named_parameters()}
-    renamed.load_state_dict(peer.state_dict() | gradients)
+    as_weights = {name: p.grad for name, p in peer.named_parameters()}
+    renamed.load_state_dict(peer.state_dict() | as_weights)
     found = [parameter.grad for parameter in ours.parameters()]
     assert_close(found, [parameter.detach() for parameter in renamed.parameters()])
 
@@ -307,7 +307,7 @@ def test_it_compiles_as_one_graph(kind: str) -> None:
     assert_close(results[1], results[0])
 
 
-REFUSED = {
+REFUSED: dict[str, dict[str, Any]] = {
     'DepthwiseSeparableASPPHead': {'c1_in_channels': 8, 'c1_channels': 4},
     'DNLHead': {},
     'CCHead': {},
@@ -321,7 +321,7 @@ REFUSED = {
 @pytest.mark.parametrize('kind', REFUSED)
 def test_a_head_that_does_more_than_classify_features_is_refused(kind: str) -> None:
     head = {'type': kind, 'in_channels': 20, 'in_index': 3, 'channels': 12}
-    head |= {'num_classes': 5, **REFUSED[kind]}
+    head = {**head, 'num_classes': 5, **REFUSED[kind]}
     with pytest.raises(UserError, match=rf'{kind}.*not cls_seg'):
         KNetSemanticHead(1, head, stage(12, 5))
 

@@ -81,6 +81,7 @@ def test_coordinates_by_hand() -> None:
 def test_the_encoding_is_added_to_the_coarsest_level() -> None:
     encoding = {'type': 'mmdet.SinePositionalEncoding', 'num_feats': 4}
     module, x = wrapper(positional_encoding=encoding), levels()
+    assert module.positional_encoding is not None
     added = module.positional_encoding(torch.zeros(1, 4, 6, dtype=torch.bool))
     assert_close(module(x), wrapper()([*x[:3], x[3] + added]))
 

@@ -38,8 +38,8 @@ def losses_of(images: slice) -> dict[str, Tensor]:
     torch.manual_seed(0)
     scores, masks = torch.randn(2, 4, 4)[images], torch.randn(2, 4, 6, 6)[images]
     labels = LABELS[images]
-    losses = {'loss_cls': FocalLoss(), 'loss_mask': MaskBCELoss()}
-    losses = nn.ModuleDict(losses | {'loss_dice': DiceLoss()})
+    losses = nn.ModuleDict({'loss_cls': FocalLoss(), 'loss_mask': MaskBCELoss()})
+    losses['loss_dice'] = DiceLoss()
     weights, aim = torch.ones(*labels.shape, 4), (masks > 0).float()
     targets = KernelTargets(labels, weights, aim, labels < 4)
     return kernel_losses(losses, masks, targets, scores)

@@ -216,8 +216,8 @@ def test_no_object_reaches_all_parameters() -> None:
     module = head()
     output = module(*inputs())
     assert isinstance(output, StageOutput)
-    total = sum(value.sum() for value in output)
-    gradients = torch.autograd.grad(total, list(module.parameters()))
+    total = torch.stack([value.sum() for value in output])
+    gradients = torch.autograd.grad(total.sum(), list(module.parameters()))
     assert all(gradient is not None for gradient in gradients)
 
 

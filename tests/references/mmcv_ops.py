@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ def deform_conv(
     channels_per_deform = image.size(1) // deform_groups
     output = image.new_zeros(batch, out_channels, out_h, out_w)
     for n, o, i, j in np.ndindex(*output.shape):
-        total = 0.0 if bias is None else bias[o].item()
+        total: Any = 0.0 if bias is None else bias[o].item()
         for c, u, v in np.ndindex(per_group, kernel_h, kernel_w):
             channel = o // (out_channels // groups) * per_group + c
             deform = channel // channels_per_deform

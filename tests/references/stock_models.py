@@ -232,7 +232,7 @@ def run(name: str) -> Arrays:
 def flat(losses: dict[str, Any]) -> dict[str, Tensor]:
     """Return one tensor for each loss; some heads give a list of levels."""
     return {
-        key: sum(value) if isinstance(value, list) else value
+        key: sum(value, torch.zeros(())) if isinstance(value, list) else value
         for key, value in losses.items()
     }
 

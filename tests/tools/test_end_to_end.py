@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,7 +58,7 @@ def wait_for(file: Path, process: subprocess.Popen, seconds: float = 240) -> Non
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The work dir of a training that was killed after epoch 2 and then resumed."""
     folder = tmp_path_factory.mktemp('run')
     train = [MIM, 'train', 'paperzoo', CONFIG, '--work-dir', 'work']

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,7 +53,7 @@ def checkpoint(name: str, options: list[str], file: Path, **meta: object) -> Pat
 
 def run(
     monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: object
-) -> dict[str, list]:
+) -> dict[str, Any]:
     command = ['predict', *map(str, arguments), '--device', 'cpu']
     monkeypatch.setattr(sys, 'argv', command)
     monkeypatch.chdir(folder)

@@ -156,7 +156,7 @@ def test_labelme_shapes(tmp_path: Path) -> None:
     (scene,) = made.scenes(1)
     scene.things.clear()
     content = made.labelme_content(scene, masks=True)
-    shape = {'label': 'a', 'group_id': None, 'flags': {}}
+    shape: dict[str, Any] = {'label': 'a', 'group_id': None, 'flags': {}}
     content['shapes'] = [
         {**shape, 'shape_type': 'circle', 'points': [[40, 30], [40, 50]]},
         {**shape, 'shape_type': 'polygon', 'group_id': 7,

@@ -60,6 +60,7 @@ def test_the_trajectory_ends_in_the_models_own_feature(
     episode = case(model)[0]
     index = 2
     view = explain_query(model, episode, index)
+    assert model.meta_filter is not None
     with torch.no_grad():
         filters = model.meta_filter(episode.query, episode.classes)
         own = model.align(episode.query, filters)[index]

@@ -230,7 +230,7 @@ class DoubledMasks(KNetKernelUpdateHead):
 class WithFurtherLoss(KNet):
     """It has losses of its own, of no stage."""
 
-    def loss(self, *args: Any) -> dict[str, Tensor]:
+    def loss(self, *args: Any) -> dict[str, Any]:
         further = torch.tensor(3.0)
         return super().loss(*args) | {'loss_smooth': further, 'loss_s': [further] * 2}
 
@@ -303,7 +303,8 @@ def test_a_subclasss_costs_and_matching_are_on_the_page() -> None:
     model.assigner.__class__ = FromTheLast
     for assigner in model.kernel_iter_head.assigners:
         assigner.__class__ = FromTheLast
-    chosen, assign = [], model.assign
+    chosen: list[Any] = []
+    assign = model.assign
 
     def spy(*args: Any) -> Any:
         chosen.extend(image for stage in assign(*args) for image in stage)
