@@ -1,6 +1,7 @@
-"""The house: who may import whom, and no circles."""
+"""The house: who may import whom, no circles, and an example at each door."""
 
 import ast
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -147,3 +148,35 @@ def test_no_circles() -> None:
     for module in MODULES:
         circle = visit(module, [])
         assert circle is None, 'a circle:\n' + '\n'.join(circle or [])
+
+
+# Shown otherwise: scripts by their --help, repairs of the stack by what works with
+# them, pages and what they trace by docs/explain.md. What mmcv's autograd calls writes
+# into buffers; the functions beside it have examples.
+WITHOUT_EXAMPLE = re.compile(
+    r'paperzoo\.(?:tools|compat|startup|cli)\b.*'
+    r'|paperzoo\.explain\.\w+\.(?:page|page_sequences|trace)\.\w+'
+    r'|paperzoo\.ops\.\w+\.\w+_(?:forward|backward\w*)'
+)
+
+
+def is_public(node: ast.AST) -> bool:
+    """Whether users call it: a function by its name, a class by its registered one."""
+    if isinstance(node, ast.FunctionDef):
+        return not node.name.startswith('_')
+    return isinstance(node, ast.ClassDef) and any(
+        'register_module' in ast.unparse(decorator) for decorator in node.decorator_list
+    )
+
+
+def test_what_users_call_has_an_example() -> None:
+    public = [
+        (f'{module}.{node.name}', node)
+        for module, file in MODULES.items()
+        for node in ast.parse(file.read_text('utf-8')).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and is_public(node)
+    ]
+    bare = {name for name, node in public if '>>>' not in str(ast.get_docstring(node))}
+    wrong = sorted(name for name in bare if not WITHOUT_EXAMPLE.fullmatch(name))
+    assert not wrong, '\n'.join(wrong)
+    assert len(public) > 300

@@ -55,7 +55,12 @@ class CocoDataset(MMDetCocoDataset):
 
 @DATASETS.register_module()
 class ShapesDataset(CocoDataset):
-    """The built-in Shapes set, generated on first use (see `paperzoo.data.shapes`)."""
+    """The built-in Shapes set, generated on first use (see `paperzoo.data.shapes`).
+
+    Example:
+        >>> ShapesDataset.METAINFO['classes'][:3]
+        ('circle', 'rectangle', 'triangle')
+    """
 
     METAINFO = {
         'classes': THING_CLASSES,

@@ -213,6 +213,19 @@ class EpisodeSampler(Sampler):
     Args:
         dataset: The `EpisodeDataset`.
         seed: By default the runner's, or a random one if that is None.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> for file in ('cat/1.png', 'cat/2.png', 'dog/1.png', 'dog/2.png'):
+        ...     (root / 'train' / file).parent.mkdir(parents=True, exist_ok=True)
+        ...     Image.new('RGB', (8, 8)).save(root / 'train' / file)
+        >>> data = EpisodeDataset(str(root), 'train', ways=2, queries=1, episodes=2)
+        >>> sampler = EpisodeSampler(data, seed=7)
+        >>> sampler.set_epoch(3)
+        >>> [tuple(key) for key in sampler]
+        [(7, 3, 0), (7, 3, 1)]
     """
 
     def __init__(self, dataset: EpisodeDataset, seed: int | None = None) -> None:

@@ -24,6 +24,15 @@ class CocoPanopticDataset(MMDetCocoPanopticDataset):
 
     Raises:
         UserError: If the annotation file or a folder is not there.
+
+    Example:
+        >>> from paperzoo.errors import UserError
+        >>> prefix = {'img': 'val', 'seg': 'maps'}
+        >>> try:
+        ...     CocoPanopticDataset('a.json', '/nowhere', prefix)
+        ... except UserError as error:
+        ...     print(str(error).partition(' (')[0])
+        data set not found: data_root='/nowhere'
     """
 
     def __init__(
@@ -48,7 +57,12 @@ class CocoPanopticDataset(MMDetCocoPanopticDataset):
 
 @DATASETS.register_module()
 class ShapesPanopticDataset(CocoPanopticDataset):
-    """The built-in Shapes set with its panoptic maps, generated on first use."""
+    """The built-in Shapes set with its panoptic maps, generated on first use.
+
+    Example:
+        >>> ShapesPanopticDataset.METAINFO['stuff_classes']
+        ('grass', 'brick', 'water')
+    """
 
     METAINFO = {
         'classes': (*THING_CLASSES, *STUFF_CLASSES),

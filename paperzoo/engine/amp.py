@@ -18,6 +18,13 @@ class Bf16OptimWrapper(OptimWrapper):
     bfloat16 has the range of float32, so losses need no scaling. It pays on processors
     with bfloat16 units and with `ChannelsLastHook`; elsewhere it is slower than
     float32.
+
+    Example:
+        >>> model = nn.Linear(2, 1, device=get_device())
+        >>> wrapper = Bf16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> with wrapper.optim_context(model):
+        ...     model(torch.ones(1, 2, device=get_device())).dtype
+        torch.bfloat16
     """
 
     @contextmanager

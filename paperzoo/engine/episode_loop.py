@@ -179,6 +179,11 @@ class EpisodeValLoop(_EpisodeLoop, ValLoop):
 
     Raises:
         UserError: If the data set is no `EpisodeDataset`.
+
+    Example:
+        >>> val_cfg = dict(type='paperzoo.EpisodeValLoop', cache_gib=2.0)
+        >>> LOOPS.get(val_cfg['type']).phase
+        'val'
     """
 
     phase = 'val'
@@ -186,7 +191,13 @@ class EpisodeValLoop(_EpisodeLoop, ValLoop):
 
 @LOOPS.register_module()
 class EpisodeTestLoop(_EpisodeLoop, TestLoop):
-    """Test by episodes: see `EpisodeValLoop`."""
+    """Test by episodes: see `EpisodeValLoop`.
+
+    Example:
+        >>> test_cfg = dict(type='paperzoo.EpisodeTestLoop', cache_gib=2.0)
+        >>> LOOPS.get(test_cfg['type']).phase
+        'test'
+    """
 
     phase = 'test'
 

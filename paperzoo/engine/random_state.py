@@ -69,6 +69,11 @@ class ResumableRandomnessHook(Hook):
     """Start every epoch and every step from a random state made of its number.
 
     Ranks draw alike unless `randomness.diff_rank_seed` is set, as MMEngine has it.
+
+    Example:
+        >>> hook = HOOKS.build(dict(type='paperzoo.ResumableRandomnessHook'))
+        >>> hook.priority
+        'VERY_HIGH'
     """
 
     priority = 'VERY_HIGH'

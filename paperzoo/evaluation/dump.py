@@ -29,6 +29,15 @@ class DumpRecords(BaseMetric):
         out_file: Where to write; an earlier file is never replaced.
         collect_device: As of every metric.
         collect_dir: As of every metric.
+
+    Example:
+        >>> import tempfile
+        >>> metric = DumpRecords(f'{tempfile.mkdtemp()}/results.json')
+        >>> metric.dataset_meta = {'classes': ('cat', 'dog')}
+        >>> metric.evaluate(0)
+        {}
+        >>> metric.out_file.exists()
+        True
     """
 
     def __init__(

@@ -224,6 +224,13 @@ class PanopticQuality(BaseMetric):
 
     Raises:
         UserError: If a file is missing or does not fit the data set or the prediction.
+
+    Example:
+        >>> try:
+        ...     PanopticQuality('/nowhere/val.json', '/nowhere/val')
+        ... except UserError as error:
+        ...     print(str(error).partition(',')[0])
+        ann_file='/nowhere/val.json' of PanopticQuality not found
     """
 
     default_prefix = 'coco_panoptic'

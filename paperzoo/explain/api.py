@@ -154,6 +154,15 @@ def sample_loader(
 
     Raises:
         UserError: If the model has no page, or is explained on the other kind.
+
+    Example:
+        >>> from paperzoo.apis.build import build_model
+        >>> from paperzoo.apis.config import load_config
+        >>> cfg = load_config('attention_tagging')
+        >>> model = build_model(cfg, 'cpu')
+        >>> numbers, load = sample_loader(model, cfg, items=[0])
+        >>> numbers, load(0).name
+        ([0], 'sequence 0')
     """
     name = type(model).__name__
     if isinstance(images, str | Path):

@@ -32,6 +32,11 @@ class ExplainHook(Hook):
 
     Raises:
         UserError: If there is neither an image nor an item.
+
+    Example:
+        >>> hook = dict(type='paperzoo.ExplainHook', items=[0, 1], interval=5)
+        >>> HOOKS.build(hook).interval
+        5
     """
 
     priority = 'LOW'

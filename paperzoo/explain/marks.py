@@ -16,20 +16,41 @@ MOST_POINTS = 3000
 
 
 def colour(index: int) -> str:
-    """Return the colour of an object, or of a class, light enough to be read."""
+    """Return the colour of an object, or of a class, light enough to be read.
+
+    Example:
+        >>> colour(0)
+        '#ff5c5c'
+    """
     blue, green, red = (value + (255 - value) // 4 for value in color_of(index))
     return f'#{red:02x}{green:02x}{blue:02x}'
 
 
 def class_name(sample: Sample, label: int | Tensor) -> str:
-    """Return the name of a class; a checkpoint may know fewer names than classes."""
+    """Return the name of a class; a checkpoint may know fewer names than classes.
+
+    Example:
+        >>> import torch
+        >>> image, inputs = np.zeros((4, 6, 3), np.uint8), torch.zeros(1, 3, 4, 6)
+        >>> sample = Sample(image, inputs, None, ('cat', 'dog'), 'a.png')
+        >>> class_name(sample, 1), class_name(sample, 2)
+        ('dog', 'class 2')
+    """
     label = int(label)
     names = sample.class_names
     return names[label] if label < len(names) else f'class {label}'
 
 
 def object_names(sample: Sample, labels: Tensor) -> list[str]:
-    """Return what the objects are called on the page: `#1 circle`."""
+    """Return what the objects are called on the page: `#1 circle`.
+
+    Example:
+        >>> import torch
+        >>> image, inputs = np.zeros((4, 6, 3), np.uint8), torch.zeros(1, 3, 4, 6)
+        >>> sample = Sample(image, inputs, None, ('cat', 'dog'), 'a.png')
+        >>> object_names(sample, torch.tensor([1, 0]))
+        ['#1 dog', '#2 cat']
+    """
     return [
         f'#{number} {class_name(sample, label)}'
         for number, label in enumerate(labels, 1)
@@ -37,7 +58,13 @@ def object_names(sample: Sample, labels: Tensor) -> list[str]:
 
 
 def box_mark(box: Tensor, shade: str, text: str = '', label: str = '') -> Mark:
-    """Return a box (x0, y0, x1, y1) as a mark."""
+    """Return a box (x0, y0, x1, y1) as a mark.
+
+    Example:
+        >>> import torch
+        >>> box_mark(torch.tensor([1.0, 2.0, 3.0, 4.0]), '#ff0000', label='#1').xy
+        (1.0, 2.0, 3.0, 4.0)
+    """
     x0, y0, x1, y1 = box.tolist()
     return Mark('box', (x0, y0, x1, y1), shade, text, label)
 
@@ -52,6 +79,13 @@ def point_marks(
         owners: 0 for none, k for object k - 1.
         texts: For the pointer, one per point.
         negatives: Draw the points without an object, too, if they are not too many.
+
+    Example:
+        >>> import torch
+        >>> points = torch.tensor([[4.0, 4.0], [12.0, 4.0]])
+        >>> marks = point_marks(points, torch.tensor([0, 1]), ['no object', '#1'])
+        >>> [(mark.xy, mark.color == GREY) for mark in marks]
+        [((4.0, 4.0), True), ((12.0, 4.0), False)]
     """
     negatives = negatives and len(points) <= MOST_POINTS
     rows = zip(points.tolist(), owners.tolist(), texts, strict=True)
@@ -69,6 +103,11 @@ def padded(image: NDArray, height: int, width: int) -> NDArray:
         image: `uint8 (H, W, 3)`.
         height: Of the result, where it is cut if that is smaller.
         width: Of the result.
+
+    Example:
+        >>> padded(np.zeros((1, 1, 3), np.uint8), 2, 2)[..., 0]
+        array([[  0, 128],
+               [128, 128]], dtype=uint8)
     """
     ground = np.full((height, width, 3), 128, np.uint8)
     part = image[:height, :width]
@@ -89,6 +128,11 @@ def plot_marks(
         up: From 0 to 1, one per point.
         shades: Colours of the points.
         texts: For the pointer.
+
+    Example:
+        >>> ground, marks = plot_marks([0.0], [1.0], ['#ff0000'], ['upper left'])
+        >>> marks[-1].xy, marks[-1].text
+        ((20.0, 20.0), 'upper left')
     """
     side, edge = 240, 20
     ground = np.full((side + 2 * edge, side + 2 * edge, 3), 255, np.uint8)

@@ -38,6 +38,12 @@ def page_of(model: 'nn.Module') -> str:
 
     Raises:
         UserError: If there is no page for it.
+
+    Example:
+        >>> from torch import nn
+        >>> from paperzoo.attention import MultiHeadSelfAttention
+        >>> page_of(nn.Sequential(MultiHeadSelfAttention(8, 2)))
+        'paperzoo.explain.attention.page'
     """
     found = _listed(model, PAGES) or _listed(model, LAYERS)
     if found is not None:
@@ -54,6 +60,16 @@ def sections(model: 'nn.Module', sample: Any) -> list['Section']:
 
     Raises:
         UserError: If there is no page for it.
+
+    Example:
+        >>> from paperzoo.apis.build import build_model
+        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.explain.api import sample_loader
+        >>> cfg = load_config('attention_tagging')
+        >>> model = build_model(cfg, 'cpu')
+        >>> numbers, load = sample_loader(model, cfg, items=[0])
+        >>> sections(model, load(0))[0].title
+        'What does the model say?'
     """
     own = page_of(model)
     pages = [own]

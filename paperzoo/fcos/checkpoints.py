@@ -142,6 +142,12 @@ def find_weights(checkpoint: Any) -> dict[str, Tensor]:
 
     Raises:
         UserError: If there are no weights in it.
+
+    Example:
+        >>> import torch
+        >>> checkpoint = {'model': {'module.scale': torch.ones(1)}, 'iteration': 90000}
+        >>> find_weights(checkpoint)
+        {'scale': tensor([1.])}
     """
     weights = checkpoint
     for name in ('model', 'state_dict'):
@@ -163,7 +169,13 @@ def find_weights(checkpoint: Any) -> dict[str, Tensor]:
 
 
 def left_out(weights: Mapping[str, Tensor]) -> list[str]:
-    """Return the names that are no weights and have no counterpart in mmdet."""
+    """Return the names that are no weights and have no counterpart in mmdet.
+
+    Example:
+        >>> import torch
+        >>> left_out({'pixel_mean': torch.zeros(3), 'head.weight': torch.zeros(1)})
+        ['pixel_mean']
+    """
     names = (name.removeprefix('module.') for name in weights)
     return [name for name in names if _NOT_WEIGHTS.fullmatch(name)]
 
@@ -183,6 +195,12 @@ def convert_state_dict(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises:
         UserError: If a name is not understood, or two names become one.
+
+    Example:
+        >>> import torch
+        >>> weights = {'rpn.head.scales.0.scale': torch.ones(1)}
+        >>> convert_state_dict(weights)
+        {'bbox_head.scales.0.scale': tensor(1.)}
     """
     weights = find_weights(weights)
     skipped = set(left_out(weights))

@@ -259,6 +259,16 @@ class CocoPanopticFolderDataset(CocoPanopticDataset):
         val: Share of the images that are for validation.
         seed: Of the choice.
         kwargs: Further arguments of `CocoPanopticDataset`.
+
+    Example:
+        >>> from paperzoo.errors import UserError
+        >>> where = {'ann_file': 'a.json', 'data_root': '/nowhere'}
+        >>> where['data_prefix'] = {'img': 'images', 'seg': 'maps'}
+        >>> try:
+        ...     CocoPanopticFolderDataset(split='val', val=0.2, **where)
+        ... except UserError as error:
+        ...     print(str(error).partition(' (')[0])
+        data set not found: data_root='/nowhere'
     """
 
     def __init__(self, *, split: str, val: float, seed: int = 0, **kwargs: Any) -> None:

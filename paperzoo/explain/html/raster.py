@@ -26,6 +26,11 @@ def pixels_of(section: Section) -> Pixels | None:
     """Return the pictures of a section below each other, or None if it has none.
 
     All frames of a slider are shown; tables and bars are left out.
+
+    Example:
+        >>> picture = Picture(np.zeros((40, 60, 3), np.uint8))
+        >>> pixels_of(Section('Black', '', [picture])).shape
+        (328, 480, 3)
     """
     parts = [part for figure in section.figures if (part := _draw(figure)) is not None]
     return _stack(parts, down=True) if parts else None

@@ -31,13 +31,28 @@ def write_report(title: str, sections: Sequence[Section], path: Path) -> Path:
         path: Where it goes; an earlier file is replaced.
 
     Raises:
-        UserError: If it cannot be written; an earlier one is still there.
+        UserError: If the file cannot be written; an earlier one is still there.
+
+    Example:
+        >>> import tempfile
+        >>> from paperzoo.explain.html.report import Table
+        >>> table = Table(['stage', 'value'], [['1', 0.5]])
+        >>> path = Path(tempfile.mkdtemp()) / 'page.html'
+        >>> write_report('A page', [Section('Losses', '', [table])], path).name
+        'page.html'
     """
     return write_text(path, render(title, sections))
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
-    """Return a page as HTML; arguments are those of `write_report`."""
+    """Return a page as HTML; arguments are those of `write_report`.
+
+    Example:
+        >>> from paperzoo.explain.html.report import Table
+        >>> table = Table(['stage', 'value'], [['1', 0.5]])
+        >>> '<title>A page</title>' in render('A page', [Section('Losses', '', [table])])
+        True
+    """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

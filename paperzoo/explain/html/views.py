@@ -33,7 +33,12 @@ _PIXELATED = 128
 
 
 def number(value: float | int | np.floating | np.integer) -> str:
-    """Return a number as a reader wants it: four digits, whole ones in full."""
+    """Return a number as a reader wants it: four digits, whole ones in full.
+
+    Example:
+        >>> number(1234567.0), number(0.123456)
+        ('1234567', '0.1235')
+    """
     if float(value).is_integer() and abs(float(value)) < 1e7:
         return f'{value:.0f}'
     return f'{value:.4g}'
@@ -129,7 +134,12 @@ def _data_uri(pixels: Pixels, *, lossless: bool) -> str:
 def limits(
     values: NDArray, low: float | None = None, high: float | None = None
 ) -> tuple[float, float]:
-    """Return what the first and the last colour stand for: by default the extremes."""
+    """Return what the first and the last colour stand for: by default the extremes.
+
+    Example:
+        >>> limits(np.array([1.0, np.nan, 3.0])), limits(np.array([1.0, 3.0]), low=0.0)
+        ((1.0, 3.0), (0.0, 3.0))
+    """
     finite = values[np.isfinite(values)]
     smallest = float(finite.min()) if finite.size else 0.0
     largest = float(finite.max()) if finite.size else 1.0
@@ -137,7 +147,12 @@ def limits(
 
 
 def coloured(values: NDArray, low: float, high: float) -> Pixels:
-    """Return the colours of numbers, RGBA; what is no number is transparent."""
+    """Return the colours of numbers, RGBA; what is no number is transparent.
+
+    Example:
+        >>> coloured(np.array([0.0, 1.0, np.nan]), 0.0, 1.0)[:, 3]
+        array([255, 255,   0], dtype=uint8)
+    """
     share = (np.asarray(values, float) - low) / ((high - low) or 1.0)
     steps = (np.nan_to_num(share).clip(0, 1) * 255).round().astype(np.uint8)
     colours = _viridis()[steps]
@@ -151,7 +166,12 @@ def _viridis() -> Pixels:
 
 
 def gradient() -> str:
-    """Return the colours of the maps as stops of a CSS gradient."""
+    """Return the colours of the maps as stops of a CSS gradient.
+
+    Example:
+        >>> gradient().split(', ')[0]
+        '#440154'
+    """
     stops = _viridis()[::51].tolist()
     return ', '.join(f'#{bytes(stop).hex()}' for stop in stops)
 

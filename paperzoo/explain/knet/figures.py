@@ -23,7 +23,15 @@ _RATES = {'pos_acc': 'classes right, %', 'acc_seg': 'pixels right, %'}
 
 
 def cropped(masks: Tensor, sample: Sample) -> NDArray:
-    """Return maps (..., h, w) of the padded image without the padding."""
+    """Return maps (..., h, w) of the padded image without the padding.
+
+    Example:
+        >>> import torch
+        >>> image, inputs = np.zeros((4, 6, 3), np.uint8), torch.zeros(1, 3, 8, 8)
+        >>> sample = Sample(image, inputs, None, (), 'a.png')
+        >>> cropped(torch.zeros(5, 4, 4), sample).shape
+        (5, 2, 3)
+    """
     (height, width), padded = sample.image.shape[:2], sample.inputs.shape[-2:]
     bottom = max(1, round(masks.shape[-2] * height / padded[0]))
     right = max(1, round(masks.shape[-1] * width / padded[1]))
@@ -40,6 +48,12 @@ def mosaic(
         masks: Probabilities, (masks, h, w).
         numbers: Written on the copies.
         texts: Shown when one points at them.
+
+    Example:
+        >>> image, masks = np.zeros((4, 8, 3), np.uint8), np.zeros((2, 2, 4))
+        >>> picture = mosaic(image, masks, [7, 9], ['a cat', 'a dog'])
+        >>> [mark.text for mark in picture.marks]
+        ['a cat', 'a dog']
     """
     height = max(1, round(TILE * image.shape[0] / image.shape[1]))
     columns = min(COLUMNS, len(masks))
@@ -76,6 +90,11 @@ def painted(
         ids: The numbers, (h, w).
         names: Of the numbers.
         what: What the picture shows.
+
+    Example:
+        >>> image, ids = np.zeros((2, 2, 3), np.uint8), np.array([[0, 0], [1, -1]])
+        >>> [mark.text for mark in painted(image, ids, ['sky', 'grass']).marks]
+        ['sky', 'grass']
     """
     size = (image.shape[1], image.shape[0])
     large = cv2.resize(ids.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
@@ -100,6 +119,12 @@ def losses_table(losses: dict[str, float]) -> Table:
     Args:
         losses: By the names of training: `loss_rpn_mask`, `s0_loss_mask`, or of the
             semantic head `decode.loss_ce.s0`; `loss` is the sum of all.
+
+    Example:
+        >>> losses = {'loss_rpn_mask': 0.5, 's0_loss_mask': 0.25, 'loss': 0.75}
+        >>> table = losses_table(losses)
+        >>> table.rows[0], table.rows[-1]
+        (['as learnt', 0.5, ''], ['all losses together', '', 0.75])
     """
     cells: dict[str, dict[str, float]] = {'as learnt': {}}
     for key, value in losses.items():
