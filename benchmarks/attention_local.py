@@ -23,7 +23,7 @@ from torch.testing import assert_close
 from paperzoo.attention import LocalSelfAttention2d, relative_scores
 from paperzoo.attention.windows import taps_inside
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 # Images, channels, side of the map, side of the neighbourhood.
 CASES = ((1, 64, 64, 3), (1, 64, 64, 7), (2, 64, 64, 3), (2, 64, 64, 7))
@@ -146,7 +146,7 @@ def main() -> None:
         'data': 'random maps: images x channels x height x width, neighbourhood',
         'rows': found,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(args.out, record)}')
 

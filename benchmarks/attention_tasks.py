@@ -28,7 +28,7 @@ from mmengine.runner import Runner
 
 from paperzoo.apis.config import find_config
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 
 def as_it_is(cfg: Config) -> None:
@@ -134,7 +134,7 @@ def main() -> None:
         'in both; no paper has these numbers',
         'tasks': [summary(task, own) for task, own in runs.items()],
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(args.out, record)}')
 

@@ -27,7 +27,7 @@ from pycocotools.coco import COCO
 
 from paperzoo.evaluation.coco import FastCocoMetric
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 WIDTH, HEIGHT, CLASSES, OBJECTS = 640, 480, 80, 36781 / 5000
 NAMES = tuple(f'class {label}' for label in range(CLASSES))
@@ -277,7 +277,7 @@ def main() -> None:
         'whole_metric': whole,
         'evaluator_alone': evaluators,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(Path(args.out), record)}')
 

@@ -25,7 +25,7 @@ from torchdiffeq import odeint
 
 from paperzoo.dmf import AdaptiveAlignment, DMFClassifier, DynamicMetaFilter, ResNet12
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 WAYS, SHOTS, PER_CLASS = 5, 1, 15
 Episode = tuple[Tensor, Tensor, Tensor]
@@ -153,7 +153,7 @@ def main() -> None:
         'greatest_difference_of_scores': difference,
         'rows': {'evaluation of one episode': row},
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(args.out, record)}')
 

@@ -36,7 +36,7 @@ from mmengine.config import Config
 from paperzoo.apis.config import find_config
 from paperzoo.evaluation.few_shot import mean_interval
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 GLYPHS = 'Glyphs: 200 training and 60 test characters of 20 drawings, synthetic'
 OMNIGLOT = 'part of Omniglot: 136 characters of 5 alphabets, tested on 106 of 3 others'
@@ -189,7 +189,7 @@ def main() -> None:
         'cfg_options': args.cfg_options,
         'threads_per_training': 1,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(args.out, record)}')
 

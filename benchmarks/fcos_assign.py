@@ -18,7 +18,7 @@ from torch.testing import assert_close
 from paperzoo.fcos import level_points
 from paperzoo.registry import MODELS
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 STRIDES = (8, 16, 32, 64, 128)
 SIZES = ((100, 152), (50, 76), (25, 38), (13, 19), (7, 10))
@@ -121,7 +121,7 @@ def main() -> None:
         'turns': args.repeats,
         'rows': rows,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(Path(args.out), record)}')
 

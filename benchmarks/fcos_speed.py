@@ -25,7 +25,7 @@ from torch import Tensor
 
 from paperzoo.registry import MODELS
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 CONFIG = Path(__file__).parents[1] / 'configs' / 'fcos_r50_fpn.py'
 MMDET = {
@@ -203,7 +203,7 @@ def main() -> None:
         'images': args.images,
         'rows': rows,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(args.out, record)}')
 

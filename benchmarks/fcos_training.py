@@ -26,7 +26,7 @@ from mmengine.config import Config
 
 from paperzoo.apis.config import find_config
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 MMDET = {
     'model.bbox_head.type': 'mmdet.FCOSHead',
@@ -105,7 +105,7 @@ def main() -> None:
         'cfg_options': args.cfg_options,
         'threads_per_training': 1,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(args.out, record)}')
 

@@ -34,7 +34,7 @@ from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
 from paperzoo.knet import KNet
 from paperzoo.knet.panoptic import Sizes, enlarged_blocks
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 IMAGES = 100
 SMALL = 32**2
@@ -169,7 +169,7 @@ def main() -> None:
         'data': f'Shapes: {IMAGES} test and as many training images, synthetic',
         'models': rows,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     write_json(args.out, record).replace(args.out)
     print(f'Written: {args.out}')

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from paperzoo.data.paths import ensure_generated
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 
 def coarse(
@@ -83,7 +83,7 @@ def main() -> None:
         'data': 'Shapes: 100 test images of 320x240, synthetic',
         'rows': rows,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(args.out, record)}')
 

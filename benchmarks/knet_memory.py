@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from paperzoo.knet.panoptic import MAX_MASK_MIB, Sizes, instance_results
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 PHOTO = (4000, 6000)
 SIZES = Sizes((800, 1216), (800, 1200), PHOTO)
@@ -67,7 +67,7 @@ def main() -> None:
         'max_mask_mib': MAX_MASK_MIB,
         'rows': rows,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(args.out, record)}')
 

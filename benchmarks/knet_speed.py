@@ -31,7 +31,7 @@ from paperzoo.apis.config import find_config
 from paperzoo.knet import MaskHungarianAssigner
 from paperzoo.registry import MODELS
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 OURS = 'knet_r50_fcn_semantic'
 MMSEG = 'knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512'
@@ -226,7 +226,7 @@ def main() -> None:
         'images': args.images,
         'rows': rows,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     print(f'Written: {write_json(args.out, record)}')
 

@@ -37,7 +37,7 @@ from mmengine.runner import CheckpointLoader
 from paperzoo.apis.config import find_config
 from paperzoo.data.shapes import ShapesSpec, generate_shapes
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 SHAPES = 'Shapes: 400 training and 100 test images, synthetic'
 EIGHT = (
@@ -260,7 +260,7 @@ def main() -> None:
                 'cfg_options': args.cfg_options,
                 'threads_per_training': 1,
                 'commit': measured_at,
-                **run_record(),
+                **run_info(),
             }
             # After each seed: who stops the next one keeps the earlier ones.
             latest = write_json(args.out, record)

@@ -25,7 +25,7 @@ from _shared import commit, take_turns
 
 from paperzoo.compat.mmcv_ext import NAME, StandIn, bound_ops
 from paperzoo.utils.files import write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 PEER = 'compiled'
 OURS = 'stand-in'
@@ -200,7 +200,7 @@ def main() -> None:
         'large_pages': os.environ.get('THP_MEM_ALLOC_ENABLE') == '1',
         'cases': rows,
         'commit': commit(),
-        **run_record(),
+        **run_info(),
     }
     file = write_json(Path(args.out), record)
     file.with_suffix('.md').write_text(headline(record) + table(rows))

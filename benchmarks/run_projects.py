@@ -41,7 +41,7 @@ from _shared import (
 )
 from mmengine.config import Config
 
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 ROOT = Path(__file__).parents[1]
 DATA = {
@@ -191,7 +191,7 @@ def experiment(
             'threads_per_training': 1,
             'commit': measured_at,
             **made,
-            **run_record(),
+            **run_info(),
         }
         yield record, found
 

@@ -15,7 +15,7 @@ from paperzoo.evaluation.analysis import (
     read_results,
 )
 from paperzoo.utils.files import free_path, refuse_unwritable, write_json, write_safely
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 
 def analyze(
@@ -77,7 +77,7 @@ def analyze(
         'unit': 'objects' if found['kind'] == 'instances' else 'pixels',
         'mean_quality': sum(quality.values()) / len(quality),
         'quality': [{'file_name': files[k], 'quality': q} for k, q in order],
-        **run_record(),
+        **run_info(),
     }
     written['numbers'] = write_json(folder / 'analysis.json', record)
     return record, written

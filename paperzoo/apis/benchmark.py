@@ -49,8 +49,8 @@ def measure(
         The figures by name.
 
     Raises:
-        UserError: If an argument is out of its range, the size is not known, or the
-            model is neither of mmdet nor of mmseg.
+        UserError: If an argument is out of its range, no size of images is given or in
+            the test pipeline, or the model is neither of mmdet nor of mmseg.
 
     Example:
         >>> from paperzoo.apis.benchmark import measure
@@ -114,8 +114,8 @@ def image_size(cfg: 'Config', given: tuple[int, int] | None) -> tuple[int, int]:
         given: By the user, or None.
 
     Raises:
-        UserError: If none is given and the test pipeline does not say one, or one is
-            below 1.
+        UserError: If no size is given and the test pipeline does not say one, or a side
+            is below 1.
 
     Example:
         >>> from paperzoo.apis.benchmark import image_size

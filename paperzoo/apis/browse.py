@@ -117,7 +117,7 @@ def picture_of(item: dict, classes: tuple[str, ...]) -> 'NDArray':
         classes: Names of the classes.
 
     Raises:
-        UserError: If it is not one image with boxes, masks or a map.
+        UserError: If `item` is not one image with boxes, masks or a map.
 
     Example:
         >>> import torch

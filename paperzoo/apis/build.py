@@ -96,8 +96,8 @@ def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
         strict: Whether the checkpoint that it loads must fit the model exactly.
 
     Raises:
-        UserError: If it cannot be built for a misspelt name, or its work dir
-            cannot be written.
+        UserError: If the runner cannot be built because of a misspelt name, or its
+            work dir cannot be written.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -142,7 +142,7 @@ def mismatch_explained(checkpoint: str, lines: int = 6) -> Iterator[None]:
         lines: How many lines of what MMEngine says about the keys to keep.
 
     Raises:
-        UserError: If its weights do not fit.
+        UserError: If the checkpoint's weights do not fit the model.
 
     Example:
         >>> from paperzoo.apis.build import mismatch_explained
@@ -270,7 +270,7 @@ def check_device(device: str) -> None:
         device: As torch names it.
 
     Raises:
-        UserError: If torch does not know it or it is not there.
+        UserError: If torch does not know the device, or this machine does not have it.
 
     Example:
         >>> from paperzoo.apis.build import check_device
@@ -307,7 +307,7 @@ def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
         checkpoint: File or URL.
 
     Raises:
-        UserError: If it is not there, damaged, or holds no weights.
+        UserError: If the file is not there, damaged, or holds no weights.
 
     Example:
         >>> import torch

@@ -45,7 +45,7 @@ def find_config(name: str) -> Path:
             without `.py`.
 
     Raises:
-        UserError: If there is none; it names the nearest ones.
+        UserError: If there is no such config; the message names the nearest ones.
 
     Example:
         >>> from paperzoo.apis.config import find_config
@@ -126,8 +126,8 @@ def dump_config(cfg: 'Config', file: str | Path) -> Path:
         file: Where to write: `.py`, `.json`, `.yml` or `.yaml`.
 
     Raises:
-        UserError: If there is such a file already, its name has another ending, or it
-            cannot be written.
+        UserError: If the file exists already, its name has another ending, or it cannot
+            be written.
 
     Example:
         >>> from pathlib import Path
@@ -159,7 +159,7 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
         meta: Of the checkpoint.
 
     Raises:
-        UserError: If neither says them.
+        UserError: If neither the checkpoint nor the config says the names.
 
     Example:
         >>> from paperzoo.apis.config import class_names, load_config

@@ -38,7 +38,7 @@ EVALUATORS = {'pycocotools': 'pycocotools', 'faster_coco_eval': 'faster-coco-eva
 
 
 class Trouble(NamedTuple):
-    """Something that is wrong, and the command that mends it."""
+    """Something that is wrong, and the command that repairs it."""
 
     what: str
     command: str
@@ -64,15 +64,15 @@ class Report:
         self.troubles.append(Trouble(what, command, stops_work))
 
     def load(self, module: str, package: str, command: str) -> bool:
-        """Import a module; note what went wrong, with the command that mends it."""
+        """Import a module; note what went wrong, with the command that repairs it."""
         try:
             self.loaded[module] = import_module(module)
         except (Exception, SystemExit) as error:  # A broken package can raise anything.
             text = ' '.join(str(error).split())
             said = f'{type(error).__name__}: {textwrap.shorten(text, 300)}'
             self.rows[package] = f'{self.rows.get(package, "")} BROKEN'.strip()
-            mend = special_command(error, package) or command
-            self.wrong(f'`import {module}` fails: {said}', mend)
+            repair = special_command(error, package) or command
+            self.wrong(f'`import {module}` fails: {said}', repair)
             return False
         return True
 
@@ -161,7 +161,7 @@ def version_of(dist: str) -> str | None:
 
 
 def special_command(error: BaseException, package: str) -> str | None:
-    """Return the command that mends a frequent error of an import, or None.
+    """Return the command that repairs a frequent error of an import, or None.
 
     Args:
         error: What the import raised.
@@ -289,8 +289,8 @@ def _mim(report: Report) -> None:
     if version and find_spec('pkg_resources') is None:
         setuptools = version_of('setuptools')
         said = f'setuptools {setuptools} has no' if setuptools else 'there is no'
-        mend = "pip install 'setuptools<81'"
-        report.wrong(f'mim does not start: {said} pkg_resources', mend)
+        repair = "pip install 'setuptools<81'"
+        report.wrong(f'mim does not start: {said} pkg_resources', repair)
 
 
 def _folders(report: Report) -> None:

@@ -168,7 +168,8 @@ class Predictor:
             score: Objects that score lower are left out; by default the model's.
 
         Raises:
-            UserError: If a file is not there or damaged, or an array no such image.
+            UserError: If a file is not there or damaged, or an array is not uint8 (H,
+                W, 3).
         """
         if isinstance(image, list | tuple):
             return [self(one, score=score) for one in image]
@@ -226,7 +227,7 @@ def check_image_file(file: Path) -> None:
         file: The file.
 
     Raises:
-        ImageError: If it is not there, or empty, cut off or no image.
+        ImageError: If the file is not there, is empty or cut off, or is no image.
 
     Example:
         >>> from pathlib import Path
@@ -273,7 +274,8 @@ def check_array(image: Any) -> None:
         image: What was given as an image.
 
     Raises:
-        ImageError: If it is anything else; it says how to make one of it.
+        ImageError: If the array has another shape or type; the message says how to make
+            a fitting one of it.
 
     Example:
         >>> import numpy as np
@@ -312,7 +314,7 @@ def find_images(given: Sequence[str]) -> list[Path]:
         given: Files, folders (searched to the bottom) and globs.
 
     Raises:
-        UserError: If one of them names no image.
+        UserError: If one of the files, folders and globs names no image.
 
     Example:
         >>> from pathlib import Path

@@ -13,7 +13,7 @@ from paperzoo.apis.inference import Predictor, reason_of
 from paperzoo.apis.progress import track
 from paperzoo.evaluation.results import categories
 from paperzoo.utils.files import free_path, refuse_unwritable, write_json
-from paperzoo.utils.run_info import run_record
+from paperzoo.utils.run_info import run_info
 
 
 def predict_files(
@@ -40,7 +40,7 @@ def predict_files(
         What was written, and the file.
 
     Raises:
-        UserError: If something cannot be written.
+        UserError: If the JSON file or an overlay cannot be written.
 
     Example:
         >>> import paperzoo
@@ -90,7 +90,7 @@ def predict_files(
         'score': model.score,
         **(recorded or {}),
         'seconds': round(time.time() - start, 1),
-        **run_record(),
+        **run_info(),
     }
     return found, write_json(folder / 'predictions.json', found, one_a_line=True)
 

@@ -52,8 +52,8 @@ def stored_config(meta: Mapping[str, Any], checkpoint: str) -> 'Config':
         checkpoint: Its file, for messages.
 
     Raises:
-        UserError: If there is no config, if it is more than literals, or if it names
-            what no registry holds.
+        UserError: If the checkpoint holds no config, or one that is more than literals
+            or names a type that no registry holds.
 
     Example:
         >>> from paperzoo.apis.stored_config import stored_config
@@ -90,7 +90,8 @@ def read_literals(text: str) -> dict[str, Any]:
         text: As of a Python file.
 
     Raises:
-        UserError: If there is anything else in it; it names the line.
+        UserError: If the text has anything but such assignments; the message names the
+            line.
         SyntaxError: If it is no Python.
 
     Example:
@@ -277,7 +278,7 @@ class RegisteredTypes:
             place: Where it is written, for messages.
 
         Raises:
-            UserError: If no registry holds it.
+            UserError: If no registry holds the name.
 
         Example:
             >>> from paperzoo.apis.stored_config import RegisteredTypes

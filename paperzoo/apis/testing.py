@@ -10,7 +10,7 @@ from paperzoo.apis.training import config_to_train
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import require
 from paperzoo.utils.files import refuse_unwritable, write_json
-from paperzoo.utils.run_info import checkpoint_record, run_record
+from paperzoo.utils.run_info import checkpoint_info, run_info
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -81,9 +81,9 @@ def evaluate_checkpoint(
         'metrics': metrics,
         'images': len(runner.test_dataloader.dataset),
         **(recorded or {**given, 'cfg_options': dict(cfg_options or {})}),
-        **checkpoint_record(str(checkpoint)),
+        **checkpoint_info(str(checkpoint)),
         'seconds': round(time.time() - start, 1),
-        **run_record(),
+        **run_info(),
     }
     if runner.rank != 0:
         return metrics, None

@@ -108,7 +108,7 @@ def replay_step(
         work_dir: As of `train`.
 
     Raises:
-        UserError: If the file is none of a stopped training.
+        UserError: If the file is not the saved state of a stopped training.
 
     Example:
         >>> import tempfile
@@ -257,7 +257,8 @@ def look_first(cfg: 'Config') -> None:
         cfg: The config, complete.
 
     Raises:
-        UserError: If there is something.
+        UserError: If the training would fail, or learn the wrong thing; the message has
+            a paragraph for each thing that is wrong.
 
     Example:
         >>> from paperzoo.apis.config import load_config
@@ -285,7 +286,7 @@ def watch(
         finite_check: Whether to look at the loss, where the config does not.
 
     Raises:
-        UserError: If there is no room for checkpoints.
+        UserError: If the disk has no room for checkpoints.
 
     Example:
         >>> from types import SimpleNamespace

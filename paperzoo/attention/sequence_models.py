@@ -131,7 +131,7 @@ class SequenceModel(BaseModel):
             mode: `'loss'`, `'predict'` or `'tensor'` (the scores).
 
         Raises:
-            UserError: If the mode is none of these, or `'loss'` without `target`.
+            UserError: If `mode` is unknown, or `'loss'` without `target`.
         """
         if mode == 'loss' and target is not None:
             return self.loss(inputs, padding, target)

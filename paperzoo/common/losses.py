@@ -28,7 +28,7 @@ def weighted_reduction(
         avg_factor: What `'mean'` divides the sum by, not the number of elements.
 
     Raises:
-        UserError: As of `check_reduction`.
+        UserError: If `check_reduction` refuses the reduction.
 
     Example:
         >>> import torch
@@ -56,7 +56,8 @@ def check_reduction(reduction: str, avg_factor: Tensor | float | int | None) -> 
         avg_factor: None unless the reduction divides by it.
 
     Raises:
-        UserError: If it is none of these, or `'sum'` with a factor.
+        UserError: If `reduction` is unknown, or `'sum'` although there is an
+            `avg_factor`.
 
     Example:
         >>> from paperzoo.common.losses import check_reduction

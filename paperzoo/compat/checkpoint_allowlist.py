@@ -61,7 +61,7 @@ def _known_function(owner: Any, name: Any) -> Callable:
     )
 
 
-def _plain_dtype(code: Any, align: Any = False, copy: Any = False) -> np.dtype:
+def _number_dtype(code: Any, align: Any = False, copy: Any = False) -> np.dtype:
     """Stand in for `numpy.dtype`: numbers only."""
     if isinstance(code, str) and code in _DTYPES:
         return _DTYPES[code]
@@ -99,7 +99,7 @@ def allowed_globals() -> list[Callable | tuple[Callable, str]]:
         (_no_bytes, 'builtins.bytes'),
         (ConfigDict, 'mmengine.config.config.ConfigDict'),
         (_array_type, 'numpy.ndarray'),
-        (_plain_dtype, 'numpy.dtype'),
+        (_number_dtype, 'numpy.dtype'),
     ]
     # The module was renamed in NumPy 2; a file from either loads under either.
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):

@@ -47,7 +47,7 @@ class LabelledImages:
         """Return the RGB pixels of an image.
 
         Raises:
-            UserError: If its file cannot be read.
+            UserError: If the image's file cannot be read.
         """
         item = self.images[index]
         if isinstance(item, Path):
@@ -90,7 +90,7 @@ def _read_folders(place: Place) -> LabelledImages:
         place: `ann_file`, if any, lists the folders that belong to the split.
 
     Raises:
-        UserError: If there is no image, or none of a listed class.
+        UserError: If there is no image at all, or none of a listed class.
     """
     found: dict[str, list[Path]] = {}
     for path in sorted(place.images.rglob('*')):
@@ -163,7 +163,7 @@ def _read_pickle(place: Place) -> LabelledImages:
             their own file.
 
     Raises:
-        UserError: If it holds neither of the known forms.
+        UserError: If the file holds neither of the known forms.
     """
     content = load_plain(place.file)
     images = load_plain(place.images) if place.img_path else None
@@ -248,7 +248,7 @@ def check_disjoint(split: str, classes: Sequence[str], other: str, names: Any) -
         names: Its classes.
 
     Raises:
-        UserError: If a class is in both; it names them.
+        UserError: If a class is in both splits; the message names the classes.
 
     Example:
         >>> try:

@@ -18,7 +18,8 @@ def locate(data_root: str, parts: Sequence[str], content: str, instead: str) -> 
         instead: Name of a config that needs no data set, for the message.
 
     Raises:
-        UserError: If a part is missing; it lists what was looked for and where.
+        UserError: If a part is missing; the message lists what was looked for and
+            where.
 
     Example:
         >>> locate('/', [''], 'anything', 'fcos_tiny_shapes')

@@ -19,7 +19,7 @@ import numpy as np
 
 from paperzoo.errors import UserError
 
-_PLAIN_DTYPE = re.compile(r'[|<>=]?(b1|[iu][1248]|f[248]|S\d+|U\d+|O8?|bool)')
+_DTYPE = re.compile(r'[|<>=]?(b1|[iu][1248]|f[248]|S\d+|U\d+|O8?|bool)')
 
 
 class _RefusedError(Exception):
@@ -30,7 +30,7 @@ class _DType:
     """What stands for `numpy.dtype`: the name of a plain type and its byte order."""
 
     def __init__(self, name: str, *_: object) -> None:
-        if not (isinstance(name, str) and _PLAIN_DTYPE.fullmatch(name)):
+        if not (isinstance(name, str) and _DTYPE.fullmatch(name)):
             raise _RefusedError(f'an array of the type {name!r}')
         self.name = name
 
@@ -133,7 +133,8 @@ def load_plain(path: Path) -> Any:
         path: The pickle, written by Python 2 or 3.
 
     Raises:
-        UserError: If it is damaged, or asks for anything else; nothing of that is run.
+        UserError: If the file is damaged, or asks for anything else; nothing of that is
+            run.
 
     Example:
         >>> import numpy as np

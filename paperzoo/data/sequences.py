@@ -61,7 +61,7 @@ class GeneratedSequences(Dataset):
         seed: Of the items.
 
     Raises:
-        UserError: If an argument makes no data set.
+        UserError: If an argument is out of its range, so that there would be no items.
     """
 
     def __init__(

@@ -168,7 +168,7 @@ class AdaptiveAlignment(nn.Module):
             `reset`.
 
     Raises:
-        UserError: If there is no such solver, or no step, or a tolerance of 0.
+        UserError: If `solver` is unknown, `steps` below 1, or a tolerance not above 0.
 
     Example:
         >>> import torch

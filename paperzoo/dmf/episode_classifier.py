@@ -174,7 +174,7 @@ class EpisodeClassifier(BaseModel):
             mode: `'loss'`, `'predict'` or `'tensor'` (scores, (E, Q, K)).
 
         Raises:
-            UserError: If the mode is none of these, or `'loss'` without `query_label`.
+            UserError: If `mode` is unknown, or `'loss'` without `query_label`.
         """
         ways = ways or count_ways(support_label)
         episodes = support, support_label, query
@@ -274,7 +274,8 @@ class EpisodeClassifier(BaseModel):
         """Return the loss of the global classifier on the queries' maps, if any.
 
         Raises:
-            UserError: If there is one and no `query_class` to compare with.
+            UserError: If the model has a global classifier, but the batch no
+                `query_class`.
         """
         if self.global_classifier is None:
             return {}

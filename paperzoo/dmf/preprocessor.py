@@ -85,7 +85,7 @@ class EpisodeDataPreprocessor(BaseDataPreprocessor):
             Images and labels on the device, and `ways`, the number of classes.
 
         Raises:
-            UserError: If there is no support, no label of it or no query.
+            UserError: If `support`, `support_label` or `query` is missing.
         """
         missing = {'support', 'support_label', 'query'} - data.keys()
         if missing:

@@ -165,7 +165,8 @@ def check_options(options: dict) -> None:
         options: For `torch.compile`.
 
     Raises:
-        UserError: If torch has no such option or backend, or something is missing here.
+        UserError: If torch has no such option or backend, or this machine lacks what
+            the backend needs.
 
     Example:
         >>> try:

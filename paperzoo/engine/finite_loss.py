@@ -256,7 +256,7 @@ def replay(runner: Runner, file: str) -> str:
         file: What the hook wrote.
 
     Raises:
-        UserError: If the file is no such state.
+        UserError: If the file is not the saved state of a stopped training.
 
     Example:
         >>> from contextlib import redirect_stdout

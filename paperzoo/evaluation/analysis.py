@@ -25,7 +25,8 @@ def read_results(name: str) -> dict[str, Any]:
         name: The JSON file.
 
     Raises:
-        UserError: If the file is none, or a pickle, or has no truth.
+        UserError: If the file is a pickle, is not one that a test has written, or has
+            no truth, images or classes.
 
     Example:
         >>> from paperzoo.evaluation.analysis import read_results

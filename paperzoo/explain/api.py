@@ -67,8 +67,9 @@ def explain(
         progress: Goes through what is explained beside a bar: gets it and its kind.
 
     Raises:
-        UserError: If there is no config, the model has no page, it is explained on
-            something else, or none of the images can be read.
+        UserError: If there is no config, the model has no page, it is given images
+            although it is explained on items, or the other way round, or none of the
+            images can be read.
 
     Example:
         >>> import paperzoo.explain
@@ -153,7 +154,8 @@ def sample_loader(
         score_thr: Predictions below it are left out.
 
     Raises:
-        UserError: If the model has no page, or is explained on the other kind.
+        UserError: If the model has no page, or is given images although it is
+            explained on items, or the other way round.
 
     Example:
         >>> from paperzoo.apis.build import build_model

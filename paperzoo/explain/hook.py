@@ -31,7 +31,7 @@ class ExplainHook(Hook):
         score_thr: Predictions below it are left out.
 
     Raises:
-        UserError: If there is neither an image nor an item.
+        UserError: If not exactly one of `images` and `items` is given.
 
     Example:
         >>> hook = dict(type='paperzoo.ExplainHook', items=[0, 1], interval=5)

@@ -37,7 +37,7 @@ def page_of(model: 'nn.Module') -> str:
         model: The whole network; of its parts the outermost with a page counts.
 
     Raises:
-        UserError: If there is no page for it.
+        UserError: If neither the model nor a part of it has a page.
 
     Example:
         >>> from torch import nn
@@ -59,7 +59,7 @@ def sections(model: 'nn.Module', sample: Any) -> list['Section']:
     """Return the sections of a model's page for a sample.
 
     Raises:
-        UserError: If there is no page for it.
+        UserError: If neither the model nor a part of it has a page.
 
     Example:
         >>> from paperzoo.apis.build import build_model

@@ -43,8 +43,8 @@ class FCOSRangeAssigner:
             (`'authors'`). Only boxes of nearly equal area are affected.
 
     Raises:
-        UserError: If `ambiguity` or `area_convention` is no such word, a range is not
-            two numbers in their order, or the radius of centre sampling is not above 0.
+        UserError: If `ambiguity` or `area_convention` is unknown, a range is not two
+            numbers in their order, or the radius of centre sampling is not above 0.
 
     Example:
         >>> from paperzoo.fcos import pyramid_points

@@ -141,7 +141,7 @@ def find_weights(checkpoint: Any) -> dict[str, Tensor]:
             `state_dict` beside optimizer, scheduler and iteration.
 
     Raises:
-        UserError: If there are no weights in it.
+        UserError: If `checkpoint` has no weights, or beside them what is no tensor.
 
     Example:
         >>> import torch
@@ -194,7 +194,7 @@ def convert_state_dict(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         All weights but those that `left_out` names.
 
     Raises:
-        UserError: If a name is not understood, or two names become one.
+        UserError: If a name is not understood, or two names would become the same one.
 
     Example:
         >>> import torch

@@ -157,7 +157,7 @@ def box_areas(
             and row of pixels belonged to the box.
 
     Raises:
-        UserError: If there is no such convention.
+        UserError: If the convention is unknown.
 
     Example:
         >>> box = torch.tensor([0.0, 0.0, 2.0, 3.0])

@@ -121,9 +121,9 @@ class FCOSHead(AnchorFreeHead):
             `min_bbox_size`, `nms`, `max_per_img`, and those of `score_options`.
 
     Raises:
-        UserError: If an argument or a key of `test_cfg` has a value that means nothing,
-            `loss_cls` is over sigmoids but does not say so, or `smooth_iou` is asked
-            of a `loss_bbox` that does not have it.
+        UserError: If an argument or a key of `test_cfg` has an unknown value,
+            `loss_cls` is over sigmoids but does not say so, or `smooth_iou` is asked of
+            a `loss_bbox` that does not have it.
 
     Example:
         >>> head = FCOSHead(num_classes=3, in_channels=32, feat_channels=32)

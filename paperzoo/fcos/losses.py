@@ -155,7 +155,7 @@ class IoULoss(_BoxLoss):
         loss_weight: What the result is multiplied by.
 
     Raises:
-        UserError: If there is no such mode.
+        UserError: If `mode` is unknown.
 
     Example:
         >>> box = torch.tensor([[0.0, 0.0, 4.0, 2.0]])
@@ -254,7 +254,7 @@ class ClsNormalizer(nn.Module):
             number of locations.
 
     Raises:
-        UserError: If there is no such kind.
+        UserError: If `kind` is unknown.
 
     Example:
         >>> ClsNormalizer('moving_fg')(torch.tensor(50.0), torch.tensor(4000.0))

@@ -57,7 +57,7 @@ def score_options(test_cfg: Any) -> dict[str, str]:
         test_cfg: A dictionary, or None.
 
     Raises:
-        UserError: If one of the keys has another value.
+        UserError: If one of these keys has a value that is not listed here.
 
     Example:
         >>> score_options({'score_mode': 'sqrt', 'nms_pre': 1000})

@@ -175,7 +175,8 @@ class KNet(BaseDetector):
             batch_data_samples: As of `loss`.
 
         Raises:
-            UserError: As of `loss`.
+            UserError: If predicted masks and those of the objects differ in size, a
+                cost of the matching is not finite, or `gt_sem_seg` is missing.
         """
         init_head, iter_head = self.kernel_init_head, self.kernel_iter_head
         like = at_least_float32(things)

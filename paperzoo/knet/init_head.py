@@ -80,8 +80,8 @@ class KNetKernelInitHead(BaseModule):
 
     Raises:
         UserError: If the numbers of thing and stuff classes do not add up,
-            `conv_kernel_size` is even, or more than 1 with stuff kernels, these have
-            no semantic branch, or channels change without `feat_refine`.
+            `conv_kernel_size` is even, or more than 1 with stuff kernels, stuff kernels
+            have no semantic branch, or channels change without `feat_refine`.
 
     Example:
         >>> fpn = {'type': SemanticFPNWrapper, 'positional_encoding': None}

@@ -62,9 +62,9 @@ class KNetKernelIterHead(BaseModule):
         init_cfg: Initial weights.
 
     Raises:
-        UserError: If entries of a list and `num_stages` differ in number, no stage is
-            assigned, or `mask_head` has other classes than the head, none at all, or
-            masks of another size than those it gets.
+        UserError: If a list has not one entry for each stage, no stage is assigned, or
+            `mask_head` has other classes than this head, no classes, or masks of
+            another size than the masks given to it.
 
     Example:
         >>> size = {'in_channels': 16, 'out_channels': 16, 'feedforward_channels': 32}

@@ -220,7 +220,7 @@ class MaskOverlapCost:
         act_mode: `'sigmoid'`, or `'softmax'` over the predictions.
 
     Raises:
-        UserError: If there is no such activation.
+        UserError: If the activation is unknown.
     """
 
     def __init__(
@@ -271,7 +271,7 @@ class DiceCost(MaskOverlapCost):
         naive_dice: Sums in place of squares in the denominator.
 
     Raises:
-        UserError: If there is no such activation.
+        UserError: If the activation is unknown.
 
     Example:
         >>> masks = InstanceData(masks=torch.eye(2))
@@ -313,7 +313,7 @@ class MaskCost(MaskOverlapCost):
         act_mode: `'sigmoid'`, or `'softmax'` over the predictions.
 
     Raises:
-        UserError: If there is no such activation.
+        UserError: If the activation is unknown.
 
     Example:
         >>> masks = InstanceData(masks=torch.eye(2))

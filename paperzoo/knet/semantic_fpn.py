@@ -175,7 +175,7 @@ class SemanticFPNWrapper(BaseModule):
                 the size of the one before.
 
         Raises:
-            UserError: If they are not.
+            UserError: If a level is not half the size of the one before.
         """
         levels = range(self.start_level, self.end_level + 1)
         maps = [

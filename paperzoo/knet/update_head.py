@@ -93,8 +93,8 @@ class KNetKernelUpdateHead(BaseModule):
 
     Raises:
         UserError: If the numbers of thing and stuff classes do not add up, `grouping`
-            or `mask_transform_stride` is none of its choices, `conv_kernel_size` is
-            even, or `out_channels` differs from `in_channels`.
+            or `mask_transform_stride` is unknown, `conv_kernel_size` is even, or
+            `out_channels` differs from `in_channels`.
 
     Example:
         >>> import torch

@@ -58,7 +58,8 @@ def max_pool(
         outputs: Buffers of mmcv. The second gets whole numbers of the same length.
 
     Raises:
-        UserError: If a bin has more samples than such a whole number can count.
+        UserError: If a bin has more samples than the whole numbers of the second buffer
+            can count.
 
     Example:
         >>> import torch

@@ -36,7 +36,7 @@ def report(
         warn: What takes the text of each warning.
 
     Raises:
-        UserError: If an issue stops the run; one paragraph for each.
+        UserError: If an issue stops the run; the message has a paragraph for each.
 
     Example:
         >>> report([Issue('3 boxes have no area', stops=False)])

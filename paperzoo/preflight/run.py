@@ -30,7 +30,7 @@ def check_before_training(cfg: Config, warn: Callable[[str], object] = print) ->
         warn: What takes the messages of warnings.
 
     Raises:
-        UserError: With one paragraph for each thing that is wrong.
+        UserError: If something is wrong; the message has a paragraph for each thing.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -123,7 +123,7 @@ def check_space(runner: Runner) -> None:
         runner: With its model built.
 
     Raises:
-        UserError: If there is too little room.
+        UserError: If the disk has too little room for two checkpoints.
 
     Example:
         >>> from unittest.mock import Mock

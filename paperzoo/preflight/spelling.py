@@ -56,7 +56,8 @@ def check_config(cfg: Config, way_out: str = '') -> None:
         way_out: How to go on without this check, for the end of the message.
 
     Raises:
-        UserError: With one paragraph for each.
+        UserError: If a type or an argument is misspelt; the message has a paragraph for
+            each.
 
     Example:
         >>> from paperzoo.errors import UserError

@@ -58,7 +58,7 @@ def main() -> None:
         repeats=args.repeats,
     )
 
-    from paperzoo.utils.run_info import checkpoint_record, run_record
+    from paperzoo.utils.run_info import checkpoint_info, run_info
 
     for name, value in figures.items():
         print(f'{name:22}{value}')
@@ -71,8 +71,8 @@ def main() -> None:
         'channels_last': args.channels_last,
         'compile': args.compile,
         'repeats': args.repeats,
-        **(checkpoint_record(args.checkpoint) if args.checkpoint else {}),
-        **run_record(),
+        **(checkpoint_info(args.checkpoint) if args.checkpoint else {}),
+        **run_info(),
     }
     print(f'Written: {write_json(file, record).absolute()}')
 

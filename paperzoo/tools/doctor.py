@@ -1,4 +1,4 @@
-"""Show what this machine has for paperzoo, and the commands that mend what is wrong."""
+"""Show what this machine has for paperzoo, and the commands that repair it."""
 
 import argparse
 import json

@@ -74,15 +74,15 @@ def convert(source: str, target: Path) -> list[str]:
 
 def _origin(source: str, skipped: list[str]) -> dict:
     """Return what the file says about where it comes from."""
-    from paperzoo.utils.run_info import checkpoint_record, run_record
+    from paperzoo.utils.run_info import checkpoint_info, run_info
 
-    record = checkpoint_record(source)
+    info = checkpoint_info(source)
     return {
-        'converted_from': record.pop('checkpoint'),
-        'converted_from_sha256': record.get('checkpoint_sha256', 'not a local file'),
+        'converted_from': info.pop('checkpoint'),
+        'converted_from_sha256': info.get('checkpoint_sha256', 'not a local file'),
         'converted_by': f'paperzoo {__version__}, fcos_convert',
         'left_out': skipped,
-        'time': run_record()['date'],
+        'time': run_info()['date'],
     }
 
 

@@ -56,7 +56,7 @@ def pyramid_of(cfg: 'Config') -> Pyramid:
     """Return strides, ranges and radius of a config's head, with its class's defaults.
 
     Raises:
-        UserError: If the config has no head like that of FCOS.
+        UserError: If the config has no head with the ranges and strides of FCOS's.
     """
     from mmengine.utils import to_2tuple
 
@@ -272,14 +272,14 @@ def main() -> None:
         draw(counts, Path(args.picture))
         print(f'Written: {args.picture}')
     if args.out:
-        from paperzoo.utils.run_info import run_record
+        from paperzoo.utils.run_info import run_info
 
         record = {
             'config': args.config,
             'split': args.split,
             'images': len(images),
             'rows': [one.summary() for one in counts],
-            **run_record(),
+            **run_info(),
         }
         print(f'Written: {write_json(Path(args.out), record)}')
 

@@ -6,7 +6,7 @@ from paperzoo.apis.inference import find_images, load
 from paperzoo.apis.prediction import predict_files
 from paperzoo.errors import UserError
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
-from paperzoo.utils.run_info import checkpoint_record
+from paperzoo.utils.run_info import checkpoint_info
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +37,7 @@ def main() -> None:
         files,
         out=args.out,
         overlays=not args.no_overlays,
-        recorded={'config': args.config, **checkpoint_record(args.checkpoint)},
+        recorded={'config': args.config, **checkpoint_info(args.checkpoint)},
     )
     print(
         f'{len(found["annotations"])} results in {len(found["images"])} images, '

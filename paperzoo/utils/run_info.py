@@ -1,17 +1,12 @@
 """What a measured number is worth nothing without: versions, device, hash, date."""
 
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
-
-
 import hashlib
 import platform
 import sys
+import time
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 _DISTS = (
     'paperzoo',
@@ -27,11 +22,11 @@ _DISTS = (
 )
 
 
-def run_record() -> dict[str, Any]:
+def run_info() -> dict[str, Any]:
     """Return versions, device, command and date of this run, for a JSON file.
 
     Example:
-        >>> sorted(run_record())
+        >>> sorted(run_info())
         ['command', 'date', 'device', 'versions']
     """
     import torch
@@ -54,20 +49,18 @@ def run_record() -> dict[str, Any]:
     }
 
 
-def checkpoint_record(checkpoint: str) -> dict[str, str]:
+def checkpoint_info(checkpoint: str) -> dict[str, str]:
     """Return the path of a checkpoint and, if it is a file, its SHA-256.
 
     Example:
-        >>> checkpoint_record('https://example.org/fcos.pth')
+        >>> checkpoint_info('https://example.org/fcos.pth')
         {'checkpoint': 'https://example.org/fcos.pth'}
     """
-    record = {'checkpoint': checkpoint}
+    info = {'checkpoint': checkpoint}
     if Path(checkpoint).is_file():
         with Path(checkpoint).open('rb') as file:
-            record['checkpoint_sha256'] = hashlib.file_digest(
-                file, 'sha256'
-            ).hexdigest()
-    return record
+            info['checkpoint_sha256'] = hashlib.file_digest(file, 'sha256').hexdigest()
+    return info
 
 
 def _processor() -> str:

@@ -56,7 +56,7 @@ def test_numbers_come_back_as_they_were(code, path):
 @pytest.mark.parametrize('code', list(allow._DTYPES))
 def test_a_file_cannot_change_a_dtype(code):
     # Flags or a size of its choice would make NumPy read foreign memory.
-    dtype = allow._plain_dtype(code, False, True)
+    dtype = allow._number_dtype(code, False, True)
     before = (
         dtype.byteorder,
         dtype.flags,

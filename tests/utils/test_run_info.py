@@ -4,18 +4,18 @@ from pathlib import Path
 
 import torch
 
-from paperzoo.utils.run_info import checkpoint_record, run_record
+from paperzoo.utils.run_info import checkpoint_info, run_info
 
 
 def test_hash_of_a_known_file(tmp_path: Path) -> None:
     (tmp_path / 'a.pth').write_bytes(b'abc')
-    record = checkpoint_record(str(tmp_path / 'a.pth'))
-    assert record['checkpoint_sha256'].startswith('ba7816bf8f01cfea414140de5dae2223')
-    assert checkpoint_record('http://x/y.pth') == {'checkpoint': 'http://x/y.pth'}
+    info = checkpoint_info(str(tmp_path / 'a.pth'))
+    assert info['checkpoint_sha256'].startswith('ba7816bf8f01cfea414140de5dae2223')
+    assert checkpoint_info('http://x/y.pth') == {'checkpoint': 'http://x/y.pth'}
 
 
-def test_run_record_names_versions_and_device() -> None:
-    record = run_record()
-    assert record['versions']['torch'] == torch.__version__
-    assert {'python', 'mmengine', 'mmdet', 'numpy'} <= set(record['versions'])
-    assert record['device']
+def test_run_info_names_versions_and_device() -> None:
+    info = run_info()
+    assert info['versions']['torch'] == torch.__version__
+    assert {'python', 'mmengine', 'mmdet', 'numpy'} <= set(info['versions'])
+    assert info['device']

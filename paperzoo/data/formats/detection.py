@@ -64,7 +64,7 @@ class LabelledFolderDataset(BaseDetDataset):
         """Return the records without those that `filter_cfg` leaves out.
 
         Raises:
-            UserError: If none is left.
+            UserError: If no record is left.
         """
         limits = self.filter_cfg or {}
         if self.test_mode or not limits:
@@ -97,7 +97,7 @@ def images_of(
         seed: Likewise.
 
     Raises:
-        UserError: If there are none.
+        UserError: If the split has no images.
 
     Example:
         >>> from pathlib import Path

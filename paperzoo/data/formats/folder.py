@@ -33,7 +33,7 @@ class Folder:
         root: The folder.
 
     Raises:
-        UserError: If it is not there.
+        UserError: If the folder is not there.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -94,7 +94,7 @@ class Folder:
         """Return the content of one of the files.
 
         Raises:
-            UserError: If it is no regular file, too large, or cannot be read.
+            UserError: If the file is no regular one, too large, or cannot be read.
         """
         return read_bytes(self.path(name))
 
@@ -102,7 +102,7 @@ class Folder:
         """Return the text of one of the files.
 
         Raises:
-            UserError: If it cannot be read, or is no text.
+            UserError: If the file cannot be read, or is no text.
         """
         return decode(self.read_bytes(name), self.path(name))
 
@@ -110,7 +110,7 @@ class Folder:
         """Return the content of a JSON file.
 
         Raises:
-            UserError: If it cannot be read, or is no JSON.
+            UserError: If the file cannot be read, or is no JSON.
         """
         text = self.read_text(name)
         try:
@@ -128,7 +128,7 @@ def read_bytes(path: Path) -> bytes:
         path: The file; a link must lead to a regular file.
 
     Raises:
-        UserError: If it is no regular file (a pipe would block), too large, or cannot
+        UserError: If the file is no regular one (a pipe would block), too large, or cannot
             be read.
 
     Example:
@@ -158,7 +158,7 @@ def decode(content: bytes, path: Path) -> str:
         path: The file, for the message.
 
     Raises:
-        UserError: If it is neither.
+        UserError: If `content` is in neither encoding.
 
     Example:
         >>> from pathlib import Path
@@ -182,7 +182,7 @@ def image_size(path: Path) -> tuple[int, int]:
         path: The image.
 
     Raises:
-        UserError: If it is no regular file, or no image that can be read.
+        UserError: If the file is no regular one, or no image that can be read.
 
     Example:
         >>> import pathlib, tempfile

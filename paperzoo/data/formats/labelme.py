@@ -146,7 +146,7 @@ def _polygon(shape: dict[str, Any]) -> Polygon:
     """Return the corners of a shape as x, y, x, y, ...
 
     Raises:
-        ValueError: If it has no area.
+        ValueError: If the shape has no area.
     """
     kind = shape.get('shape_type') or 'polygon'
     points = [(float(x), float(y)) for x, y in shape['points']]
@@ -167,7 +167,7 @@ def _drawn(shape: dict[str, Any], label: str, size: tuple[int, int]) -> Labelled
     """Return the object of a painted mask, which lies in the file as a small PNG.
 
     Raises:
-        ValueError: If it is empty or lies outside of the image.
+        ValueError: If the mask is empty or reaches out of the image.
     """
     from paperzoo.utils.masks import encode
 

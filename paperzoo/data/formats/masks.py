@@ -124,7 +124,7 @@ def read_map(
         colours: Whether to return the colours of a palette picture all the same.
 
     Raises:
-        UserError: If it cannot be read.
+        UserError: If the file cannot be read.
 
     Example:
         >>> import pathlib, tempfile

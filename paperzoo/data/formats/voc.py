@@ -105,7 +105,7 @@ def parse_xml(content: bytes) -> Element:
         content: Of the file.
 
     Raises:
-        ValueError: If it is no XML, or has a document type: entities that expand
+        ValueError: If `content` is no XML, or has a document type: entities that expand
             without end, or read other files, can be declared only there.
 
     Example:

@@ -54,7 +54,8 @@ def item(cfg: 'Config', number: int = 0) -> SequenceSample:
         number: Which one, counted from 0.
 
     Raises:
-        UserError: If the test set has no such sequence, or is no set of sequences.
+        UserError: If the config's test set is no set of sequences, or has no item of
+            this number.
     """
     data = DATASETS.build(cfg.test_dataloader.dataset)
     if not isinstance(data, GeneratedSequences):

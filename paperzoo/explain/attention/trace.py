@@ -114,7 +114,7 @@ def attention_views(
         run: What to watch: `lambda: model.test_step(data)`, for instance.
 
     Raises:
-        UserError: If there was no attention to be seen.
+        UserError: If no attention of the model was called.
 
     Example:
         >>> import torch

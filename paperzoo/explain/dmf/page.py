@@ -44,7 +44,8 @@ def item(cfg: 'Config', number: int = 0) -> EpisodeSample:
         number: Which episode, counted from 0.
 
     Raises:
-        UserError: If the test set has no such episode, or is no set of episodes.
+        UserError: If the config's test set is no set of episodes, or has no item of
+            this number.
     """
     data = DATASETS.build(cfg.test_dataloader.dataset)
     if not hasattr(data, 'draw'):

@@ -49,8 +49,8 @@ def render(title: str, sections: Sequence[Section]) -> str:
 
     Example:
         >>> from paperzoo.explain.html.report import Table
-        >>> table = Table(['stage', 'value'], [['1', 0.5]])
-        >>> '<title>A page</title>' in render('A page', [Section('Losses', '', [table])])
+        >>> section = Section('Losses', '', [Table(['stage', 'value'], [['1', 0.5]])])
+        >>> '<title>A page</title>' in render('A page', [section])
         True
     """
     environment = Environment(
