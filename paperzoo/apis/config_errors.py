@@ -124,8 +124,8 @@ def merge(cfg: 'Config', options: Mapping[str, Any]) -> None:
         options: By dotted key.
 
     Raises:
-        UserError: If a key goes through something that is no dict and no list; it is
-            named.
+        UserError: If a key goes through a value that is neither a dict nor a list; the
+            message names the key.
 
     Example:
         >>> from mmengine.config import Config
@@ -165,7 +165,8 @@ def import_custom(cfg: 'Config') -> None:
         cfg: With or without `custom_imports`.
 
     Raises:
-        UserError: If one cannot be imported, or `custom_imports` is no dict of imports.
+        UserError: If a module cannot be imported, or `custom_imports` is no dict of
+            imports.
 
     Example:
         >>> from mmengine.config import Config

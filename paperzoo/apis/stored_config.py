@@ -92,7 +92,7 @@ def read_literals(text: str) -> dict[str, Any]:
     Raises:
         UserError: If the text has anything but such assignments; the message names the
             line.
-        SyntaxError: If it is no Python.
+        SyntaxError: If the text is no Python.
 
     Example:
         >>> from paperzoo.apis.stored_config import read_literals

@@ -105,7 +105,7 @@ def look_up(name: str, urls: Mapping[str, str], scheme: str) -> str:
     """Return `urls[name]`.
 
     Raises:
-        UserError: If there is no such name; the message gives the nearest ones.
+        UserError: If `urls` has no such name; the message gives the nearest ones.
     """
     if name in urls:
         return urls[name]

@@ -55,7 +55,7 @@ def package2module(package: str) -> str:
     """Return the name of the (first) module that the distribution `package` installs.
 
     Raises:
-        ValueError: If its metadata does not tell.
+        ValueError: If the distribution's metadata names no module.
     """
     distribution = metadata.distribution(package)
     modules = (distribution.read_text('top_level.txt') or '').split()

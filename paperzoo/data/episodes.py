@@ -67,8 +67,8 @@ class EpisodeDataset(Dataset):
         test_mode: Whether the classes are strange to the model.
 
     Raises:
-        UserError: If something is missing, there are too few classes or images, or
-            two splits share classes.
+        UserError: If a file or folder is missing, there are too few classes or images,
+            or two splits share classes.
 
     Example:
         >>> try:

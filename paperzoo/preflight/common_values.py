@@ -135,7 +135,7 @@ def require(cfg: 'Config', *keys: str, what: str) -> None:
         what: Who needs them.
 
     Raises:
-        UserError: If one is missing.
+        UserError: If one of the keys is missing.
 
     Example:
         >>> from mmengine.config import Config

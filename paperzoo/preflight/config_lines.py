@@ -52,7 +52,8 @@ def refuse_circle(file: Path) -> None:
         file: The config.
 
     Raises:
-        UserError: If it does; the files are named in their order.
+        UserError: If a file inherits from itself, maybe through others; the message
+            names the files in their order.
 
     Example:
         >>> from tempfile import TemporaryDirectory

@@ -128,8 +128,8 @@ def read_bytes(path: Path) -> bytes:
         path: The file; a link must lead to a regular file.
 
     Raises:
-        UserError: If the file is no regular one (a pipe would block), too large, or cannot
-            be read.
+        UserError: If the file is no regular one (a pipe would block), too large, or
+            cannot be read.
 
     Example:
         >>> import pathlib, tempfile
