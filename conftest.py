@@ -8,6 +8,7 @@ import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
+from mmengine.logging import MMLogger
 from mmengine.utils import ManagerMixin
 
 # One generated Shapes set for all runs and workers of this checkout.
@@ -43,9 +44,14 @@ def managers(cls: type = ManagerMixin) -> Iterator[type]:
 
 
 @pytest.fixture(autouse=True)
-def own_instances() -> Iterator[None]:
-    """Let no test meet the default scope, visualizer or logger of another one."""
+def own_instances(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let no test meet the default scope, visualizer or logger of another one.
+
+    What MMEngine logs is no part of an example's output.
+    """
     before = {cls: dict(cls._instance_dict) for cls in managers()}
+    if isinstance(request.node, pytest.DoctestItem):
+        MMLogger.get_instance('mmengine', log_level='ERROR')
     yield
     for cls in managers():
         cls._instance_dict.clear()
