@@ -73,10 +73,13 @@ def evaluate_checkpoint(
         show_images=show_images,
         show_score=show_score,
     )
+    from paperzoo.preflight.build_errors import building_explained
+
     with own_instances():
         runner = build_runner(cfg, strict=True)
         start = time.time()
-        metrics = runner.test()
+        with building_explained(cfg):
+            metrics = runner.test()
     record = {
         'metrics': metrics,
         'images': len(runner.test_dataloader.dataset),

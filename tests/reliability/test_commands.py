@@ -121,3 +121,8 @@ def is_whole(file: Path) -> bool:
     if file.suffix == '.pth':
         return zipfile.is_zipfile(file)
     return file.suffix not in ('.jpg', '.png') or not is_broken(file)
+
+
+def test_the_docs_show_this_table() -> None:
+    docs = Path(__file__).parents[2] / 'docs' / 'errors.md'
+    assert table() in docs.read_text()
