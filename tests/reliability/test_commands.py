@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reliability.commands import GOES_ON, KINDS, Case, Kind
+from reliability.commands import GOES_ON, KINDS, Case, Kind, table
 from reliability.toys import copied, toys
 
 from paperzoo.preflight.image_files import is_broken
