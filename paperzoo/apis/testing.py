@@ -143,7 +143,7 @@ def set_test_options(
         if out.endswith('.json'):
             dump = dict(type='paperzoo.DumpRecords', out_file=out)
         elif out.endswith(('.pkl', '.pickle')):
-            dump = dict(type='DumpResults', out_file_path=out)
+            dump = dict(type='paperzoo.DumpPickle', out_file_path=out)
         else:
             raise UserError(f"--out '{out}' must end in .json or .pkl")
         given = cfg.test_evaluator

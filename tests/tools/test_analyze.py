@@ -129,7 +129,11 @@ def test_without_truth_nothing_is_invented(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ('out', 'kind'),
-    [('r.json', 'paperzoo.DumpRecords'), ('r.pkl', 'DumpResults'), ('r.txt', None)],
+    [
+        ('r.json', 'paperzoo.DumpRecords'),
+        ('r.pkl', 'paperzoo.DumpPickle'),
+        ('r.txt', None),
+    ],
 )
 def test_the_option_of_test(out: str, kind: str | None, tmp_path: Path) -> None:
     (tmp_path / 'c.py').write_text("test_evaluator = dict(type='CocoMetric')\n")
