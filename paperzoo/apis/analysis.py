@@ -9,12 +9,20 @@ from numpy.typing import NDArray
 
 from paperzoo.apis.inference import check_image_file, reason_of
 from paperzoo.apis.progress import track
+from paperzoo.errors import UserError
 from paperzoo.evaluation.analysis import (
     by_image,
     confusion_and_quality,
     read_results,
+    unusable,
 )
-from paperzoo.utils.files import free_path, refuse_unwritable, write_json, write_safely
+from paperzoo.utils.files import (
+    free_path,
+    new_folder,
+    refuse_unwritable,
+    write_json,
+    write_safely,
+)
 from paperzoo.utils.run_info import run_info
 
 
@@ -40,7 +48,8 @@ def analyze(
         can be read any more).
 
     Raises:
-        UserError: If the file holds no results with truth.
+        UserError: If the file holds no results with truth, none of them can be
+            compared, or nothing can be written to `out`.
 
     Example:
         >>> from paperzoo.apis.analysis import analyze
@@ -48,12 +57,22 @@ def analyze(
         Traceback (most recent call last):
         paperzoo.errors.UserError: 'no_such.json' cannot be read as results: ...
     """
-    folder = free_path(Path(out))
-    refuse_unwritable(folder)
+    refuse_unwritable(free_path(Path(out)))
     found = read_results(results)
+    left_out = unusable(found)
+    for one in found['images']:
+        if reason := left_out.get(one['id']):
+            print(
+                f'paperzoo: {one["file_name"]} is left out: {reason}', file=sys.stderr
+            )
+    images = [one for one in found['images'] if one['id'] not in left_out]
+    if not images:
+        reason = next(iter(left_out.values()))
+        raise UserError(f"'{results}': no image can be analyzed, such as for {reason}")
     counts, quality = confusion_and_quality(
-        found, score=score, iou=iou, images=track(found['images'], 'images')
+        found, score=score, iou=iou, images=track(images, 'images')
     )
+    folder = new_folder(Path(out))
     order = sorted(quality.items(), key=lambda pair: pair[1])
     # Half of the images at most, so that none is among the best and the worst.
     few = max(1, min(number, len(order) // 2))
@@ -76,6 +95,11 @@ def analyze(
         'rows': 'truth',
         'unit': 'objects' if found['kind'] == 'instances' else 'pixels',
         'mean_quality': sum(quality.values()) / len(quality),
+        'left_out': [
+            {'file_name': one['file_name'], 'reason': left_out[one['id']]}
+            for one in found['images']
+            if one['id'] in left_out
+        ],
         'quality': [{'file_name': files[k], 'quality': q} for k, q in order],
         **run_info(),
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from paperzoo.apis.build import default_scope
 from paperzoo.apis.progress import track
 from paperzoo.errors import UserError
-from paperzoo.utils.files import free_path, refuse_unwritable
+from paperzoo.utils.files import free_path, new_folder, refuse_unwritable
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -51,8 +51,7 @@ def browse(
 
     from paperzoo.visualization.overlays import write_page, write_picture
 
-    folder = free_path(Path(out))
-    refuse_unwritable(folder)
+    refuse_unwritable(free_path(Path(out)))
     set_random_seed(seed)
     dataset = build_dataset(cfg, split)
     classes = tuple(dataset.metainfo.get('classes') or ())
@@ -63,6 +62,7 @@ def browse(
             f'{split}_dataloader.dataset'
         )
     chosen = sorted(random.Random(seed).sample(range(len(dataset)), count))
+    folder = new_folder(Path(out))
     pictures = []
     for index in track(chosen, f'{split} images'):
         item = dataset[index]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from paperzoo.apis.inference import Predictor, reason_of
 from paperzoo.apis.progress import track
 from paperzoo.evaluation.results import categories
-from paperzoo.utils.files import free_path, refuse_unwritable, write_json
+from paperzoo.utils.files import free_path, new_folder, write_json
 from paperzoo.utils.run_info import run_info
 
 
@@ -55,8 +55,7 @@ def predict_files(
         >>> found['failed']
         [{'file_name': 'missing.jpg', 'error': 'there is no such file'}]
     """
-    folder = free_path(Path(out))
-    refuse_unwritable(folder)
+    folder = new_folder(Path(out))
     start = time.time()
     found: dict[str, Any] = {
         'images': [],

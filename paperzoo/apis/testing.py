@@ -73,10 +73,13 @@ def evaluate_checkpoint(
         show_images=show_images,
         show_score=show_score,
     )
+    from paperzoo.preflight.build_errors import building_explained
+
     with own_instances():
         runner = build_runner(cfg, strict=True)
         start = time.time()
-        metrics = runner.test()
+        with building_explained(cfg):
+            metrics = runner.test()
     record = {
         'metrics': metrics,
         'images': len(runner.test_dataloader.dataset),
@@ -140,7 +143,7 @@ def set_test_options(
         if out.endswith('.json'):
             dump = dict(type='paperzoo.DumpRecords', out_file=out)
         elif out.endswith(('.pkl', '.pickle')):
-            dump = dict(type='DumpResults', out_file_path=out)
+            dump = dict(type='paperzoo.DumpPickle', out_file_path=out)
         else:
             raise UserError(f"--out '{out}' must end in .json or .pkl")
         given = cfg.test_evaluator

@@ -81,12 +81,14 @@ def train(
         resume=resume,
     )
     from paperzoo.engine.random_state import make_resumable
+    from paperzoo.preflight.build_errors import building_explained
 
     with own_instances():
         runner = _runner(cfg, preflight=preflight)
         make_resumable(runner)
         watch(runner, preflight=preflight, finite_check=finite_check)
-        runner.train()
+        with building_explained(cfg):
+            runner.train()
     written = Path(runner.work_dir, 'last_checkpoint')
     last = Path(os.fsdecode(written.read_bytes())) if written.is_file() else None
     return Trained(Path(runner.work_dir), last)

@@ -1,6 +1,7 @@
 """What a test has found, against the truth: confusion matrix, quality of each image."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,7 +58,85 @@ def read_results(name: str) -> dict[str, Any]:
         )
     if not results['images'] or not results['categories']:
         raise UserError(f"'{name}' holds no images or no classes: nothing to analyze")
+    if wrong := _misplaced(results):
+        raise UserError(
+            f"'{name}' cannot be read as results: {wrong}. Write it again: "
+            'paperzoo test CONFIG CHECKPOINT --out results.json'
+        )
     return results
+
+
+def _misplaced(results: dict[str, Any]) -> str | None:
+    """Return what is not where a test writes it."""
+    if results['kind'] not in ('instances', 'panoptic', 'semantic'):
+        return f'its kind is {results["kind"]!r}'
+    wanted: dict[str, dict[str, type | tuple[type, ...]]] = {
+        'images': {'id': (int, str), 'file_name': str, 'height': int, 'width': int},
+        'categories': {'name': str},
+        'annotations': {'image_id': (int, str)},
+        'truth': {'image_id': (int, str)},
+    }
+    for key, fields in wanted.items():
+        if not isinstance(results[key], list):
+            return f"'{key}' is no list"
+        for number, row in enumerate(results[key]):
+            for field, kind in fields.items():
+                if not isinstance(row, dict) or not isinstance(row.get(field), kind):
+                    return f"'{key}', item {number}, has no '{field}'"
+    return None
+
+
+def unusable(results: dict[str, Any]) -> dict[Any, str]:
+    """Return the images that cannot be compared, each with the reason.
+
+    Args:
+        results: As `read_results` gives them.
+
+    Example:
+        >>> from paperzoo.evaluation.analysis import unusable
+        >>> box = {'image_id': 1, 'category_id': 5, 'bbox': [0, 0, 9, 9]}
+        >>> unusable({'kind': 'instances', 'images': [{'id': 1}], 'truth': [box],
+        ...           'categories': [{'name': 'cat'}], 'annotations': []})
+        {1: 'category_id 5 of 1 class'}
+    """
+    images = {image['id']: image for image in results['images']}
+    number = len(results['categories'])
+    reasons: dict[Any, str] = {}
+    for row in (*results['annotations'], *results['truth']):
+        image = images.get(row['image_id'])
+        wrong = image and _wrong(row, results['kind'], image, number)
+        if wrong:
+            reasons.setdefault(row['image_id'], wrong)
+    return reasons
+
+
+def _wrong(
+    row: dict[str, Any], kind: str, image: dict[str, Any], classes: int
+) -> str | None:
+    label = row.get('category_id')
+    if type(label) is not int or not 0 <= label < classes:
+        word = 'class' if classes == 1 else 'classes'
+        return f'category_id {label!r} of {classes} {word}'
+    if 'score' in row and not _number(row['score']):
+        return f'score {row["score"]!r}'
+    mask = row.get('segmentation')
+    if mask is not None:
+        size = [image.get('height'), image.get('width')]
+        if not isinstance(mask, dict) or not isinstance(mask.get('counts'), str | list):
+            return 'a segmentation that is no run lengths'
+        if mask.get('size') != size:
+            return f'a segmentation of {mask.get("size")} in an image of {size}'
+    elif kind != 'instances':
+        return 'a record without a segmentation'
+    box = row.get('bbox')
+    if box is None:
+        return 'a record without a bbox' if mask is None else None
+    good = isinstance(box, list) and len(box) == 4 and all(map(_number, box))
+    return None if good else f'bbox {box!r}'
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def by_image(rows: list[dict]) -> dict[int, list[dict]]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.evaluator import BaseMetric
+from mmengine.evaluator import BaseMetric, DumpResults
+from mmengine.fileio import dump
 from mmengine.logging import print_log
 
 from paperzoo.evaluation.results import (
@@ -15,7 +16,7 @@ from paperzoo.evaluation.results import (
     truth_records,
 )
 from paperzoo.registry import METRICS
-from paperzoo.utils.files import write_json
+from paperzoo.utils.files import write_json, write_safely
 
 
 @METRICS.register_module()
@@ -96,4 +97,16 @@ class DumpRecords(BaseMetric):
                 written[key] += [{'image_id': number, **row} for row in result[key]]
         file = write_json(self.out_file, written, one_a_line=True)
         print_log(f'Predictions and truth: {file.absolute()}', logger='current')
+        return {}
+
+
+@METRICS.register_module()
+class DumpPickle(DumpResults):
+    """MMEngine's `DumpResults`, which under its name leaves a whole file or none."""
+
+    def compute_metrics(self, results: list) -> dict:
+        """Write the predictions; return no metric."""
+        file = Path(self.out_file_path)
+        write_safely(file, lambda stream: dump(results, stream, file_format='pkl'))
+        print_log(f'Results have been saved to {file}.', logger='current')
         return {}

@@ -1,5 +1,6 @@
 """The settings that every config has: is each of them of a kind that can be used?"""
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +47,15 @@ _DICTS: Check = (
 _LIST: Check = ('a list', lambda value: isinstance(value, list | tuple))
 _TEXT: Check = ('a text', lambda value: isinstance(value, str))
 _FLAG: Check = ('True or False', lambda value: isinstance(value, bool))
+# A text is the name of a file with a class in each line.
 _NAMES: Check = (
     "a tuple of names, such as ('cat',) with its comma",
-    lambda value: not isinstance(value, str),
+    lambda value: (
+        isinstance(value, list | tuple)
+        or (isinstance(value, str) and os.path.isfile(value))
+    ),
 )
+_PLACE: Check = ('a text', lambda value: not isinstance(value, int | float))
 
 # None is always allowed: mmengine reads it as "not given".
 _CHECKS: dict[str, Check] = {
@@ -77,6 +83,9 @@ _CHECKS: dict[str, Check] = {
     'load_from': _TEXT,
     'resume': _FLAG,
     'randomness': _DICT,
+    'env_cfg': _DICT,
+    'log_processor': _DICT,
+    'auto_scale_lr': _DICT,
     'randomness.seed': _whole(0),
     'default_scope': _TEXT,
     **{
@@ -88,6 +97,9 @@ _CHECKS: dict[str, Check] = {
             '.num_workers': _whole(0),
             '.persistent_workers': _FLAG,
             '.dataset': _DICT,
+            '.dataset.data_root': _PLACE,
+            '.dataset.ann_file': _PLACE,
+            '.sampler': _DICT,
             '.dataset.pipeline': ('a list of steps', _LIST[1]),
             '.dataset.metainfo': _DICT,
             '.dataset.metainfo.classes': _NAMES,

@@ -51,6 +51,40 @@ def free_path(path: Path) -> Path:
     return target
 
 
+def new_folder(path: Path) -> Path:
+    """Make a folder that nobody else has: `path`, or `path` with _2, _3, ...
+
+    Two programs that ask for one name at a time get two folders.
+
+    Args:
+        path: Of the folder; those above it are created.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: If it cannot be made.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.utils.files import new_folder
+        >>> with TemporaryDirectory() as above:
+        ...     [new_folder(Path(above, 'run')).name for _ in range(2)]
+        ['run', 'run_2']
+    """
+    while True:
+        folder = free_path(path)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except OSError as error:
+            if isinstance(error, FileExistsError) and folder.is_dir():
+                continue  # another one was faster
+            raise UserError(_message(folder, error)) from error
+        return folder
+
+
 def write_safely(path: Path, write: Callable[[Any], object]) -> Path:
     """Write a file so that under its name there is the old or the new one, whole.
 

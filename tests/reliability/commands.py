@@ -6,6 +6,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 NOBODY = 65534
 MESSAGE, GOES_ON = 'message', 'goes on'
+BEGIN = '<!-- table of tests/reliability/commands.py -->'
+END = '<!-- end of the table -->'
 
 
 @dataclass
@@ -399,3 +402,30 @@ KINDS = [
     Kind('results of another kind', 'what is read', ('analyze',), results('[1]')),
     Kind('no data in the folder', 'what is read', ('init',), no_data),
 ]
+
+
+def table() -> str:
+    """Return what docs/errors.md shows: how each command meets each kind."""
+    signs = {MESSAGE: '✗', GOES_ON: '✓'}
+    rows = [f'| | {" | ".join(COMMANDS)} |', '|---|' + ':-:|' * len(COMMANDS)]
+    group = ''
+    for kind in KINDS:
+        if kind.group != group:
+            group = kind.group
+            rows.append(f'| **{group}** |' + ' |' * len(COMMANDS))
+        cells = [
+            signs[kind.end(name)] if name in kind.commands else '' for name in COMMANDS
+        ]
+        rows.append(f'| {kind.name} | {" | ".join(cells)} |')
+    return '\n'.join(rows)
+
+
+def write_table(docs: Path) -> None:
+    """Put the table into a document, between its two marks."""
+    before, begin, rest = docs.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    docs.write_text(f'{before}{begin}\n{table()}\n{END}{after}')
+
+
+if __name__ == '__main__':
+    write_table(Path(sys.argv[1]))

@@ -11,10 +11,9 @@ import resource
 import runpy
 import signal
 import sys
-import tempfile
+import threading
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from paperzoo import cli
@@ -61,11 +60,13 @@ def prepare(task: dict[str, Any]) -> None:
         setattr(sys, name, stream)
 
 
-def child(task: dict[str, Any], out: Path, err: Path) -> None:
+def child(task: dict[str, Any], out: int, err: int) -> None:
     """Run the command and leave, as a program of its own would."""
     os.setsid()
-    for file, handle in ((task.get('stdout') or out, 1), (err, 2)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT, 0o666), handle)
+    if 'stdout' in task:
+        out = os.open(task['stdout'], os.O_WRONLY)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     code = 0
     try:
@@ -96,20 +97,30 @@ def child(task: dict[str, Any], out: Path, err: Path) -> None:
 
 def answer(task: dict[str, Any]) -> dict[str, Any]:
     """Run a task in a child; say how it ended."""
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder, 'out'), Path(folder, 'err')
-        pid = os.fork()
-        if pid == 0:
-            child(task, out, err)
-        signal.signal(signal.SIGALRM, lambda *_: os.killpg(pid, signal.SIGKILL))
-        signal.alarm(task.get('seconds', 300))
-        _, status = os.waitpid(pid, 0)
-        signal.alarm(0)
-        return {
-            'code': os.waitstatus_to_exitcode(status),
-            'out': out.read_bytes().decode(errors='replace') if out.exists() else '',
-            'err': err.read_bytes().decode(errors='replace'),
-        }
+    # Pipes, for a limit of the size of files is none of what is printed.
+    pipes = [os.pipe() for _ in range(2)]
+    pid = os.fork()
+    if pid == 0:
+        child(task, *(writer for _, writer in pipes))
+    said = [b'', b'']
+
+    def read(number: int) -> None:
+        with os.fdopen(pipes[number][0], 'rb') as stream:
+            said[number] = stream.read()
+
+    for _, writer in pipes:
+        os.close(writer)
+    readers = [threading.Thread(target=read, args=(number,)) for number in range(2)]
+    for reader in readers:
+        reader.start()
+    watch = threading.Timer(task.get('seconds', 300), os.killpg, (pid, signal.SIGKILL))
+    watch.start()
+    _, status = os.waitpid(pid, 0)
+    watch.cancel()
+    for thread in (*readers, watch):
+        thread.join()
+    out, err = (data.decode(errors='replace') for data in said)
+    return {'code': os.waitstatus_to_exitcode(status), 'out': out, 'err': err}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reliability.commands import GOES_ON, KINDS, Case, Kind
+from reliability.commands import GOES_ON, KINDS, Case, Kind, table
 from reliability.toys import copied, toys
 
 from paperzoo.preflight.image_files import is_broken
@@ -121,3 +121,8 @@ def is_whole(file: Path) -> bool:
     if file.suffix == '.pth':
         return zipfile.is_zipfile(file)
     return file.suffix not in ('.jpg', '.png') or not is_broken(file)
+
+
+def test_the_docs_show_this_table() -> None:
+    docs = Path(__file__).parents[2] / 'docs' / 'errors.md'
+    assert table() in docs.read_text()

@@ -1,8 +1,10 @@
 """From a test's samples through the JSON file to matrix and pictures."""
 
 import json
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from paperzoo.apis.analysis import analyze as analyze_results
 from paperzoo.apis.testing import set_test_options
 from paperzoo.errors import UserError
 from paperzoo.evaluation.analysis import read_results
@@ -126,7 +129,11 @@ def test_without_truth_nothing_is_invented(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ('out', 'kind'),
-    [('r.json', 'paperzoo.DumpRecords'), ('r.pkl', 'DumpResults'), ('r.txt', None)],
+    [
+        ('r.json', 'paperzoo.DumpRecords'),
+        ('r.pkl', 'paperzoo.DumpPickle'),
+        ('r.txt', None),
+    ],
 )
 def test_the_option_of_test(out: str, kind: str | None, tmp_path: Path) -> None:
     (tmp_path / 'c.py').write_text("test_evaluator = dict(type='CocoMetric')\n")
@@ -137,3 +144,75 @@ def test_the_option_of_test(out: str, kind: str | None, tmp_path: Path) -> None:
         return
     set_test_options(cfg, 'c.pth', out=out)
     assert [one.type for one in cfg.test_evaluator] == ['CocoMetric', kind]
+
+
+CAT = {'image_id': 0, 'category_id': 0, 'category': 'cat', 'bbox': [1, 1, 20, 20]}
+
+
+def of_three(folder: Path, *records: Any, **changed: Any) -> Path:
+    """Write results of three images; all have a box, and records come on top."""
+    images = [
+        {'id': n, 'file_name': f'{n}.jpg', 'height': 40, 'width': 60} for n in range(3)
+    ]
+    truth = [{**CAT, 'image_id': n} for n in range(3)]
+    content = {
+        'kind': 'instances',
+        'images': images,
+        'categories': [{'id': 0, 'name': 'cat'}],
+        'truth': truth,
+        'annotations': [*({**one, 'score': 0.9} for one in truth), *records],
+        **changed,
+    }
+    (folder / 'r.json').write_text(json.dumps(content))
+    return folder / 'r.json'
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'reason'),
+    [
+        ({'category_id': 7}, 'category_id 7 of 1 class'),
+        ({'category_id': -1}, 'category_id -1'),
+        ({'category_id': '0'}, "category_id '0'"),
+        ({'score': None}, 'score None'),
+        ({'bbox': [1, 2, 3]}, r'bbox \[1, 2, 3\]'),
+        ({'bbox': [1, 2, 3, float('nan')]}, r'bbox \[1, 2, 3, nan\]'),
+        ({'bbox': None}, 'without a bbox'),
+        ({'segmentation': [[1, 2, 3]]}, 'no run lengths'),
+        ({'segmentation': {'size': [9, 9], 'counts': 'a'}}, r'of \[9, 9\] in an image'),
+    ],
+)
+def test_one_bad_record_costs_its_image_only(
+    wrong: dict, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file = of_three(tmp_path, {**CAT, 'image_id': 1, 'score': 0.5, **wrong})
+    record, _ = analyze_results(str(file), out=tmp_path / 'out')
+    assert [Path(one['file_name']).name for one in record['quality']] == [
+        '0.jpg',
+        '2.jpg',
+    ]
+    (left_out,) = record['left_out']
+    assert left_out['file_name'] == '1.jpg'
+    assert re.search(reason, left_out['reason'])
+    assert capsys.readouterr().err.count('1.jpg is left out') == 1
+
+
+@pytest.mark.parametrize(
+    ('changed', 'message'),
+    [
+        ({'kind': 'poses'}, "its kind is 'poses'"),
+        ({'images': {}}, 'no images'),
+        ({'images': [3]}, "'images', item 0, has no 'id'"),
+        ({'categories': ['cat']}, "'categories', item 0, has no 'name'"),
+        ({'annotations': [{}]}, "'annotations', item 0, has no 'image_id'"),
+        ({'truth': {}}, "'truth' is no list"),
+        (
+            {'truth': [{**CAT, 'category_id': 3, 'image_id': n} for n in range(3)]},
+            'no im',
+        ),
+    ],
+)
+def test_results_that_are_none(changed: dict, message: str, tmp_path: Path) -> None:
+    file = of_three(tmp_path, **changed)
+    with pytest.raises(UserError, match=message):
+        analyze_results(str(file), out=tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()

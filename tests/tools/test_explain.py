@@ -83,3 +83,29 @@ def test_what_is_refused(
             *('fcos_tiny_shapes', checkpoint, *arguments, '--cfg-options', *NARROW),
         )
     assert not list(tmp_path.glob('*.html'))
+
+
+def test_a_bad_image_costs_no_other(
+    checkpoint: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    (tmp_path / 'cut.jpg').write_bytes(b'\xff\xd8')
+    good = 'data/shapes/val/000004.jpg'
+    run(
+        monkeypatch,
+        tmp_path,
+        *('fcos_tiny_shapes', checkpoint, good, tmp_path / 'cut.jpg'),
+        *('--cfg-options', *NARROW),
+    )
+    assert capsys.readouterr().err.count('cut.jpg is left out: empty, cut off') == 1
+    html = (tmp_path / 'report.html').read_text(encoding='utf-8')
+    assert '000004.jpg: Which boxes does the suppression remove?' in html
+    assert 'Which images are left out?' in html
+    assert 'empty, cut off or no image' in html
+    with pytest.raises(UserError, match=r'cut\.jpg'):
+        run(
+            monkeypatch,
+            tmp_path,
+            *('fcos_tiny_shapes', checkpoint, tmp_path / 'cut.jpg'),
+            *('--cfg-options', *NARROW),
+        )
+    assert not (tmp_path / 'report_2.html').exists()

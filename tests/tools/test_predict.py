@@ -1,6 +1,7 @@
 """predict: which images, what is written, and what a damaged image does."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,33 @@ def test_checkpoint_of_another_model_is_one_message(
     with pytest.raises(UserError, match='belongs to another model'):
         run(monkeypatch, tmp_path, 'fcos_tiny_shapes', file, images)
     assert not (tmp_path / 'predictions').exists()
+
+
+def test_whatever_one_image_raises_the_others_go_on(
+    images: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    file = checkpoint('fcos_tiny_shapes', NARROW, tmp_path / 'w.pth')
+    cv2.imwrite(str(images / 'flat.png'), np.zeros((1, 3000, 3), np.uint8))
+    os.mkfifo(images / 'pipe.jpg')
+    (images / 'link.jpg').symlink_to('nowhere')
+    options = ('--cfg-options', *NARROW)
+    found = run(monkeypatch, tmp_path, 'fcos_tiny_shapes', file, images, *options)
+    reasons = {
+        Path(one['file_name']).name: one['error'].partition(':')[0]
+        for one in found['failed']
+    }
+    assert reasons == {
+        'cut.jpg': 'empty, cut off or no image',
+        'flat.png': 'error',  # OpenCV's
+        'link.jpg': 'it is no regular file',
+        'pipe.jpg': 'it is no regular file',
+    }
+    assert len(found['images']) == 3
+    assert capsys.readouterr().err.count(' is left out: ') == 4
+    for name in ('a.jpg', 'b.JPG', 'deeper/a.jpg'):
+        (images / name).write_text('')
+    with pytest.raises(UserError, match='none of 7 images gave a result'):
+        run(monkeypatch, tmp_path, 'fcos_tiny_shapes', file, images, *options)
 
 
 def test_files_folders_and_globs(images: Path) -> None:
