@@ -8,7 +8,9 @@ imported.
 from paperzoo.compat import (
     checkpoint_writing,
     checkpoints,
+    config_texts,
     cpu_processes,
+    data_files,
     find_loader,
     fsdp,
     mmcv_ext,
@@ -24,6 +26,8 @@ for _remedy in (
     panopticapi,
     torchvision_urls,
     checkpoints,
+    config_texts,
+    data_files,
     checkpoint_writing,
     cpu_processes,
     fsdp,

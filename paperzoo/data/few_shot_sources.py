@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
 from paperzoo.data.layout import locate
-from paperzoo.data.plain_pickle import load_plain
+from paperzoo.utils.plain_pickle import load_plain
 from paperzoo.errors import UserError, check_choice
 
 Picture = UInt8[np.ndarray, 'height width 3']

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from paperzoo.data.plain_pickle import load_plain
+from paperzoo.utils.plain_pickle import load_plain
 from paperzoo.errors import UserError
 
 
