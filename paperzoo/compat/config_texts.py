@@ -47,7 +47,7 @@ def apply() -> None:
         BaseInferencer._init_model = _checked_building(BaseInferencer._init_model)
 
 
-def config_of_text(cfg_str: str, file_format: str) -> Any:
+def config_of_text(cfg_str: Any, file_format: str) -> Any:
     """Stand in for `Config.fromstring`, which runs the text.
 
     Args:
