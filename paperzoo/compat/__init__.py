@@ -13,17 +13,21 @@ from paperzoo.compat import (
     data_files,
     find_loader,
     fsdp,
+    image_sizes,
     mmcv_ext,
     package_utils,
     panopticapi,
+    run_lengths,
     torchvision_urls,
 )
 
 for _remedy in (
+    image_sizes,  # before anything imports OpenCV
     find_loader,
     package_utils,
     mmcv_ext,
     panopticapi,
+    run_lengths,
     torchvision_urls,
     checkpoints,
     config_texts,
