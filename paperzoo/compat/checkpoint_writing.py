@@ -10,8 +10,8 @@ mmengine/hooks/checkpoint_hook.py.
 Delete when: the supported mmengine renames a finished file, and deletes afterwards.
 
 A file is written beside its place, synced, and renamed. Only when it and
-`last_checkpoint` are in place are old ones deleted. Only what is named as the hook names
-its checkpoints, in its own folder, is ever deleted.
+`last_checkpoint` are in place are old ones deleted. Nothing is deleted but what is
+named as the hook names its checkpoints, in the hook's own folder.
 """
 
 import os

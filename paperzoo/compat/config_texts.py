@@ -9,8 +9,8 @@ mmengine/infer/infer.py (`_init_model`), mmengine/config/config.py (`fromstring`
 Delete when: the supported mmengine reads a checkpoint's config without running it.
 
 `Config.fromstring` reads any text as assignments of literals. What an inferencer builds
-from it is made of classes that registries hold. A config in a file is code that its user
-runs, as ever: `Config.fromfile` is as it was.
+from it is made of classes that registries hold. A config in a file is code that its
+user runs, as ever: `Config.fromfile` is as it was.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Run lengths and polygons that do not fit their mask are refused before decoding.
 
-Ailment: pycocotools (faster-coco-eval likewise) reads the sizes and run lengths of a mask
-from an annotation or a result, and trusts them: runs that are too short give foreign memory or end the
-process (segmentation fault), as do polygons with NaN or numbers of a billion.
+Ailment: pycocotools and faster-coco-eval trust the sizes and run lengths of a mask,
+which come from an annotation or a result: runs that are too short give foreign memory
+or end the process (segmentation fault), as do polygons with numbers of a billion.
 Upstream thread: none; pycocotools/_mask.pyx, common/maskApi.c.
 Delete when: the supported pycocotools refuses all of tests/compat/test_run_lengths.py.
 """
@@ -37,7 +37,7 @@ def apply() -> None:
             continue
         for name in ('decode', 'area', 'toBbox', 'iou', 'merge'):
             setattr(mask, name, _checked(getattr(mask, name)))
-        mask.frPyObjects = _checked_objects(mask.frPyObjects)
+        setattr(mask, 'frPyObjects', _checked_objects(mask.frPyObjects))  # noqa: B010
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,7 +121,7 @@ def _check_size(height: Any, width: Any) -> None:
 
 
 def _decoded(text: str | bytes) -> np.ndarray:
-    """Return the runs of COCO's text: differences, five bits a letter, low bits first."""
+    """Return the runs of COCO's text: five bits a letter, the low ones first."""
     raw = text.encode('ascii') if isinstance(text, str) else text
     letters = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
     if not len(letters):
@@ -156,6 +156,6 @@ def _check_outline(points: Any) -> None:
         around = 4 * np.abs(corners).max(initial=0)  # boxes
     if not np.isfinite(corners).all() or around > _LONGEST_OUTLINE:
         raise UserError(
-            f'an outline with the points {str(corners.ravel().tolist())[:80]} cannot be '
-            'read. Correct it in the annotations that it comes from'
+            f'an outline with the points {str(corners.ravel().tolist())[:80]} cannot '
+            'be read. Correct it in the annotations that it comes from'
         )

@@ -145,14 +145,14 @@ for _builtins in ('builtins', '__builtin__'):
     }
 
 
-class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    """Python's own unpickler, whose steps can be checked, other than those in C."""
+# The one that is written in Python: its steps can be checked, other than those in C.
+_Unpickler: Any = pickle._Unpickler
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
 
-    def __init__(
-        self, file: Any, more: Mapping[tuple[str, str], Callable]
-    ) -> None:
+class _PlainUnpickler(_Unpickler):
+    dispatch = dict(_Unpickler.dispatch)
+
+    def __init__(self, file: Any, more: Mapping[tuple[str, str], Callable]) -> None:
         super().__init__(file, encoding='latin1')
         self._allowed = {**_ALLOWED, **more}
         self._filled = (

@@ -279,9 +279,8 @@ def test_what_a_checkpoint_names_is_not_deleted(
 def test_neither_with_several_best_ones(tmp_path: Path) -> None:
     (tmp_path / 'thesis').mkdir()
     info = {'best_ckpt_score': str(tmp_path / 'thesis'), 'best_score_score': 0.0}
-    resumed_with(
-        tmp_path / 'work', tmp_path, info=info, save_best=['score', 'more'], rule='greater'
-    )
+    several = {'save_best': ['score', 'more'], 'rule': 'greater'}
+    resumed_with(tmp_path / 'work', tmp_path, info=info, **several)
     assert (tmp_path / 'thesis').is_dir()
 
 

@@ -100,7 +100,7 @@ def test_a_closed_folder_gives_no_hint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints.Path, 'glob', closed)
     (tmp_path / 'epoch_2.pth').write_bytes(b'')
-    with pytest.raises(UserError, match='Copy or download it again$'):
+    with pytest.raises(UserError, match=r'Copy or download it again$'):
         _load(str(tmp_path / 'epoch_2.pth'))
 
 

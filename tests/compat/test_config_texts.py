@@ -1,4 +1,4 @@
-"""The config in a checkpoint is data, whoever reads it: each file here would run code."""
+"""The config in a checkpoint is data, whoever reads it; each here would run code."""
 
 import subprocess
 import sys

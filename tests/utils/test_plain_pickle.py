@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from paperzoo.utils.plain_pickle import load_plain
 from paperzoo.errors import UserError
+from paperzoo.utils.plain_pickle import load_plain
 
 
 def loaded(tmp_path: Path, data: bytes) -> Any:
@@ -165,7 +165,6 @@ def test_what_is_reached_twice_stays_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize('protocol', [0, 2, 4])
 def test_keys_that_take_for_ever(tmp_path: Path, wrap: Any, protocol: int) -> None:
     """Two levels are soon hashed; forty would take longer than the universe is old."""
-
     shallow = pickle.dumps(wrap(laughs(tuple, 2)), protocol)
     with pytest.raises(UserError, match='a key or member'):
         loaded(tmp_path, shallow)
