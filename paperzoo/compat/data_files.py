@@ -2,18 +2,26 @@
 
 Ailment: mmengine reads annotations, proposals, class weights and YAML configs with
 `pickle.load` and with YAML's full loader. Either calls whatever function the file names
-(`!!python/object/apply:os.system`).
-Upstream thread: none; mmengine/fileio/handlers/pickle_handler.py, yaml_handler.py.
-Delete when: the supported mmengine reads both without calling what a file names.
+(`!!python/object/apply:os.system`). So do mmseg with images that are pickles, and mmdet
+with the hierarchy of OpenImages.
+Upstream thread: none; mmengine/fileio/handlers/pickle_handler.py, yaml_handler.py,
+mmseg/utils/io.py (`datafrombytes`), mmdet/datasets/openimages.py (`np.load`).
+Delete when: the supported packages read these without calling what a file names.
 
 A pickle may hold arrays, tensors, mmengine's `InstanceData` (proposals) and plain
 containers. YAML may hold plain values and tuples, which mmengine writes.
 """
 
 import io
+import sys
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
+from types import ModuleType, SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 from paperzoo.utils.plain_pickle import plain_pickle
 
@@ -31,6 +39,58 @@ def apply() -> None:
 
     yaml_handler.Loader = _yaml_loader()
     PickleHandler.load_from_fileobj = _load_from_fileobj
+    for name, mend in _LATER.items():
+        if name in sys.modules:
+            mend(sys.modules[name])
+    if not any(isinstance(finder, _Mender) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Mender())
+
+
+class _Mender(MetaPathFinder):
+    """Finds nothing of its own; mends two modules when they are imported."""
+
+    def find_spec(
+        self, fullname: str, path: Any = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in _LATER:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            _LATER[fullname](module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _mend_images(module: Any) -> None:
+    def loads(content: bytes) -> Any:
+        return plain_pickle(io.BytesIO(content), 'an image', _REMEDY, _more())
+
+    module.pickle = SimpleNamespace(loads=loads)
+
+
+def _mend_hierarchy(module: Any) -> None:
+    class Numpy:
+        """NumPy, but for its reading of pickles."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(np, name)
+
+        def load(self, file: Any, **_: Any) -> Any:
+            return np.load(file, allow_pickle=False)
+
+    module.np = Numpy()
+
+
+_LATER: dict[str, Callable[[Any], None]] = {
+    'mmseg.utils.io': _mend_images,
+    'mmdet.datasets.openimages': _mend_hierarchy,
+}
 
 
 def _yaml_loader() -> type:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mmengine
@@ -15,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-import paperzoo.compat  # noqa: F401
+from paperzoo.compat import data_files
 from paperzoo.errors import UserError
 
 
@@ -96,3 +97,37 @@ def test_yaml_comes_as_it_was_written() -> None:
     value: Any = {'scale': (3, (4, 5)), 'names': ['a', None, True], 'lr': 1e-3}
     mmengine.dump(value, 'a.yaml')
     assert mmengine.load('a.yaml') == value
+
+
+def test_images_and_hierarchies_run_nothing() -> None:
+    from mmdet.datasets import OpenImagesChallengeDataset
+    from mmseg.utils import datafrombytes
+
+    with pytest.raises(UserError, match=r'posix\.mkdir'):
+        datafrombytes(pickle.dumps(Runs()), backend='pickle')
+    image = np.ones((2, 3))
+    found = datafrombytes(pickle.dumps(image), backend='pickle')
+    np.testing.assert_array_equal(found, image)
+
+    read = OpenImagesChallengeDataset._get_relation_matrix
+    data_set: Any = SimpleNamespace(backend_args=None)
+    with open('a.np', 'wb') as file:
+        np.save(file, np.array([Runs()], object), allow_pickle=True)
+    with pytest.raises(ValueError, match='allow_pickle=False'):
+        read(data_set, 'a.np')
+    with open('b.np', 'wb') as file:
+        np.save(file, np.ones((3, 3)))
+    assert read(data_set, 'b.np').shape == (2, 2)
+    assert not Path('it_ran').exists()
+
+
+def test_modules_that_are_there_already_are_mended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import mmseg.utils.io as images
+
+    monkeypatch.setattr(images, 'pickle', pickle)
+    data_files.apply()
+    with pytest.raises(UserError, match=r'posix\.mkdir'):
+        images.datafrombytes(pickle.dumps(Runs()), backend='pickle')
+    assert not Path('it_ran').exists()
