@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,17 @@ def test_unknown_command_ends_in_the_list_of_commands() -> None:
     assert "no command 'trian'" in done.stderr
     assert 'print-config' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_a_crash_says_where_it_was(tmp_path: Path) -> None:
+    script = tmp_path / 'crash.py'
+    script.write_text('import os\nos.abort()\n')
+    code = (
+        'import pathlib, sys\nfrom paperzoo import cli\n'
+        f'cli.commands = lambda: {{"crash": pathlib.Path({str(script)!r})}}\n'
+        'sys.argv = ["paperzoo", "crash"]\ncli.main()\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
+    assert f'File "{script}", line 2' in done.stderr

@@ -236,7 +236,7 @@ def check_image_file(file: Path) -> None:
         Traceback (most recent call last):
         paperzoo.apis.inference.ImageError: 'no_such.jpg': there is no such file
     """
-    from paperzoo.preflight.image_files import is_broken
+    from paperzoo.preflight.image_files import is_broken, too_large
 
     if not os.path.lexists(file):
         raise ImageError(file, 'there is no such file')
@@ -245,7 +245,7 @@ def check_image_file(file: Path) -> None:
         raise ImageError(file, 'it is no regular file')
     # OpenCV would draw the missing part grey.
     if is_broken(file):
-        raise ImageError(file, 'empty, cut off or no image')
+        raise ImageError(file, too_large(file) or 'empty, cut off or no image')
 
 
 def reason_of(error: Exception) -> str:

@@ -218,11 +218,12 @@ class Result:
     def _pixels(self) -> NDArray[np.uint8]:
         if isinstance(self.image, np.ndarray):
             return np.ascontiguousarray(self.image)
+        import cv2
         import mmcv
 
         try:
             pixels = mmcv.imread(str(self.image))
-        except OSError as error:
+        except (OSError, cv2.error) as error:
             raise UserError(f"'{self.image}' cannot be drawn on: {error}") from error
         if pixels is None or pixels.shape[:2] != (self.height, self.width):
             raise UserError(

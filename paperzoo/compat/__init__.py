@@ -8,22 +8,30 @@ imported.
 from paperzoo.compat import (
     checkpoint_writing,
     checkpoints,
+    config_texts,
     cpu_processes,
+    data_files,
     find_loader,
     fsdp,
+    image_sizes,
     mmcv_ext,
     package_utils,
     panopticapi,
+    run_lengths,
     torchvision_urls,
 )
 
 for _remedy in (
+    image_sizes,  # before anything imports OpenCV
     find_loader,
     package_utils,
     mmcv_ext,
     panopticapi,
+    run_lengths,
     torchvision_urls,
     checkpoints,
+    config_texts,
+    data_files,
     checkpoint_writing,
     cpu_processes,
     fsdp,

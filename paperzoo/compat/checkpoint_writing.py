@@ -3,16 +3,19 @@
 Ailment: mmengine writes a checkpoint in place, and `last_checkpoint` too: a process
 killed meanwhile leaves half a file under the right name, a full disk likewise. And
 `CheckpointHook` deletes the oldest (or so far best) checkpoint before the new one is
-written, with `max_keep_ckpts=1` the only one.
+written, with `max_keep_ckpts=1` the only one. On resume it deletes whatever file or
+folder the checkpoint names as the best one so far.
 Upstream thread: none; mmengine/runner/checkpoint.py (`save_checkpoint`),
 mmengine/hooks/checkpoint_hook.py.
 Delete when: the supported mmengine renames a finished file, and deletes afterwards.
 
 A file is written beside its place, synced, and renamed. Only when it and
-`last_checkpoint` are in place are old ones deleted.
+`last_checkpoint` are in place are old ones deleted. Nothing is deleted but what is
+named as the hook names its checkpoints, in the hook's own folder.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +48,7 @@ def apply() -> None:
             and getattr(module, 'save_checkpoint', None) is theirs
         ):
             setattr(module, 'save_checkpoint', ours)  # noqa: B010 (mypy: a module)
+    CheckpointHook.before_train = _forget_foreign(CheckpointHook.before_train)
     CheckpointHook._save_checkpoint_with_step = _save_with_step
     CheckpointHook._save_best_checkpoint = _delete_last(
         CheckpointHook._save_best_checkpoint
@@ -124,9 +128,7 @@ def _save_with_step(hook: Any, runner: Any, step: int, meta: dict) -> None:
     last = Path(runner.work_dir, 'last_checkpoint')
     with _advice(last.parent):
         write_safely(last, lambda file: file.write(os.fsencode(str(hook.last_ckpt))))
-    for old in outdated:
-        old_name = hook.filename_tmpl.format(old)
-        _remove(hook.file_backend, hook.file_backend.join_path(hook.out_dir, old_name))
+    _remove_steps(hook, outdated)
 
 
 def _rotate(hook: Any, runner: Any, step: int) -> list[int]:
@@ -140,11 +142,76 @@ def _rotate(hook: Any, runner: Any, step: int) -> list[int]:
     return outdated
 
 
+def _remove_steps(hook: Any, steps: list[int]) -> None:
+    for step in steps:
+        name = hook.filename_tmpl.format(step)
+        _remove(hook.file_backend, hook.file_backend.join_path(hook.out_dir, name))
+
+
 def _remove(backend: Any, path: str) -> None:
-    if backend.isfile(path):
+    if os.path.islink(path):
+        os.unlink(path)  # not what it points to
+    elif backend.isfile(path):
         backend.remove(path)
     elif backend.isdir(path):  # sharded checkpoints
         backend.rmtree(path)
+
+
+def _forget_foreign(before_train: Callable[..., None]) -> Callable[..., None]:
+    """Let `before_train` take from a checkpoint only names that are the hook's own."""
+
+    def _before_train(self: Any, runner: Any) -> None:
+        from mmengine.dist import is_main_process
+
+        hub = runner.message_hub
+        outdated: list[int] = []
+        if self.max_keep_ckpts > 0 and 'keep_ckpt_ids' in hub.runtime_info:
+            steps = _steps(hub.get_info('keep_ckpt_ids'))
+            outdated = steps[: -self.max_keep_ckpts]
+            hub.update_info('keep_ckpt_ids', steps[len(outdated) :])
+        before_train(self, runner)
+        if is_main_process():
+            _remove_steps(self, outdated)
+        if getattr(self, 'best_ckpt_path', None) is not None:
+            self.best_ckpt_path = _own(self, hub, 'best_ckpt')
+        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            if path is not None:
+                self.best_ckpt_path_dict[key] = _own(self, hub, f'best_ckpt_{key}')
+
+    return _before_train
+
+
+def _steps(recorded: Any) -> list[int]:
+    listed = recorded if isinstance(recorded, list | tuple) else []
+    return [step for step in listed if type(step) is int]
+
+
+def _own(hook: Any, hub: Any, key: str) -> str | None:
+    """Return the best checkpoint that was noted, if it is one of the hook's.
+
+    One in another folder belongs to another training, unless its folder was moved here.
+    """
+    noted = hub.get_info(key)
+    found = None
+    if isinstance(noted, str) and _names_a_best(hook, os.path.basename(noted)):
+        folder, name = os.path.split(noted)
+        here = hook.file_backend.join_path(hook.out_dir, name)
+        if os.path.realpath(folder) == os.path.realpath(hook.out_dir) or here == noted:
+            found = noted
+        elif not hook.file_backend.exists(noted) and hook.file_backend.exists(here):
+            found = here
+    if found is None:
+        hub.pop_info(key)
+    else:
+        hub.update_info(key, found)
+    return found
+
+
+def _names_a_best(hook: Any, name: str) -> bool:
+    return name.startswith('best_') and any(
+        name.endswith('_' + hook.filename_tmpl.format(int(step)).replace('/', '_'))
+        for step in re.findall(r'[0-9]{1,18}', name)
+    )
 
 
 def _delete_last(save_best: Callable[..., None]) -> Callable[..., None]:

@@ -22,6 +22,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,6 +41,9 @@ _UNNAMED = re.compile(
 )
 # How zips and pickles of the other protocols begin.
 _FOREIGN = (b'PK', b'\x80\x03', b'\x80\x04', b'\x80\x05')
+# A zip of more than this, in bytes, that grows by more than this, is no checkpoint.
+_LARGE = 2**30
+_MOST_INFLATED = 50
 # Not the file's fault: the caller's device or memory.
 _DEVICE = re.compile(r'deserialize object on|out of memory|CUDA error|allocate memory')
 
@@ -56,6 +60,11 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
             f"the checkpoint '{filename}' is a folder. Name a file in it"
             + _suggestion(_neighbours(path / '_')[:1])
         )
+    if path.exists() and not path.is_file():
+        raise MissingCheckpointError(
+            f"the checkpoint '{filename}' is no file but a pipe or a device, which may "
+            'never end. Copy its content into a file'
+        )
     if not path.is_file():
         near = [other.name for other in _neighbours(path)]
         best = get_close_matches(path.name, near, n=1, cutoff=0.0)
@@ -66,10 +75,12 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
             f"there is no checkpoint '{path.name}' in {where}"
             + _suggestion([path.parent / name for name in best], 'The nearest there')
         )
-    earlier = _suggestion(
-        _neighbours(path)[:1], 'Or resume from an earlier checkpoint in the same folder'
-    )
-    return _read(path, filename, map_location, f'Copy or download it again{earlier}')
+
+    def remedy() -> str:
+        lead = 'Or resume from an earlier checkpoint in the same folder'
+        return 'Copy or download it again' + _suggestion(_neighbours(path)[:1], lead)
+
+    return _read(path, filename, map_location, remedy)
 
 
 def load_from_http(
@@ -77,8 +88,15 @@ def load_from_http(
 ) -> Any:
     """Load a checkpoint from a web address, by way of torch.hub's cache folder."""
     path = cached_file(filename, model_dir)
-    remedy = 'Delete it, and the next run downloads it again'
-    return _read(path, str(path), map_location, remedy)
+    return _read(path, str(path), map_location, _download_again)
+
+
+def _download_again() -> str:
+    return 'Delete it, and the next run downloads it again'
+
+
+def _upload_again() -> str:
+    return 'Upload it again'
 
 
 def load_from_torchvision(filename: str, map_location: Any = None) -> Any:
@@ -145,7 +163,7 @@ def load_from_ceph(
 
     store = get_file_backend(filename, backend_args={'backend': backend})
     with io.BytesIO(store.get(filename)) as buffer:
-        return _read(buffer, filename, map_location, 'Upload it again')
+        return _read(buffer, filename, map_location, _upload_again)
 
 
 def load_from_pavi(filename: str, map_location: Any = None) -> Any:
@@ -156,7 +174,7 @@ def load_from_pavi(filename: str, map_location: Any = None) -> Any:
     with TemporaryDirectory() as folder:
         path = Path(folder, model.name)
         model.download(str(path))
-        return _read(path, filename, map_location, 'Upload it again')
+        return _read(path, filename, map_location, _upload_again)
 
 
 def load_url(
@@ -169,8 +187,7 @@ def load_url(
 ) -> Any:
     """Stand in for mmengine's `load_url`, which loads without any check."""
     path = cached_file(url, model_dir, file_name)
-    remedy = 'Delete it, and the next run downloads it again'
-    return _read(path, str(path), map_location, remedy)
+    return _read(path, str(path), map_location, _download_again)
 
 
 _LOADERS: dict[Callable, tuple[str, ...]] = {
@@ -206,19 +223,24 @@ def _allow() -> None:
     torch.serialization.add_safe_globals(allowed_globals())
 
 
-def _read(source: Path | io.BytesIO, name: str, map_location: Any, remedy: str) -> Any:
-    """Read a checkpoint with the check on; turn what can go wrong into one message."""
+def _read(
+    source: Path | io.BytesIO, name: str, map_location: Any, remedy: Callable[[], str]
+) -> Any:
+    """Read a checkpoint with the check on; turn what can go wrong into one message.
+
+    What remedies it is asked for when something did go wrong, not before.
+    """
     _allow()  # Again: the list is global, and anyone may have cleared it.
     try:
         with warnings.catch_warnings():
             # The error below says it in a way that a user understands.
             warnings.filterwarnings('ignore', 'Detected pickle protocol')
             return torch.load(
-                _unzipped(source), map_location=map_location, weights_only=True
+                _unzipped(source, name), map_location=map_location, weights_only=True
             )
     except OSError as error:
         raise UserError(f"the checkpoint '{name}' cannot be opened: {error}") from error
-    except MemoryError:
+    except (MemoryError, UserError):
         raise
     except Exception as error:  # A damaged pickle can raise nearly anything.
         if isinstance(error, RuntimeError) and _DEVICE.search(str(error)):
@@ -230,11 +252,11 @@ def _read(source: Path | io.BytesIO, name: str, map_location: Any, remedy: str) 
         raise UserError(
             f"the checkpoint '{name}' cannot be read; it has {_size(source)} bytes and "
             'is damaged, incomplete or no PyTorch checkpoint at all '
-            f'({_first_line(error)}). {remedy}'
+            f'({_first_line(error)}). {remedy()}'
         ) from error
 
 
-def _unzipped(source: Path | io.BytesIO) -> Path | io.BytesIO:
+def _unzipped(source: Path | io.BytesIO, name: str) -> Path | io.BytesIO:
     """Return what is in `source` if that is a zip of one file (old torch.hub)."""
     if not zipfile.is_zipfile(source):
         if isinstance(source, io.BytesIO):
@@ -242,6 +264,13 @@ def _unzipped(source: Path | io.BytesIO) -> Path | io.BytesIO:
         return source
     with zipfile.ZipFile(source) as archive:
         members = archive.infolist()
+        whole = sum(member.file_size for member in members)
+        # torch.save does not compress; weights hardly get smaller.
+        if whole > _LARGE and whole > _MOST_INFLATED * _size(source):
+            raise UserError(
+                f"the checkpoint '{name}' is refused: its {_size(source)} bytes would "
+                f'become {whole / 1e9:.1f} GB. No weights can be packed like that'
+            )
         if len(members) == 1 and not members[0].is_dir():
             return io.BytesIO(archive.read(members[0]))
     if isinstance(source, io.BytesIO):
@@ -291,8 +320,14 @@ def _first_line(error: Exception) -> str:
 
 def _neighbours(path: Path) -> list[Path]:
     """Return the other checkpoints in the folder of `path`, the newest first."""
-    found = [other for other in path.parent.glob('*.pth') if other != path]
-    return sorted(found, key=lambda other: other.stat().st_mtime, reverse=True)
+    found = []
+    # A hint must not fail: links may dangle, files vanish, folders be closed to us.
+    with suppress(OSError):
+        for other in path.parent.glob('*.pth'):
+            with suppress(OSError):
+                if other != path and other.is_file():
+                    found.append((other.stat().st_mtime, other))
+    return [other for _, other in sorted(found, reverse=True)]
 
 
 def _suggestion(paths: list[Path], lead: str = 'The newest') -> str:

@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
 from paperzoo.data.layout import locate
-from paperzoo.data.plain_pickle import load_plain
 from paperzoo.errors import UserError, check_choice
+from paperzoo.utils.plain_pickle import load_plain
 
 Picture = UInt8[np.ndarray, 'height width 3']
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')
@@ -51,9 +51,10 @@ class LabelledImages:
         """
         item = self.images[index]
         if isinstance(item, Path):
-            pixels = cv2.imread(str(item), cv2.IMREAD_COLOR)
+            content = item.read_bytes() if item.is_file() else b''
+            pixels = _decoded(np.frombuffer(content, np.uint8))
         elif item.ndim == 1:
-            pixels = cv2.imdecode(item, cv2.IMREAD_COLOR)
+            pixels = _decoded(item)
         elif item.ndim == 2:
             pixels = cv2.cvtColor(item, cv2.COLOR_GRAY2BGR)
         else:
@@ -62,6 +63,14 @@ class LabelledImages:
             where = item if isinstance(item, Path) else f'number {index} of its file'
             raise UserError(f'image {where} cannot be read. Fetch the data set again')
         return np.ascontiguousarray(pixels[..., ::-1])
+
+
+def _decoded(content: np.ndarray) -> Any:
+    """Return the pixels of an encoded picture, or None if there is none."""
+    try:
+        return cv2.imdecode(content, cv2.IMREAD_COLOR)
+    except cv2.error:  # empty, or more pixels than OpenCV takes
+        return None
 
 
 @dataclass(frozen=True)

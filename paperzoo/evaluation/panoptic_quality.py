@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,7 +158,10 @@ def read_id_map(path: str | Path) -> IdMap:
         ...     read_id_map(file)
         array([[259]])
     """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    picture = None
+    with suppress(cv2.error):  # more pixels than OpenCV takes
+        if Path(path).is_file():
+            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise UserError(
             f'panoptic ground truth not found, or no picture: {path}. The folder '

@@ -1,6 +1,8 @@
 """Are the images there, and whole? A look at some of them, mostly without decoding."""
 
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,7 +68,7 @@ def check_images(files: list[Path], key: str, look_at: int = _LOOK_AT) -> list[I
 
 
 def is_broken(file: Path) -> bool:
-    """Return whether an image is empty, cut off, or no image at all.
+    """Return whether an image is empty, cut off, far too large, or no image at all.
 
     Whole JPEG and PNG files are told by their ends; what is left is decoded.
 
@@ -81,6 +83,8 @@ def is_broken(file: Path) -> bool:
         ...     is_broken(file)
         True
     """
+    if too_large(file):
+        return True
     try:
         with file.open('rb') as stream:
             start = stream.read(8)
@@ -95,6 +99,34 @@ def is_broken(file: Path) -> bool:
     return not start or not _decodes(file.read_bytes())
 
 
+def too_large(file: Path) -> str | None:
+    """Return the size of an image that nobody should decode, by its header, or None.
+
+    Args:
+        file: The image.
+
+    Example:
+        >>> from PIL import Image
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, 'a.png')
+        ...     Image.new('L', (20, 10)).save(file)
+        ...     too_large(file) is None
+        True
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            with file.open('rb') as stream, Image.open(stream):
+                return None
+    except Image.DecompressionBombError as error:
+        return str(error).partition(',')[0]
+    except Exception:  # Broken in another way: what decodes it says so.
+        return None
+
+
 def _decodes(data: bytes) -> bool:
     import cv2
     import mmcv
@@ -102,9 +134,11 @@ def _decodes(data: bytes) -> bool:
 
     try:
         mmcv.imfrombytes(data, flag='unchanged', backend='pillow')
-    except (OSError, SyntaxError):
+    except Exception:  # Pillow raises nearly anything for a damaged file.
         if data.startswith((_JPEG, _PNG)):
             return False
         # Perhaps a format that only OpenCV reads.
-        return cv2.imdecode(np.frombuffer(data, np.uint8), -1) is not None
+        with suppress(cv2.error):
+            return cv2.imdecode(np.frombuffer(data, np.uint8), -1) is not None
+        return False
     return True

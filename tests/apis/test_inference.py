@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from bombs import write_bomb
 from mmengine.registry import DefaultScope
 from numpy.typing import NDArray
 
@@ -163,6 +164,14 @@ def test_a_damaged_image_is_one_message(checkpoint, file: Path, tmp_path) -> Non
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=f'{name}.*empty, cut off or no image'):
             model(tmp_path / name)
+
+
+def test_an_image_that_would_fill_the_memory_is_one_message(
+    checkpoint, tmp_path: Path
+) -> None:
+    model = load(checkpoint('fcos_tiny_shapes'), device='cpu')
+    with pytest.raises(UserError, match=r'a\.png.*3600000000 pixels.* exceeds limit'):
+        model(write_bomb(tmp_path / 'a.png', 60_000))
 
 
 def test_any_layout_of_an_array_is_taken_and_stays(checkpoint, file: Path) -> None:

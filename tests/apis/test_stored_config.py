@@ -13,7 +13,9 @@ from torch import nn
 
 import paperzoo
 from paperzoo.apis.config import load_config
-from paperzoo.apis.stored_config import RegisteredTypes, read_literals, stored_config
+from paperzoo.apis.stored_config import stored_config
+from paperzoo.compat.literals import read_literals
+from paperzoo.compat.registered_types import RegisteredTypes
 from paperzoo.errors import UserError
 
 MODEL = "model = dict(type='mmdet.FCOS')\n"
@@ -56,6 +58,7 @@ def test_the_stored_config_builds_the_same_model(name: str) -> None:
         ("a = dict(b={'c-d': 'e' 'f'})", {'b': {'c-d': 'ef'}}),
         ('a = inf', float('inf')),
         ("'a docstring'\na = 1", 1),
+        ("a = [set(), b'c']", [set(), b'c']),
     ],
 )
 def test_literals(text: str, value: Any) -> None:
@@ -226,5 +229,6 @@ def test_the_control_it_would_run_through_mmengine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Config.fromstring("a = __import__('pathlib').Path('it_ran').touch()", '.py')
+    Path('a.py').write_text("a = __import__('pathlib').Path('it_ran').touch()")
+    Config.fromfile('a.py')  # what its fromstring does without our remedy
     assert (tmp_path / 'it_ran').exists()

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from toy_training import settings, train
+from mmengine.runner import Runner
+from toy_training import Score, settings, train
 
 from paperzoo.compat import checkpoint_writing
 from paperzoo.errors import UserError
@@ -215,3 +216,105 @@ def test_other_stores_are_mmengine_s(tmp_path: Path) -> None:
     ]
     save({'a': 1}, str(tmp_path / 'y.pth'))
     assert torch.load(tmp_path / 'y.pth', weights_only=True) == {'a': 1}
+
+
+BEST: dict = {'save_best': 'score', 'rule': 'greater'}
+
+
+class Scores(Score):
+    """Two of them."""
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        one = super().compute_metrics(results)['score']
+        return {'score': one, 'more': one}
+
+
+def resumed_with(work_dir: Path, tmp_path: Path, **checkpoint: Any) -> Runner:
+    """Resume from the second epoch, with what `info` says noted in the checkpoint."""
+    info = checkpoint.pop('info')
+    train(settings(tmp_path / 'first', **BEST), stop=8)
+    loaded = torch.load(tmp_path / 'first' / 'epoch_2.pth', weights_only=True)
+    loaded['message_hub']['runtime_info'].update(info)
+    torch.save(loaded, tmp_path / 'noted.pth')
+    arguments = settings(work_dir, **checkpoint)
+    arguments['val_evaluator'] = [Scores()]
+    runner = Runner(**arguments, resume=True, load_from=str(tmp_path / 'noted.pth'))
+    runner.train()
+    return runner
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'thesis',
+        'thesis/best_score_epoch_2.pth',
+        'thesis/epoch_2.pth',
+        'work/../thesis/best_score_epoch_2.pth',
+        'work/notes',
+        'work/best_score_epoch_2.pth.bak',
+        'work/best_notes.txt',
+        'work',
+    ],
+)
+@pytest.mark.parametrize('folder', [True, False])
+def test_what_a_checkpoint_names_is_not_deleted(
+    tmp_path: Path, name: str, folder: bool
+) -> None:
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'thesis').mkdir()
+    path = tmp_path / name
+    if not path.is_dir():
+        path.mkdir() if folder else path.write_text('mine')
+    (tmp_path / 'thesis' / 'chapter').write_text('mine')
+    info = {'best_ckpt': str(path), 'best_score': 0.0, 'keep_ckpt_ids': []}
+    runner = resumed_with(tmp_path / 'work', tmp_path, info=info, **BEST)
+    assert path.exists()
+    assert (tmp_path / 'thesis' / 'chapter').read_text() == 'mine'
+    # Its own best checkpoint is noted instead.
+    best = str(tmp_path / 'work' / 'best_score_epoch_4.pth')
+    assert runner.message_hub.get_info('best_ckpt') == best
+    assert Path(best).is_file()
+
+
+def test_neither_with_several_best_ones(tmp_path: Path) -> None:
+    (tmp_path / 'thesis').mkdir()
+    info = {'best_ckpt_score': str(tmp_path / 'thesis'), 'best_score_score': 0.0}
+    several = {'save_best': ['score', 'more'], 'rule': 'greater'}
+    resumed_with(tmp_path / 'work', tmp_path, info=info, **several)
+    assert (tmp_path / 'thesis').is_dir()
+
+
+@pytest.mark.parametrize('link', [True, False])
+def test_a_link_is_not_followed(tmp_path: Path, link: bool) -> None:
+    work, thesis = tmp_path / 'work', tmp_path / 'thesis'
+    work.mkdir()
+    thesis.mkdir()
+    (thesis / 'chapter').write_text('mine')
+    own = work / 'best_score_epoch_2.pth'
+    own.symlink_to(thesis) if link else own.mkdir()
+    info = {'best_ckpt': str(own), 'best_score': 0.0}
+    resumed_with(work, tmp_path, info=info, **BEST)
+    assert not os.path.lexists(own)  # the control: its own is deleted
+    assert (thesis / 'chapter').is_file()
+
+
+@pytest.mark.parametrize('ids', [['../../x', 'x', None, 1.5, True], 'abc', {1: 2}])
+def test_steps_are_numbers(tmp_path: Path, ids: Any) -> None:
+    (tmp_path / 'work' / 'epoch_..').mkdir(parents=True)
+    (tmp_path / 'x.pth').write_text('mine')
+    (tmp_path / 'work' / 'epoch_True.pth').write_text('mine')
+    info = {'keep_ckpt_ids': ids}
+    resumed_with(tmp_path / 'work', tmp_path, info=info, max_keep_ckpts=1)
+    assert (tmp_path / 'x.pth').is_file()
+    assert (tmp_path / 'work' / 'epoch_True.pth').is_file()
+
+
+def test_a_moved_training_goes_on_with_its_own_best(tmp_path: Path) -> None:
+    train(settings(tmp_path / 'old', **BEST), stop=8)
+    (tmp_path / 'old').rename(tmp_path / 'new')
+    assert 'best_score_epoch_2.pth' in saved(tmp_path / 'new')
+    arguments = settings(tmp_path / 'new', **BEST)
+    last = str(tmp_path / 'new' / 'epoch_2.pth')
+    Runner(**arguments, resume=True, load_from=last).train()
+    found = {name for name in saved(tmp_path / 'new') if name.startswith('best')}
+    assert len(found) == 1

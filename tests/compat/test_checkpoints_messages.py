@@ -1,4 +1,5 @@
 import os
+import zipfile
 
 import pytest
 import torch
@@ -66,3 +67,70 @@ def test_a_missing_file_names_the_nearest(tmp_path):
         _load(str(tmp_path / 'no' / 'epoch_13.pth'))
     with pytest.raises(UserError, match=r'is a folder. Name a file in it. The newest'):
         _load(str(tmp_path))
+
+
+def _weights(path):
+    torch.save({'state_dict': {'w': torch.ones(2)}}, path)
+    return str(path)
+
+
+def test_what_lies_beside_a_checkpoint_does_not_matter(tmp_path):
+    path = _weights(tmp_path / 'epoch_1.pth')
+    (tmp_path / 'latest.pth').symlink_to(tmp_path / 'gone')
+    (tmp_path / 'loop.pth').symlink_to(tmp_path / 'loop.pth')
+    (tmp_path / 'folder.pth').mkdir()
+    os.mkfifo(tmp_path / 'pipe.pth')
+    assert 'state_dict' in _load(path)
+    # Neither for the hints, of which the file that is one is the only one.
+    (tmp_path / 'epoch_2.pth').write_bytes(b'')
+    with pytest.raises(UserError, match=r"cannot be read.*'.*epoch_1\.pth'$"):
+        _load(str(tmp_path / 'epoch_2.pth'))
+    with pytest.raises(UserError, match=r"The nearest there: '.*epoch_[12]\.pth'$"):
+        _load(str(tmp_path / 'epoch_3.pth'))
+
+
+def test_hints_are_looked_for_only_when_loading_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, '_neighbours', None)
+    assert 'state_dict' in _load(_weights(tmp_path / 'epoch_1.pth'))
+
+
+def test_a_closed_folder_gives_no_hint(tmp_path, monkeypatch):
+    def closed(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(checkpoints.Path, 'glob', closed)
+    (tmp_path / 'epoch_2.pth').write_bytes(b'')
+    with pytest.raises(UserError, match=r'Copy or download it again$'):
+        _load(str(tmp_path / 'epoch_2.pth'))
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'zero', 'link'])
+def test_a_pipe_or_a_device_is_not_read(tmp_path, kind):
+    path = tmp_path / 'a.pth'
+    if kind == 'pipe':
+        os.mkfifo(path)
+    elif kind == 'link':
+        path.symlink_to('/dev/zero')
+    name = '/dev/zero' if kind == 'zero' else str(path)
+    with pytest.raises(UserError, match='is no file but a pipe or a device'):
+        _load(name)
+
+
+@pytest.mark.parametrize('torchs', [True, False])
+def test_a_zip_that_would_fill_the_memory_is_not_unpacked(
+    tmp_path, monkeypatch, torchs
+):
+    monkeypatch.setattr(checkpoints, '_LARGE', 10**6)
+    torch.save({'w': torch.zeros(10**6)}, tmp_path / 'whole.pth')
+    path = tmp_path / 'a.pth'
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as packed:
+        if torchs:
+            with zipfile.ZipFile(tmp_path / 'whole.pth') as whole:
+                for name in whole.namelist():
+                    packed.writestr(name, whole.read(name))
+        else:
+            packed.write(tmp_path / 'whole.pth', 'weights.pth')
+    assert path.stat().st_size < 50_000
+    with pytest.raises(UserError, match=r'bytes would become 0\.0 GB'):
+        _load(str(path))
+    assert _load(str(tmp_path / 'whole.pth'))['w'].shape == (10**6,)

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from bombs import write_bomb
 
 from paperzoo.data.few_shot_sources import (
     LabelledImages,
@@ -183,6 +184,13 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / 'train').mkdir()
     with pytest.raises(UserError, match='no images there'):
         read(tmp_path, 'folders')
+
+
+def test_an_image_that_would_fill_the_memory_is_named(tmp_path: Path) -> None:
+    write_folders(tmp_path / 'train')
+    write_bomb(tmp_path / 'train' / 'ant' / '0.png', 60_000)
+    with pytest.raises(UserError, match=r'0\.png cannot be read'):
+        read(tmp_path, 'folders').read(0)
 
 
 def test_unreadable_image_is_named(tmp_path: Path) -> None:

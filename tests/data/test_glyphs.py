@@ -10,8 +10,8 @@ import pytest
 from paperzoo.data import generated, glyphs
 from paperzoo.data.episodes import EpisodeDataset
 from paperzoo.data.glyphs import GlyphsSpec, draw_class, draw_glyph, generate_glyphs
-from paperzoo.data.plain_pickle import load_plain
 from paperzoo.errors import UserError
+from paperzoo.utils.plain_pickle import load_plain
 
 SMALL = GlyphsSpec(num_train=8, num_val=5, num_test=6, drawings=6)
 

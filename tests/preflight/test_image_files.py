@@ -6,10 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from bombs import write_bomb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paperzoo.preflight.image_files import evenly_spaced, is_broken
+from paperzoo.preflight.image_files import evenly_spaced, is_broken, too_large
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
@@ -40,3 +41,13 @@ def test_spread(total: int, number: int) -> None:
     chosen = evenly_spaced(range(total), number)
     assert len(chosen) == min(total, number)
     assert len({b - a for a, b in pairwise(chosen)}) <= 1
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.tif'])
+def test_an_image_that_would_fill_the_memory_is_not_decoded(
+    tmp_path: Path, name: str
+) -> None:
+    file = write_bomb(tmp_path / name, 60_000)
+    assert str(too_large(file)).startswith('Image size (3600000000 pixels) exceeds')
+    assert is_broken(file)
+    assert too_large(write_bomb(tmp_path / 'b.png', 8000)) is None

@@ -25,6 +25,10 @@ from paperzoo.data.formats.folder import Folder, image_size, split_of
 from paperzoo.errors import UserError
 
 _CORNERS = 64  # of a circle's polygon
+_UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError, OSError),
+    Image.DecompressionBombError,
+)
 
 
 def is_labelme(folder: Folder) -> bool:
@@ -127,7 +131,7 @@ def _image(
             polygon = _polygon(shape)
             if flaw := flaw_of(bounding_box([polygon]), width, height):
                 raise ValueError(flaw)
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        except _UNREADABLE as error:
             missing = isinstance(error, KeyError)
             why = f'it has no {error}' if missing else str(error)
             found.left_out.append(f'{place}: {why}')

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from paperzoo.data.plain_pickle import load_plain
 from paperzoo.errors import UserError
+from paperzoo.utils.plain_pickle import load_plain
 
 
 def loaded(tmp_path: Path, data: bytes) -> Any:
@@ -136,3 +136,67 @@ def test_damaged_file(tmp_path: Path) -> None:
     whole = pickle.dumps({'data': np.zeros(1000, np.uint8)})
     with pytest.raises(UserError, match='damaged'):
         loaded(tmp_path, whole[:-500])
+
+
+def laughs(kind: Any, depth: int) -> Any:
+    value: Any = kind(['ha'])
+    for _ in range(depth):
+        value = kind([value] * 10)
+    return value
+
+
+@pytest.mark.parametrize('kind', [list, tuple])
+def test_a_billion_laughs_end(tmp_path: Path, kind: Any) -> None:
+    data = pickle.dumps({'labels': laughs(kind, 40)}, 4)
+    assert len(data) < 2000
+    with pytest.raises(UserError, match='hold one another over and over'):
+        loaded(tmp_path, data)
+
+
+def test_what_is_reached_twice_stays_one(tmp_path: Path) -> None:
+    once = laughs(list, 3)
+    found = loaded(tmp_path, pickle.dumps([once, once], 4))
+    assert found == [once, once]
+    assert found[0] is found[1]
+    assert found[0][0] is found[1][1]
+
+
+@pytest.mark.parametrize('wrap', [lambda x: {x: 1}, lambda x: {x}, lambda x: {1, x}])
+@pytest.mark.parametrize('protocol', [0, 2, 4])
+def test_keys_that_take_for_ever(tmp_path: Path, wrap: Any, protocol: int) -> None:
+    """Two levels are soon hashed; forty would take longer than the universe is old."""
+    shallow = pickle.dumps(wrap(laughs(tuple, 2)), protocol)
+    with pytest.raises(UserError, match='a key or member'):
+        loaded(tmp_path, shallow)
+
+
+@pytest.mark.parametrize('name', ['set', 'frozenset', 'dict'])
+def test_neither_by_a_call(tmp_path: Path, name: str) -> None:
+    item = (laughs(tuple, 2), 1) if name == 'dict' else laughs(tuple, 2)
+    call = b'cbuiltins\n' + name.encode() + b'\n' + pickle.dumps(([item],), 2)[2:-1]
+    with pytest.raises(UserError, match='a key or member'):
+        loaded(tmp_path, call + b'R.')
+
+
+def test_a_container_in_itself(tmp_path: Path) -> None:
+    value: list = []
+    value.append(value)
+    with pytest.raises(UserError, match='holds itself'):
+        loaded(tmp_path, pickle.dumps(value))
+
+
+@pytest.mark.parametrize('name', [b'numpy\ndtype', b'_codecs\nencode'])
+def test_nothing_is_written_into_functions_and_classes(
+    tmp_path: Path, name: bytes
+) -> None:
+    # (None, {'__doc__': 'x'}) is set attribute by attribute.
+    state = pickle.dumps((None, {'__doc__': 'changed'}), 2)[2:-1]
+    with pytest.raises(UserError, match='a state of'):
+        loaded(tmp_path, b'c' + name + b'\n' + state + b'b.')
+
+
+def test_regular_files_only(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe')
+    for path in (tmp_path / 'pipe', Path('/dev/zero'), tmp_path):
+        with pytest.raises(UserError, match='is no file'):
+            load_plain(path)

@@ -1,0 +1,159 @@
+"""YAML and pickle files are data to `mmengine.load`: nothing in them is run.
+
+Ailment: mmengine reads annotations, proposals, class weights and YAML configs with
+`pickle.load` and with YAML's full loader. Either calls whatever function the file names
+(`!!python/object/apply:os.system`). So do mmseg with images that are pickles, and mmdet
+with the hierarchy of OpenImages.
+Upstream thread: none; mmengine/fileio/handlers/pickle_handler.py, yaml_handler.py,
+mmseg/utils/io.py (`datafrombytes`), mmdet/datasets/openimages.py (`np.load`).
+Delete when: the supported packages read these without calling what a file names.
+
+A pickle may hold arrays, tensors, mmengine's `InstanceData` (proposals) and plain
+containers. YAML may hold plain values and tuples, which mmengine writes.
+"""
+
+import io
+import sys
+from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from paperzoo.utils.plain_pickle import plain_pickle
+
+_REMEDY = (
+    'write it as JSON, or read it with pickle where running foreign code does no harm'
+)
+_TUPLE = 'tag:yaml.org,2002:python/tuple'
+
+
+def apply() -> None:
+    """Let mmengine's handlers of YAML and pickles read plain data."""
+    if find_spec('mmengine') is None:
+        return
+    from mmengine.fileio.handlers import PickleHandler, yaml_handler
+
+    yaml_handler.Loader = _yaml_loader()
+    PickleHandler.load_from_fileobj = _load_from_fileobj
+    for name, mend in _LATER.items():
+        if name in sys.modules:
+            mend(sys.modules[name])
+    if not any(isinstance(finder, _Mender) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Mender())
+
+
+class _Mender(MetaPathFinder):
+    """Finds nothing of its own; mends two modules when they are imported."""
+
+    def find_spec(
+        self, fullname: str, path: Any = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in _LATER:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            _LATER[fullname](module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _mend_images(module: Any) -> None:
+    def loads(content: bytes) -> Any:
+        return plain_pickle(io.BytesIO(content), 'an image', _REMEDY, _more())
+
+    module.pickle = SimpleNamespace(loads=loads)
+
+
+def _mend_hierarchy(module: Any) -> None:
+    class Numpy:
+        """NumPy, but for its reading of pickles."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(np, name)
+
+        def load(self, file: Any, **_: Any) -> Any:
+            return np.load(file, allow_pickle=False)
+
+    module.np = Numpy()
+
+
+_LATER: dict[str, Callable[[Any], None]] = {
+    'mmseg.utils.io': _mend_images,
+    'mmdet.datasets.openimages': _mend_hierarchy,
+}
+
+
+def _yaml_loader() -> type:
+    import yaml
+
+    class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
+        """Reads plain values and tuples."""
+
+    PlainLoader.add_constructor(
+        _TUPLE, lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+    )
+    return PlainLoader
+
+
+def _load_from_fileobj(self: Any, file: Any, **_: Any) -> Any:
+    """Stand in for `PickleHandler.load_from_fileobj`."""
+    name = getattr(file, 'name', 'the pickle that was given to mmengine.load')
+    return plain_pickle(file, str(name), _REMEDY, _more())
+
+
+def _more() -> dict[tuple[str, str], Callable]:
+    return {
+        ('mmengine.structures.instance_data', 'InstanceData'): _Instances,
+        ('torch._utils', '_rebuild_tensor_v2'): _tensor,
+        ('torch.storage', '_load_from_bytes'): _storage,
+    }
+
+
+class _Instances:
+    """What stands for `InstanceData`, filled by the state that follows."""
+
+    def __setstate__(self, state: dict) -> None:
+        self.state = state
+
+    def plain(self, plain: Callable[[Any], Any]) -> Any:
+        """Return the instances.
+
+        Args:
+            plain: Puts arrays in place of their stand-ins.
+        """
+        from mmengine.structures import InstanceData
+
+        state = plain(self.state)
+        made = InstanceData(metainfo={k: state[k] for k in state['_metainfo_fields']})
+        made.set_data({key: state[key] for key in state['_data_fields']})
+        return made
+
+
+def _storage(content: bytes) -> Any:
+    """Stand in for torch's function, which reads the storage without any check."""
+    import torch
+
+    return torch.load(io.BytesIO(content), weights_only=True)
+
+
+def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Any:
+    """Stand in for torch's function; gradients and hooks are left out."""
+    from collections import OrderedDict
+
+    import torch
+
+    if not isinstance(storage, torch.storage.TypedStorage):
+        raise TypeError('a tensor without a storage')
+    return torch._utils._rebuild_tensor_v2(
+        storage, offset, size, stride, False, OrderedDict()
+    )
