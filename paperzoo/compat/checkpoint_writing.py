@@ -108,6 +108,7 @@ def _save_with_step(hook: Any, runner: Any, step: int, meta: dict) -> None:
     name = hook.filename_tmpl.format(step)
     hook.last_ckpt = hook.file_backend.join_path(hook.out_dir, name)
     runner.message_hub.update_info('last_ckpt', hook.last_ckpt)
+    _note_displaced(hook, runner, outdated)
     runner.save_checkpoint(
         hook.out_dir,
         name,
@@ -127,6 +128,13 @@ def _save_with_step(hook: Any, runner: Any, step: int, meta: dict) -> None:
     for old in outdated:
         old_name = hook.filename_tmpl.format(old)
         _remove(hook.file_backend, hook.file_backend.join_path(hook.out_dir, old_name))
+
+
+def _note_displaced(hook: Any, runner: Any, outdated: list[int]) -> None:
+    """Let the checkpoint say what it makes superfluous, should a kill spare that."""
+    names = [hook.filename_tmpl.format(old) for old in outdated]
+    names += [Path(path).name for path in getattr(hook.file_backend, 'removed', [])]
+    runner.message_hub.update_info('displaced_ckpts', names)
 
 
 def _rotate(hook: Any, runner: Any, step: int) -> list[int]:
