@@ -77,9 +77,9 @@ def _steps_per_epoch(checkpoint: Mapping[str, Any]) -> int | None:
         (info.get('max_iters'), info.get('max_epochs')),
         (meta['iter'], meta['epoch']),
     ):
-        if type(steps) is type(epochs) is int and steps > 0 and epochs > 0:
-            if steps % epochs == 0:
-                return steps // epochs
+        whole = type(steps) is type(epochs) is int and steps > 0 and epochs > 0
+        if whole and steps % epochs == 0:
+            return steps // epochs
     return None
 
 

@@ -1,8 +1,8 @@
 """What a killed training leaves in its folder of checkpoints, and nobody needs.
 
-A file is removed only if the `CheckpointHook` of the training itself would have given it
-this name, in its own folder, and only if it is a file: what a checkpoint says is never
-taken for a path.
+A file is removed only if the `CheckpointHook` of the training itself would have given
+it this name, in its own folder, and only if it is a file: what a checkpoint says is
+never taken for a path.
 """
 
 import re
@@ -70,9 +70,9 @@ def remove_unrecorded(runner: Runner, resumed: float) -> None:
             continue
         for file in _files(folder):
             unknown = file.name not in _current(hook)
-            if unknown and re.fullmatch(_best(hook), file.name):
-                if file.stat().st_mtime > resumed:
-                    _remove(runner, file)
+            later = file.stat().st_mtime > resumed
+            if unknown and later and re.fullmatch(_best(hook), file.name):
+                _remove(runner, file)
 
 
 def _resumes_the_last(runner: Any) -> bool:

@@ -1,9 +1,9 @@
 """A validation that a kill has cut off is done first when the training is resumed.
 
-The checkpoint of an epoch is written before its validation: a training that is killed in
-between would never evaluate this epoch, which may be the best. The work dir therefore
-says in `last_validation` up to which step all validations are done, best checkpoint
-included.
+The checkpoint of an epoch is written before its validation: a training that is killed
+in between would never evaluate this epoch, which may be the best. The work dir
+therefore says in `last_validation` up to which step all validations are done, best
+checkpoint included.
 """
 
 from contextlib import suppress
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from paperzoo.engine.leftovers import remove_displaced, remove_unrecorded
@@ -47,7 +47,7 @@ class PendingValidationHook(Hook):
                 'The training was stopped before the validation at '
                 f'{_place(runner)} was done: it is done now.'
             )
-            _look_trained(runner)
+            _look_trained(runner, self.file)
             runner.val_loop.run()
         else:
             _write(runner, min(done, runner.iter))
@@ -77,8 +77,14 @@ def _is_due(loop: Any, validation: Any) -> bool:
     return at >= loop.val_begin and (at % loop.val_interval == 0 or at == end)
 
 
-def _look_trained(runner: Runner) -> None:
-    """Let the message hub say what it says after a step: the numbers of the last one."""
+def _look_trained(runner: Runner, file: str) -> None:
+    """Let a validation find what it finds after a step: its numbers, a checkpoint.
+
+    Without it, the hook would take no note of a best one.
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.last_ckpt is None:
+            hook.last_ckpt = file
     info = runner.message_hub
     info.update_info('iter', runner.iter - 1)
     if isinstance(runner.train_loop, EpochBasedTrainLoop):

@@ -1,9 +1,9 @@
 """A training goes on from what it was, or not at all.
 
-MMEngine takes from a checkpoint what is there: without the state of the optimizer or the
-schedules it silently starts them anew, and an epoch beyond the end trains nothing. Here
-all that a training needs must be there before weights are loaded, and be found in the
-runner afterwards.
+MMEngine takes from a checkpoint what is there: without the state of the optimizer or
+the schedules it silently starts them anew, and an epoch beyond the end trains nothing.
+Here all that a training needs must be there before weights are loaded, and be found in
+the runner afterwards.
 """
 
 from collections.abc import Iterator, Mapping
@@ -94,7 +94,7 @@ def check_checkpoint(checkpoint: Any, file: str | Path) -> None:
         file: Its name, for messages.
 
     Raises:
-        UserError: If it has no weights, counters or records, or they are of another type.
+        UserError: If it has no weights, counters or records, or of another type.
 
     Example:
         >>> import torch
@@ -121,7 +121,7 @@ def check_checkpoint(checkpoint: Any, file: str | Path) -> None:
 
 
 def _check_records(hub: Mapping[str, Any], file: str | Path) -> None:
-    """Check the state of the message hub, in which MMEngine only skips what is wrong."""
+    """Check the message hub, in which MMEngine only skips what is wrong."""
     parts = {
         key: _dict(hub, key, file, 'message_hub.')
         for key in ('log_scalars', 'runtime_info', 'resumed_keys')
