@@ -70,7 +70,8 @@ def test_it_is_said(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     said = [line for line in lines if 'batch size' in line]
     assert len(said) == 1
     assert 'An epoch has 8 steps, not 4' in said[0]
-    assert 'step 16' in said[0] and '2 schedules' in said[0]
+    assert 'step 16' in said[0]
+    assert '2 schedules' in said[0]
 
 
 def test_nothing_moves_with_the_same_batch_size(

@@ -82,7 +82,7 @@ def test_the_best_is_that_of_an_uninterrupted_training(
     stop = Stop(call, step)
     train(arguments(cut, by_epoch=by_epoch), hooks=[stop, first])
     train(arguments(cut, by_epoch=by_epoch, resume=True), hooks=[then])
-    assert list(then.seen)[0] == step
+    assert next(iter(then.seen)) == step
     assert {**first.seen, **then.seen} == expected.seen
     assert not set(first.seen) & set(then.seen)
     assert files(cut) == files(whole)
@@ -228,4 +228,7 @@ def test_a_checkpoint_names_no_other_files(tmp_path: Path) -> None:
     content['message_hub']['runtime_info']['displaced_ckpts'] = [*names, 3, None, {}]
     torch.save(content, file)
     train(arguments(work, resume=True), stop=9)
-    assert inside.exists() and folder.is_dir() and outside.exists() and file.exists()
+    assert inside.exists()
+    assert folder.is_dir()
+    assert outside.exists()
+    assert file.exists()

@@ -133,7 +133,8 @@ def test_a_bad_checkpoint_is_refused_in_one_message(
     message = str(caught.value)
     assert str(file) in message
     assert said in message
-    assert '--resume FILE' in message and 'load_from' in message
+    assert '--resume FILE' in message
+    assert 'load_from' in message
     assert '\n' not in message
 
 
@@ -163,7 +164,7 @@ def test_weights_to_start_from_need_nothing_else(tmp_path: Path) -> None:
 def test_a_best_checkpoint_is_none_to_resume(tmp_path: Path) -> None:
     train(settings(tmp_path, save_best='score', rule='greater'))
     (best,) = tmp_path.glob('best_*.pth')
-    with pytest.raises(UserError, match="no 'optimizer'.*best or published"):
+    with pytest.raises(UserError, match=r"no 'optimizer'.*best or published"):
         train({**settings(tmp_path), 'resume': True, 'load_from': str(best)})
 
 

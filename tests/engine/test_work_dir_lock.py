@@ -52,8 +52,11 @@ def test_another_process_is_refused_and_then_not(
         with pytest.raises(UserError) as caught, own_work_dir(tmp_path):
             pass
         message = str(caught.value)
-        who = f'in use by process {other.pid} on host {note["host"]} since {note["since"]}'
-        assert who in message and '--work-dir' in message and '\n' not in message
+        place = f'on host {note["host"]} since {note["since"]}'
+        who = f'in use by process {other.pid} {place}'
+        assert who in message
+        assert '--work-dir' in message
+        assert '\n' not in message
         assert json.loads((tmp_path / NOTE).read_text()) == note
         other.stdin.close()
         other.wait()
