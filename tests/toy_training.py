@@ -2,6 +2,7 @@
 
 import random
 import sys
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch.utils.data import Dataset
 
 import paperzoo.compat  # noqa: F401
 from paperzoo.engine.random_state import adopt_seed, make_resumable
+from paperzoo.engine.resume import resume_completely
 
 _RUNS = count()
 
@@ -124,9 +126,13 @@ def settings(
 
 
 def train(
-    arguments: dict[str, Any], *, resumable: bool = True, stop: int | None = None
-) -> None:
-    """Run a training; `stop` interrupts it before that step."""
+    arguments: dict[str, Any],
+    *,
+    resumable: bool = True,
+    stop: int | None = None,
+    hooks: Sequence[Hook] = (),
+) -> Runner:
+    """Run a training; `stop` interrupts it before that step, and so may a hook."""
     from mmengine.config import Config
 
     if resumable:
@@ -137,12 +143,16 @@ def train(
     runner = Runner(**arguments)
     if resumable:
         make_resumable(runner)
+        resume_completely(runner)
+    for hook in hooks:
+        runner.register_hook(hook)
     if stop is not None:
         runner.register_hook(StopHook(stop))
     try:
         runner.train()
     except InterruptedError:
-        assert stop is not None
+        assert hooks or stop is not None
+    return runner
 
 
 if __name__ == '__main__':

@@ -62,8 +62,9 @@ def train(
         finite_check: Stop at a loss that is NaN or infinite.
 
     Raises:
-        UserError: If there is something wrong with config, data, options or work dir,
-            or the loss is no longer finite.
+        UserError: If there is something wrong with config, data, options, work dir or
+            the checkpoint to resume, another training uses the work dir, or the loss is
+            no longer finite.
 
     Example:
         >>> import paperzoo, tempfile
@@ -81,11 +82,15 @@ def train(
         resume=resume,
     )
     from paperzoo.engine.random_state import make_resumable
+    from paperzoo.engine.resume import resume_completely
+    from paperzoo.engine.work_dir_lock import own_work_dir
     from paperzoo.preflight.build_errors import building_explained
 
-    with own_instances():
+    launcher = cfg.get('launcher', 'none')
+    with own_instances(), own_work_dir(cfg.work_dir, launcher):
         runner = _runner(cfg, preflight=preflight)
         make_resumable(runner)
+        resume_completely(runner)
         watch(runner, preflight=preflight, finite_check=finite_check)
         with building_explained(cfg):
             runner.train()

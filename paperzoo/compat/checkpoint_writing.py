@@ -112,6 +112,7 @@ def _save_with_step(hook: Any, runner: Any, step: int, meta: dict) -> None:
     name = hook.filename_tmpl.format(step)
     hook.last_ckpt = hook.file_backend.join_path(hook.out_dir, name)
     runner.message_hub.update_info('last_ckpt', hook.last_ckpt)
+    _note_displaced(hook, runner, outdated)
     runner.save_checkpoint(
         hook.out_dir,
         name,
@@ -129,6 +130,13 @@ def _save_with_step(hook: Any, runner: Any, step: int, meta: dict) -> None:
     with _advice(last.parent):
         write_safely(last, lambda file: file.write(os.fsencode(str(hook.last_ckpt))))
     _remove_steps(hook, outdated)
+
+
+def _note_displaced(hook: Any, runner: Any, outdated: list[int]) -> None:
+    """Let the checkpoint say what it makes superfluous, should a kill spare that."""
+    names = [hook.filename_tmpl.format(old) for old in outdated]
+    names += [Path(path).name for path in getattr(hook.file_backend, 'removed', [])]
+    runner.message_hub.update_info('displaced_ckpts', names)
 
 
 def _rotate(hook: Any, runner: Any, step: int) -> list[int]:

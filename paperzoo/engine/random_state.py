@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from paperzoo.registry import HOOKS
 
 # What a state is for; one of them begins each place.
-_EPOCH, _STEP, _BATCH = range(3)
+_EPOCH, _STEP, _BATCH, _VALIDATION = range(4)
 
 
 class BatchSeeding:
@@ -90,6 +90,13 @@ class ResumableRandomnessHook(Hook):
     ) -> None:
         """Seed for what the model draws."""
         torch.manual_seed(_seed_host(_STEP, runner.seed, runner.iter))
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Seed for what a validation draws; tell its data which one it is."""
+        seeding = getattr(runner.val_dataloader.dataset, '__getitems__', None)
+        if isinstance(seeding, BatchSeeding):
+            seeding.epoch.fill_(runner.iter)
+        torch.manual_seed(_seed_host(_VALIDATION, runner.seed, runner.iter))
 
 
 def make_resumable(runner: Runner) -> None:
@@ -182,8 +189,10 @@ def adopt_seed(cfg: Config) -> None:
         return
     if Path(file).is_dir():  # A sharded one; every rank has the seed.
         file = str(Path(file, 'rank0.pth'))
-    meta = CheckpointLoader.load_checkpoint(file, map_location='cpu').get('meta', {})
-    if meta.get('seed') is not None:
+    loaded = CheckpointLoader.load_checkpoint(file, map_location='cpu')
+    meta = loaded.get('meta') if isinstance(loaded, dict) else None
+    # What else is wrong with it is said when it is resumed.
+    if isinstance(meta, dict) and type(meta.get('seed')) is int:
         cfg.randomness = {**randomness, 'seed': meta['seed']}
 
 
