@@ -5,7 +5,7 @@ from typing import Any
 # isort: split
 from mmdet.datasets import CocoDataset as MMDetCocoDataset
 
-from paperzoo.data.coco_files import NamedCOCO
+from paperzoo.data.coco_api import NamedCOCO
 from paperzoo.data.layout import check_classes, locate
 from paperzoo.data.shapes import THING_CLASSES
 from paperzoo.registry import DATASETS

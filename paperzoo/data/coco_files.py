@@ -1,19 +1,14 @@
-"""COCO annotation files as people have them: any encoding, any ids, classes by name.
+"""COCO annotation files as people have them: any encoding, any ids that are unique.
 
-mmdet's reader trusts ids to be unique and of one type, and counts labels in the file's
-order. Here identities are checked when a file is read, and label k is class k of the
-class list, whatever the order of the file.
+What is ambiguous is refused when the file is read. Needs no mmdet.
 """
 
-import contextlib
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet.datasets.api_wrappers import COCO, COCOPanoptic
 from mmengine.logging import print_log
 
 from paperzoo.data.formats.folder import decode
@@ -21,100 +16,6 @@ from paperzoo.errors import UserError
 
 Content = dict[str, Any]
 _RECORDS = {'images': 'image', 'annotations': 'annotation', 'categories': 'category'}
-
-
-class NamedCOCO(COCO):
-    """mmdet's COCO file, its ids checked and its categories found by name.
-
-    Args:
-        annotation_file: The file; None for none.
-
-    Raises:
-        UserError: If the file is no JSON, or an id or a name is ambiguous.
-    """
-
-    def __init__(self, annotation_file: str | None = None) -> None:
-        super().__init__()
-        if annotation_file is not None:
-            with contextlib.redirect_stdout(io.StringIO()):
-                self.dataset = read_annotation_file(Path(annotation_file))
-                self.createIndex()
-            # A new dict is as good as the old one to who holds none yet.
-            self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
-
-    def get_cat_ids(
-        self, cat_names: Any = (), sup_names: Any = (), cat_ids: Any = ()
-    ) -> list[Any]:
-        """Return the ids of categories; those of names in the order of the names."""
-        if not cat_names or isinstance(cat_names, str):
-            return super().get_cat_ids(cat_names, sup_names, cat_ids)
-        return named_ids(self, cat_names)
-
-    def loadCats(self, ids: Any = ()) -> list[dict]:  # noqa: N802
-        """Return categories; whatever is no list is one id, also a text or fraction."""
-        several = isinstance(ids, list | tuple | set)
-        return super().loadCats(ids if several else [ids])
-
-
-class NamedCOCOPanoptic(COCOPanoptic):
-    """mmdet's panoptic COCO file, its ids checked and its categories found by name.
-
-    Args:
-        annotation_file: The file; None for none.
-
-    Raises:
-        UserError: If the file is no JSON, or an id or a name is ambiguous.
-    """
-
-    def __init__(self, annotation_file: str | None = None) -> None:
-        super().__init__()
-        if annotation_file is not None:
-            with contextlib.redirect_stdout(io.StringIO()):
-                self.dataset = read_annotation_file(Path(annotation_file))
-                self.createIndex()
-            self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
-
-    def get_cat_ids(
-        self, cat_names: Any = (), sup_names: Any = (), cat_ids: Any = ()
-    ) -> list[Any]:
-        """Return the ids of categories; those of names in the order of the names."""
-        if not cat_names or isinstance(cat_names, str):
-            return super().get_cat_ids(cat_names, sup_names, cat_ids)
-        return named_ids(self, cat_names)
-
-
-def named_ids(api: COCO, names: Sequence[str]) -> list[Any]:
-    """Return a category's id for each class name, in this order.
-
-    A class that the file does not have keeps its place, with an id of its own: labels
-    of the classes behind it do not move.
-
-    Args:
-        api: The file.
-        names: Of the classes.
-
-    Raises:
-        UserError: If a name is given twice, or two labelled categories have it.
-
-    Example:
-        >>> api = NamedCOCO()
-        >>> api.dataset = {'categories': [{'id': 4, 'name': 'dog'},
-        ...                               {'id': 9, 'name': 'cat'}]}
-        >>> api.createIndex()
-        creating index...
-        index created!
-        >>> named_ids(api, ['cat', 'dog'])
-        [9, 4]
-    """
-    if twice := _twice(names):
-        raise UserError(f'metainfo.classes names {twice[0]!r} twice. Name it once')
-    known, _ = categories_by_name(api.dataset)
-    found = []
-    for name in names:
-        category = known.get(name, f'(no category {name!r})')
-        api.cats.setdefault(category, {'id': category, 'name': name})
-        found.append(category)
-    return found
 
 
 def categories_by_name(
@@ -272,6 +173,64 @@ def check_ids(content: Content, file: Path) -> None:
         _check_type([one.get(name) for one in records], name, ids[key], key, file)
 
 
+def check_segments(content: Content, file: Path) -> None:
+    """Refuse a panoptic file in which a pixel could mean two things, or none.
+
+    Args:
+        content: Of the file, its ids checked.
+        file: For the messages.
+
+    Raises:
+        UserError: If an annotation has no segments, a category does not say whether it
+            is counted, two annotations are of one image, or a segment has the id 0
+            (which is void), an id twice, or an unknown category.
+
+    Example:
+        >>> segments = [{'id': 4, 'category_id': 1}, {'id': 4, 'category_id': 1}]
+        >>> one = {'image_id': 7, 'segments_info': segments}
+        >>> cat = {'id': 1, 'name': 'cat', 'isthing': 1}
+        >>> try:
+        ...     check_segments({'annotations': [one], 'categories': [cat]}, Path('a'))
+        ... except UserError as error:
+        ...     print(str(error).partition('.')[0])
+        a, image_id 7: two segments have the id 4
+    """
+    annotations = content.get('annotations', [])
+    if any('segments_info' not in one for one in annotations):
+        raise UserError(
+            f"{file} is no panoptic file, which has 'segments_info' in its "
+            'annotations. Give the panoptic_*.json as ann_file'
+        )
+    categories = content.get('categories', [])
+    if silent := [one['name'] for one in categories if 'isthing' not in one]:
+        raise UserError(
+            f'{file}: the category {silent[0]!r} has no isthing. Write "isthing": 1 for '
+            'classes that are counted (things), 0 for those that are not (stuff)'
+        )
+    if twice := _twice([one['image_id'] for one in annotations]):
+        raise UserError(
+            f'{file}: two annotations are of the image_id {_some(twice)}. Write all '
+            'segments of an image into one'
+        )
+    known = {one['id'] for one in categories}
+    for one in annotations:
+        infos = one['segments_info']
+        ids = {info['id'] for info in infos}
+        where = f'{file}, image_id {one["image_id"]}'
+        if len(ids) < len(infos):
+            double = _twice([info['id'] for info in infos])
+            raise UserError(
+                f'{where}: two segments have the id {_some(double)}. Pixels of this id '
+                'belong to neither. Give each segment its own id in JSON and PNG'
+            )
+        for info in infos:
+            if info['id'] == 0 or info['category_id'] not in known:
+                raise UserError(
+                    f'{where}: {dict(info)} has an unknown category_id, or the id 0, '
+                    'which means void. Correct the file'
+                )
+
+
 def _ids(records: list[dict], key: str, file: Path) -> list[Any]:
     what = _RECORDS[key]
     missing = [number for number, one in enumerate(records) if 'id' not in one]
@@ -300,9 +259,7 @@ def _check_type(
     if not ids:
         return
     texts = isinstance(ids[0], str)
-    wrong = [
-        one for one in named if isinstance(one, str) != texts and one is not None
-    ]
+    wrong = [one for one in named if isinstance(one, str) != texts and one is not None]
     if wrong:
         raise UserError(
             f'{file}: {name} of {len(wrong)} annotations is a '

@@ -11,7 +11,7 @@ from faster_coco_eval.core import COCOeval_faster
 from mmdet.evaluation.metrics import CocoMetric, coco_metric
 from pycocotools.coco import COCO
 
-from paperzoo.data.coco_files import NamedCOCO
+from paperzoo.data.coco_api import NamedCOCO
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 from paperzoo.registry import METRICS
@@ -74,7 +74,9 @@ class RenumberedEval(COCOeval_faster):
     def evaluate(self) -> None:
         """Evaluate the images and categories of `params`."""
         # Sorted as pycocotools does: the order of images decides between equal scores.
-        images = {key: number for number, key in enumerate(sorted(self.params.imgIds), 1)}
+        images = {
+            key: number for number, key in enumerate(sorted(self.params.imgIds), 1)
+        }
         categories = {key: number for number, key in enumerate(self.params.catIds, 1)}
         self.cocoGt = renumbered(self.cocoGt, images, categories)
         self.cocoDt = renumbered(self.cocoDt, images, categories)

@@ -79,7 +79,9 @@ def test_a_class_that_is_not_in_the_file_moves_no_label(dataset: Callable) -> No
 
 
 def test_ids_may_be_texts(dataset: Callable) -> None:
-    written = content(categories=[{'id': 'c', 'name': 'cat'}, {'id': 'd', 'name': 'dog'}])
+    written = content(
+        categories=[{'id': 'c', 'name': 'cat'}, {'id': 'd', 'name': 'dog'}]
+    )
     for one, category in zip(written['annotations'], 'cd', strict=True):
         one['category_id'], one['image_id'] = category, 'x'
     for one, number in zip(written['images'], 'xy', strict=True):

@@ -1,4 +1,4 @@
-"""FastCocoMetric's digits do not depend on ids or orders: mmdet's, of numbers from 1."""
+"""FastCocoMetric's digits depend on no id or order: they are mmdet's."""
 
 import json
 import tempfile
