@@ -28,7 +28,7 @@ def report(
     way_out: str = '',
     warn: Callable[[str], object] = print,
 ) -> None:
-    """Print the warnings among some issues, and refuse the run for the others.
+    """Say the warnings among some issues and refuse the run for the others.
 
     Args:
         issues: All that was found.
