@@ -204,8 +204,8 @@ def check_segments(content: Content, file: Path) -> None:
     categories = content.get('categories', [])
     if silent := [one['name'] for one in categories if 'isthing' not in one]:
         raise UserError(
-            f'{file}: the category {silent[0]!r} has no isthing. Write "isthing": 1 for '
-            'classes that are counted (things), 0 for those that are not (stuff)'
+            f'{file}: the category {silent[0]!r} has no isthing. Write "isthing": 1 '
+            'for classes that are counted (things), 0 for those that are not (stuff)'
         )
     if twice := _twice([one['image_id'] for one in annotations]):
         raise UserError(

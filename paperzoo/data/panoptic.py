@@ -68,7 +68,7 @@ class CocoPanopticDataset(MMDetCocoPanopticDataset):
         )
         if classes != things + stuff:
             raise UserError(
-                f'metainfo of {self.ann_file}: classes must be the thing_classes first, '
+                f'metainfo of {self.ann_file}: classes must be thing_classes first, '
                 f'then the stuff_classes, in this order; they are {classes}, {things} '
                 f'and {stuff}. Write classes={(*things, *stuff)}'
             )

@@ -20,9 +20,9 @@ def check_built(data: DataSpec) -> list[Issue]:
         data: The data set.
 
     Example:
-        >>> from paperzoo.data.episodes import EpisodeDataset
-        >>> spec = {'data_root': '/nowhere', 'split': 'train'}
-        >>> (issue,) = check_built(DataSpec('train', spec, EpisodeDataset))
+        >>> from paperzoo.data.coco import CocoDataset
+        >>> spec = {'data_root': '/nowhere', 'ann_file': 'a.json'}
+        >>> (issue,) = check_built(DataSpec('train', spec, CocoDataset))
         >>> issue.text.partition(' (')[0]
         "train: data set not found: data_root='/nowhere'"
     """
@@ -36,8 +36,8 @@ def check_built(data: DataSpec) -> list[Issue]:
         total = len(dataset)
     except (UserError, FileNotFoundError) as error:
         return [Issue(f'{data.key}: {error}')]
-    except Exception:  # noqa: BLE001 a class of its own kind, whatever it needs
-        return []
+    except Exception:
+        return []  # a class of its own kind, whatever it needs
     if total == 0:
         text = (
             f'{data.key}: the data set is empty\n'

@@ -7,7 +7,10 @@ from typing import Any
 from paperzoo.data.episodes import EpisodeDataset
 from paperzoo.errors import UserError
 from paperzoo.preflight.datasets import DataSpec
+from paperzoo.preflight.image_files import evenly_spaced
 from paperzoo.preflight.issues import Issue
+
+_LOOK_AT = 40
 
 
 def check_episodes(model: dict, sets: list[DataSpec]) -> list[Issue]:
@@ -21,16 +24,18 @@ def check_episodes(model: dict, sets: list[DataSpec]) -> list[Issue]:
         >>> check_episodes({}, [])
         []
     """
+    issues: list[Issue] = []
     built: dict[str, EpisodeDataset] = {}
     for one in sets:
-        if isinstance(one.built, type) and issubclass(one.built, EpisodeDataset):
-            spec = {key: value for key, value in one.spec.items() if key != 'type'}
-            spec |= {'pipeline': (), 'in_memory': False}
-            try:
-                built[one.key] = one.built(**spec)
-            except (UserError, TypeError):
-                continue  # said where the set itself is looked at
-    issues = []
+        if not reads_episodes(one):
+            continue
+        spec = {key: value for key, value in one.spec.items() if key != 'type'}
+        try:
+            built[one.key] = one.built(**{**spec, 'in_memory': False})
+        except UserError as error:
+            issues.append(Issue(f'{one.key}: {error}'))
+        else:
+            issues += _check_images(built[one.key], one.key)
     for key, dataset in built.items():
         if key.startswith('train') and not dataset.test_mode:
             issues += _check_classifier(model, dataset, key)
@@ -43,6 +48,37 @@ def check_episodes(model: dict, sets: list[DataSpec]) -> list[Issue]:
     for a, b in pairs:
         issues += _check_shared(built[a], built[b], a, b)
     return issues
+
+
+def reads_episodes(data: DataSpec) -> bool:
+    """Return whether a data set is one of few-shot episodes.
+
+    Args:
+        data: The data set.
+
+    Example:
+        >>> reads_episodes(DataSpec('train', {}, EpisodeDataset))
+        True
+    """
+    return isinstance(data.built, type) and issubclass(data.built, EpisodeDataset)
+
+
+def _check_images(dataset: EpisodeDataset, key: str) -> list[Issue]:
+    """Return an issue if some image cannot be read, or fails in the pipeline."""
+    shapes: dict[tuple[int, ...], int] = {}
+    for index in evenly_spaced(range(len(dataset.source.images)), _LOOK_AT):
+        try:
+            shapes.setdefault(tuple(dataset.image(index).shape), index)
+        except UserError as error:
+            return [Issue(f'{key}: {error}')]
+    if len(shapes) > 1:
+        listed = ', '.join(f'{w} x {h}' for _, h, w in list(shapes)[:3])
+        text = (
+            f'{key}: the pipeline gives images of several sizes ({listed}), which make '
+            'no batch\n  End it with a resize and a crop of one size.'
+        )
+        return [Issue(text)]
+    return []
 
 
 def _check_classifier(model: dict, dataset: EpisodeDataset, key: str) -> list[Issue]:

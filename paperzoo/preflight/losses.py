@@ -1,4 +1,4 @@
-"""Can a loss teach anything? A softmax over one channel is 1, whatever the model does."""
+"""Can a loss teach anything? A softmax over one channel is 1, whatever is put in."""
 
 from typing import Any
 
@@ -37,8 +37,8 @@ def _look(cfg: Config, node: Any, key: str) -> list[Issue]:
             name = 'out_channels' if node.get('out_channels') else 'num_classes'
             found.append(
                 Issue(
-                    f'{key} has one output channel ({name} = 1) and a softmax, which is '
-                    '1 for every pixel: the loss is 0 and nothing is learned\n'
+                    f'{key} has one output channel ({name} = 1) and a softmax, which '
+                    'is 1 for every pixel: the loss is 0 and nothing is learned\n'
                     f'  in {place_of(cfg, name)}\n'
                     f'  Set {key}.loss_decode.use_sigmoid=True, or two output channels.'
                 )

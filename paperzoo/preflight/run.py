@@ -17,7 +17,7 @@ from paperzoo.data.layout import check_classes
 from paperzoo.errors import UserError
 from paperzoo.preflight.built_sets import check_built
 from paperzoo.preflight.datasets import DataSpec, data_sets
-from paperzoo.preflight.episodes import check_episodes
+from paperzoo.preflight.episodes import check_episodes, reads_episodes
 from paperzoo.preflight.issues import Issue, report
 from paperzoo.preflight.losses import check_losses
 from paperzoo.preflight.num_classes import check_heads
@@ -129,7 +129,7 @@ def _check_set(cfg: Config, one: DataSpec) -> tuple[list[Issue], list[str] | Non
 
         if reads_maps(one):
             return check_maps(one, cfg.get('model')), None
-    return check_built(one), None
+    return [] if reads_episodes(one) else check_built(one), None
 
 
 def _check_same_labels(labels: list[tuple[DataSpec, list[str]]]) -> list[Issue]:
