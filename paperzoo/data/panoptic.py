@@ -84,19 +84,23 @@ class CocoPanopticDataset(MMDetCocoPanopticDataset):
             UserError: If a segment is of a category that is no class, or is a thing in
                 the file and stuff in the class list, or the other way round.
         """
-        for segment in raw_data_info['raw_ann_info']:
+        image = raw_data_info['raw_img_info']['img_id']
+        # mmdet hands in the segments of all images that have one of these ids.
+        own = [one for one in raw_data_info['raw_ann_info'] if one['image_id'] == image]
+        for segment in own:
             category = self.coco.cats[segment['category_id']]
             name, is_thing = category['name'], bool(category['isthing'])
-            wanted = self.metainfo['thing_classes' if is_thing else 'stuff_classes']
+            # Not `metainfo`, which is copied whenever it is asked for.
+            wanted = self._metainfo['thing_classes' if is_thing else 'stuff_classes']
             if name not in wanted:
                 kind = 'a thing' if is_thing else 'stuff'
                 raise UserError(
                     f'{self.ann_file}: the category {name!r} labels segments and is '
                     f'{kind} there (isthing), but not in metainfo, whose classes are '
-                    f'{list(self.metainfo["classes"])}. Add it, or make its segments '
+                    f'{list(self._metainfo["classes"])}. Add it, or make its segments '
                     'void in JSON and PNG'
                 )
-        info = super().parse_data_info(raw_data_info)
+        info = super().parse_data_info({**raw_data_info, 'raw_ann_info': own})
         if folder := self.data_prefix.get('seg'):
             file = raw_data_info['raw_img_info']['segm_file']
             info['seg_map_path'] = str(Path(folder, file))

@@ -80,7 +80,7 @@ def preflight(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[Iss
         ...     preflight(Config(dict(work_dir=folder)))
         []
     """
-    issues = _check_work_dir(cfg.work_dir)
+    issues = _check_work_dir(cfg.work_dir) if 'train' in splits else []
     sets: list[DataSpec] = []
     for split in splits:
         if split == 'train' or cfg.get(f'{split}_cfg') is not None:
@@ -153,11 +153,12 @@ def _check_work_dir(work_dir: str) -> list[Issue]:
     """Return an issue if nothing can be written to the work dir.
 
     Args:
-        work_dir: As in the config; created.
+        work_dir: As in the config; it need not be there yet, and is not made.
     """
+    place = Path(work_dir).absolute()
+    place = next(one for one in (place, *place.parents) if os.path.lexists(one))
     try:
-        Path(work_dir).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=work_dir) as file:
+        with tempfile.TemporaryFile(dir=place) as file:
             file.write(b'0' * 4096)
     except OSError as error:
         text = (
