@@ -41,7 +41,7 @@ def evaluate_checkpoint(
         show_dir: Also write pictures, truth beside prediction, to this folder.
         show_images: How many of them.
         show_score: What scores lower is not drawn.
-        preflight: Look for misspelt types and arguments before.
+        preflight: Look at config and data before.
         recorded: What else the file says of the test; by default the config's name and
             `cfg_options`.
 
@@ -62,9 +62,11 @@ def evaluate_checkpoint(
     cfg = config_to_train(config, cfg_options, work_dir)
     require(cfg, 'model', 'test_dataloader', 'test_evaluator', what='a test')
     if preflight:
+        from paperzoo.preflight.run import check_before_test
         from paperzoo.preflight.spelling import check_config
 
         check_config(cfg, '(Without this check: --no-preflight)')
+        check_before_test(cfg)
     set_test_options(
         cfg,
         str(checkpoint),

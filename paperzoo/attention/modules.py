@@ -77,8 +77,8 @@ class MultiHeadSelfAttention(BaseModule):
         *,
         query_pos: Tensor | None = None,
         key_pos: Tensor | None = None,
-        attn_mask: Shaped[Tensor, '... queries _'] | None = None,
-        key_padding_mask: Shaped[Tensor, 'batch _'] | None = None,
+        attn_mask: Shaped[Tensor, '...'] | None = None,
+        key_padding_mask: Shaped[Tensor, '...'] | None = None,
     ) -> Float[Tensor, 'batch queries channels']:
         """Return what each query takes from the values.
 
@@ -90,14 +90,18 @@ class MultiHeadSelfAttention(BaseModule):
             key_pos: Likewise for the keys. Without it, `query_pos` if the keys are the
                 queries or it has their shape, as in mmcv's MultiheadAttention; a zero
                 keeps them bare.
-            attn_mask: True where a query may not look at a key: (Q, K) or (B, Q, K).
-            key_padding_mask: True where a key is padding: (B, K).
+            attn_mask: True where a query may not look at a key: (Q, K), (B, Q, K), or
+                (B * heads, Q, K) for each head its own.
+            key_padding_mask: True where a key is padding: (B, K). Of floating point,
+                as torch adds it to the scores: minus infinity there, else 0.
 
         Raises:
-            UserError: If `attn_mask` is not of booleans.
+            UserError: If `attn_mask` is not of booleans, a mask does not have one of
+                these shapes, or floating point holds other numbers.
         """
         q, k, v = self._project(query, key, value, query_pos, key_pos)
-        heads = self.attend(q, k, v, _may_see(attn_mask, key_padding_mask))
+        may_see = _may_see(attn_mask, key_padding_mask, q, k)
+        heads = self.attend(q, k, v, may_see)
         return self.out_proj(heads.transpose(1, 2).flatten(2))
 
     def attend(
@@ -126,8 +130,8 @@ class MultiHeadSelfAttention(BaseModule):
         *,
         query_pos: Tensor | None = None,
         key_pos: Tensor | None = None,
-        attn_mask: Shaped[Tensor, '... queries _'] | None = None,
-        key_padding_mask: Shaped[Tensor, 'batch _'] | None = None,
+        attn_mask: Shaped[Tensor, '...'] | None = None,
+        key_padding_mask: Shaped[Tensor, '...'] | None = None,
     ) -> Float[Tensor, 'batch {self.num_heads} queries _']:
         """Return how much each query takes of each value.
 
@@ -135,7 +139,8 @@ class MultiHeadSelfAttention(BaseModule):
         those of `forward`.
         """
         q, k, _ = self._project(query, key, value, query_pos, key_pos)
-        return attention_weights(q, k, _may_see(attn_mask, key_padding_mask))
+        may_see = _may_see(attn_mask, key_padding_mask, q, k)
+        return attention_weights(q, k, may_see)
 
     def _project(
         self,
@@ -168,18 +173,59 @@ def _add(tokens: Tensor, positions: Tensor | None) -> Tensor:
     return tokens if positions is None else tokens + positions
 
 
-def _may_see(attn_mask: Tensor | None, padding: Tensor | None) -> Tensor | None:
-    """Return where the queries of each head may look, (B, 1, Q, K) or broadcast."""
+def _may_see(
+    attn_mask: Tensor | None,
+    padding: Tensor | None,
+    query: Float[Tensor, 'batch heads queries channels'],
+    key: Float[Tensor, 'batch heads keys channels'],
+) -> Tensor | None:
+    """Return where the queries of each head may look, (B, heads, Q, K) or broadcast."""
     may_see = None
     if attn_mask is not None:
-        if attn_mask.dtype is not torch.bool:
-            raise UserError(
-                f'MultiHeadSelfAttention: attn_mask is of {attn_mask.dtype}: use '
-                'booleans, true where a query may not look at a key (attn_mask < 0 if '
-                'these are minus infinities)'
-            )
-        may_see = ~attn_mask.unsqueeze(-3)
+        may_see = ~_of_heads(attn_mask, query, key)
     if padding is not None:
-        real = ~padding.bool()[:, None, None]
+        real = ~_of_padding(padding, query, key)[:, None, None]
         may_see = real if may_see is None else may_see & real
     return may_see
+
+
+def _of_heads(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    if mask.dtype is not torch.bool:
+        raise UserError(
+            f'MultiHeadSelfAttention: attn_mask is of {mask.dtype}: use '
+            'booleans, true where a query may not look at a key (attn_mask < 0 if '
+            'these are minus infinities)'
+        )
+    batch, heads, queries = query.shape[:3]
+    pairs = (queries, key.size(2))
+    if mask.shape == pairs:
+        return mask[None, None]
+    if mask.dim() == 3 and mask.shape[1:] == pairs:
+        if mask.size(0) in (1, batch):
+            return mask[:, None]
+        if mask.size(0) == batch * heads:  # as nn.MultiheadAttention takes them
+            return mask.unflatten(0, (batch, heads))
+    raise UserError(
+        f'MultiHeadSelfAttention: attn_mask has the shape {tuple(mask.shape)}; for '
+        f'{batch} sequences, {heads} heads, {queries} queries and {pairs[1]} keys use '
+        f'{pairs}, {(batch, *pairs)}, or {(batch * heads, *pairs)}, one for each head'
+    )
+
+
+def _of_padding(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    shape = (query.size(0), key.size(2))
+    if mask.shape != shape:
+        raise UserError(
+            f'MultiHeadSelfAttention: key_padding_mask has the shape '
+            f'{tuple(mask.shape)}: use {shape}, sequences and keys'
+        )
+    if not mask.is_floating_point():
+        return mask.bool()
+    # What torch adds to the scores: minus infinity hides a key, 0 does not.
+    hidden = mask == -torch.inf
+    if not (hidden | (mask == 0)).all():
+        raise UserError(
+            'MultiHeadSelfAttention: key_padding_mask is of floating point and neither '
+            '0 nor minus infinity everywhere: use booleans, true where a key is padding'
+        )
+    return hidden

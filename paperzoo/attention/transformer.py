@@ -81,7 +81,8 @@ class TransformerEncoderLayer(BaseModule):
             query: The tokens, (B, N, C).
             query_pos: Added to them wherever they are compared, (B, N, C).
             key_padding_mask: True where a token is padding, (B, N).
-            attn_mask: True where a token may not look at another: (N, N) or (B, N, N).
+            attn_mask: True where a token may not look at another: (N, N), (B, N, N), or
+                (B * heads, N, N) for each head its own.
             memory: What `cross_attention` looks at, (B, M, C).
             memory_pos: Added to it where it is compared, (B, M, C).
             memory_padding_mask: True where it is padding, (B, M).

@@ -5,14 +5,17 @@ from typing import Any
 # isort: split
 from mmdet.datasets import CocoDataset as MMDetCocoDataset
 
-from paperzoo.data.layout import locate
+from paperzoo.data.coco_api import NamedCOCO
+from paperzoo.data.layout import check_classes, locate
 from paperzoo.data.shapes import THING_CLASSES
 from paperzoo.registry import DATASETS
 
 
 @DATASETS.register_module()
 class CocoDataset(MMDetCocoDataset):
-    """mmdet's `CocoDataset` with the data root resolved by `paperzoo.data.paths`.
+    """mmdet's `CocoDataset`: its root resolved, its classes found by name.
+
+    Label k is class k of the class list, in whatever order the file has them.
 
     Args:
         ann_file: Annotation file, relative to `data_root`.
@@ -21,7 +24,8 @@ class CocoDataset(MMDetCocoDataset):
         kwargs: Further arguments of mmdet's `CocoDataset`.
 
     Raises:
-        UserError: If the annotation file or an image folder is not there.
+        UserError: If the annotation file or an image folder is not there, ids in the
+            file are ambiguous, or the classes are one text.
 
     Example:
         >>> from paperzoo.errors import UserError
@@ -32,6 +36,8 @@ class CocoDataset(MMDetCocoDataset):
         data set not found: data_root='/nowhere'
     """
 
+    COCOAPI = NamedCOCO
+
     def __init__(
         self,
         ann_file: str = '',
@@ -39,6 +45,7 @@ class CocoDataset(MMDetCocoDataset):
         data_prefix: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_classes(kwargs.get('metainfo'))
         prefix = {'img_path': ''} if data_prefix is None else dict(data_prefix)
         super().__init__(
             ann_file=ann_file,

@@ -9,7 +9,9 @@
 """  # noqa: E501
 
 import csv
+import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ import cv2
 import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
+from paperzoo.data.formats.folder import decode
 from paperzoo.data.layout import locate
 from paperzoo.errors import UserError, check_choice
 from paperzoo.utils.plain_pickle import load_plain
@@ -93,7 +96,7 @@ class Place:
 
 
 def _read_folders(place: Place) -> LabelledImages:
-    """Read images whose folder is their class, at any depth.
+    """Read images whose folder is their class, at any depth; hidden ones do not count.
 
     Args:
         place: `ann_file`, if any, lists the folders that belong to the split.
@@ -103,11 +106,14 @@ def _read_folders(place: Place) -> LabelledImages:
     """
     found: dict[str, list[Path]] = {}
     for path in sorted(place.images.rglob('*')):
-        if path.suffix.lower() in SUFFIXES:
-            name = path.parent.relative_to(place.images).as_posix()
+        inside = path.relative_to(place.images)
+        # What editors and systems leave behind: .ipynb_checkpoints, ._a.png
+        hidden = any(part.startswith(('.', '__MACOSX')) for part in inside.parts)
+        if path.suffix.lower() in SUFFIXES and not hidden:
+            name = inside.parent.as_posix()
             found.setdefault(name, []).append(path)
     if place.ann_file:
-        lines = place.file.read_text(encoding='utf-8').splitlines()
+        lines = decode(place.file.read_bytes(), place.file).splitlines()
         wanted = [line.strip() for line in lines if line.strip()]
         if missing := [name for name in wanted if name not in found]:
             raise UserError(
@@ -125,18 +131,24 @@ def _read_csv(place: Place) -> LabelledImages:
         place: Of the table and of the folder that its file names begin in.
 
     Raises:
-        UserError: If a column or the first image is missing.
+        UserError: If a column, a label or an image is missing, or an image is named
+            twice.
     """
     found: dict[str, list[Path]] = {}
-    with place.file.open(newline='', encoding='utf-8') as file:
-        table = csv.DictReader(file)
-        if not {'filename', 'label'} <= set(table.fieldnames or ()):
+    text = decode(place.file.read_bytes(), place.file)
+    table = csv.DictReader(io.StringIO(text, newline=''))
+    if not {'filename', 'label'} <= set(table.fieldnames or ()):
+        raise UserError(
+            f'{place.file}: its columns are {table.fieldnames}; the first line '
+            'must name filename and label'
+        )
+    for row in table:
+        if not row['filename'] or not row['label']:
             raise UserError(
-                f'{place.file}: its columns are {table.fieldnames}; the first line '
-                'must name filename and label'
+                f'{place.file}, line {table.line_num}: {row} has no filename or no '
+                'label. Complete or delete the line'
             )
-        for row in table:
-            found.setdefault(row['label'], []).append(place.images / row['filename'])
+        found.setdefault(row['label'], []).append(place.images / row['filename'])
     return _grouped(dict(sorted(found.items())), str(place.file))
 
 
@@ -147,15 +159,18 @@ def _read_json(place: Place) -> LabelledImages:
         place: Of the file, and of the folder that relative image names begin in.
 
     Raises:
-        UserError: If a key or the first image is missing.
+        UserError: If it is no JSON, a key or an image is missing, or an image is named
+            twice.
     """
-    content = json.loads(place.file.read_text(encoding='utf-8'))
     try:
+        content = json.loads(decode(place.file.read_bytes(), place.file))
         names = content['label_names']
         pairs = zip(content['image_names'], content['image_labels'], strict=True)
         found: dict[str, list[Path]] = {}
         for path, label in pairs:
             found.setdefault(names[label], []).append(place.images / path)
+    except UserError:
+        raise
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
             f'{place.file}: not a list of images ({error!r}); it needs label_names, '
@@ -172,7 +187,8 @@ def _read_pickle(place: Place) -> LabelledImages:
             their own file.
 
     Raises:
-        UserError: If the file holds neither of the known forms.
+        UserError: If the file holds neither of the known forms, or its pixels are no
+            RGB images of 8 bits, height x width x 3.
     """
     content = load_plain(place.file)
     images = load_plain(place.images) if place.img_path else None
@@ -195,6 +211,7 @@ def _read_pickle(place: Place) -> LabelledImages:
             'data or image_data with labels or class_dict, and label_specific with '
             'the images in their own file (img_path); each image needs one label'
         )
+    _check_pixels(images, place.images if place.img_path else place.file)
     return _numbered(images, np.asarray(labels), names)
 
 
@@ -280,14 +297,48 @@ def _grouped(found: dict[str, list[Path]], where: str) -> LabelledImages:
             f'{where}: no images there. Correct data_root, split or img_path'
         )
     images = [path for paths in found.values() for path in paths]
-    if not images[0].exists():
+    if missing := [path for path in images if not path.is_file()]:
         raise UserError(
-            f'{where} names {images[0]}, which is not there. Give img_path, the '
-            'folder that the file names begin in, relative to data_root'
+            f'{where} names {len(missing)} of {len(images)} images that are not there, '
+            f'such as {missing[0]}. Give img_path, the folder that the names begin in, '
+            'relative to data_root, or put the images there'
         )
+    seen: dict[str, str] = {}
+    for name, paths in found.items():
+        for path in paths:
+            plain = os.path.normpath(path)
+            if plain in seen:
+                raise UserError(
+                    f'{where} names {path} twice, as {seen[plain]!r} and {name!r}: a '
+                    'query could be its own support. Name each image once'
+                )
+            seen[plain] = name
     counts = [len(paths) for paths in found.values()]
     labels = np.repeat(np.arange(len(found)), counts)
     return LabelledImages(tuple(found), labels, images)
+
+
+def _check_pixels(images: Any, where: Path) -> None:
+    """Refuse arrays that `LabelledImages.read` would hand on as wrong pixels."""
+    for item in [images] if isinstance(images, np.ndarray) else images[:1]:
+        one = item[0] if item is images and item.dtype == object else item
+        shape = one.shape[1:] if one is images else one.shape
+        if len(shape) == 1:
+            return  # an encoded picture, or a row of the whole
+        remedy = ''
+        if one.dtype != np.uint8:
+            remedy = (
+                f'are of {one.dtype}, from {one.min():g} to {one.max():g}. Write uint8 '
+                'from 0 to 255'
+            )
+        elif len(shape) == 3 and shape[-1] != 3:
+            remedy = f'have the shape {tuple(shape)}. Write height x width x 3' + (
+                ': .transpose(0, 2, 3, 1)' if shape[0] == 3 else ''
+            )
+        elif len(shape) not in (2, 3):
+            remedy = f'have the shape {tuple(shape)}. Write height x width x 3'
+        if remedy:
+            raise UserError(f'{where}: the images {remedy}')
 
 
 def _numbered(images: Any, labels: np.ndarray, names: Any) -> LabelledImages:

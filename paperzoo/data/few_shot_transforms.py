@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.random import Generator
 
+from paperzoo.errors import UserError
 from paperzoo.registry import TRANSFORMS
 
 Picture = UInt8[np.ndarray, '_height _width 3']
@@ -86,7 +87,12 @@ class ImageCenterCrop(ImageTransform):
         self.size = size
 
     def change(self, img: Picture, rng: Generator) -> Picture:
-        """Return the middle."""
+        """Return the middle.
+
+        Raises:
+            UserError: If the image is smaller.
+        """
+        _check_room(self, self.size, img)
         top, left = ((side - self.size) // 2 for side in img.shape[:2])
         return img[top : top + self.size, left : left + self.size]
 
@@ -111,9 +117,14 @@ class ImageRandomCrop(ImageTransform):
         self.size, self.padding, self.fill = size, padding, fill
 
     def change(self, img: Picture, rng: Generator) -> Picture:
-        """Return the square."""
+        """Return the square.
+
+        Raises:
+            UserError: If the image and its border are smaller.
+        """
         border = (self.padding, self.padding)
         wide = np.pad(img, (border, border, (0, 0)), constant_values=self.fill)
+        _check_room(self, self.size, wide)
         top, left = (int(rng.integers(side - self.size + 1)) for side in wide.shape[:2])
         return wide[top : top + self.size, left : left + self.size]
 
@@ -214,3 +225,12 @@ class ImageRandomErasing(ImageTransform):
             noise if self.fill is None else self.fill
         )
         return painted
+
+
+def _check_room(crop: ImageTransform, size: int, img: Picture) -> None:
+    height, width = img.shape[:2]
+    if min(height, width) < size:
+        raise UserError(
+            f'{type(crop).__name__}: size={size} does not fit into an image of {width} '
+            f'x {height} pixels. Resize before (ImageResize), or cut out less'
+        )

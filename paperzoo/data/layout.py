@@ -1,8 +1,9 @@
-"""Is a data set where the config says? One message for what is missing."""
+"""Is a data set where the config says, of the classes it says? One message if not."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
@@ -46,3 +47,30 @@ def locate(data_root: str, parts: Sequence[str], content: str, instead: str) -> 
         'and, if they name files, the evaluators).\nWithout any data set: mim train '
         f'paperzoo {instead}.py runs on images that paperzoo makes itself.'
     )
+
+
+def check_classes(metainfo: Mapping[str, Any] | None) -> None:
+    """Refuse a text where a list of class names belongs: `('cat')` is no tuple.
+
+    The name of a file with a class in each line, as MMEngine takes it, is let pass.
+
+    Args:
+        metainfo: As in the config.
+
+    Raises:
+        UserError: If the classes are one text.
+
+    Example:
+        >>> try:
+        ...     check_classes({'classes': ('cat')})
+        ... except UserError as error:
+        ...     print(str(error).partition(':')[0])
+        metainfo.classes = 'cat' is one text, not a list of names
+    """
+    for key in ('classes', 'thing_classes', 'stuff_classes'):
+        given = (metainfo or {}).get(key)
+        if isinstance(given, str) and not Path(given).is_file():
+            raise UserError(
+                f'metainfo.{key} = {given!r} is one text, not a list of names: its '
+                f'letters would become classes. Write a comma: ({given!r},)'
+            )

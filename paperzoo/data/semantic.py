@@ -6,7 +6,7 @@ from typing import Any
 from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets import BaseSegDataset
 
-from paperzoo.data.layout import locate
+from paperzoo.data.layout import check_classes, locate
 from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
 from paperzoo.registry import DATASETS
 
@@ -22,7 +22,7 @@ class _Located(BaseSegDataset):
         kwargs: Further arguments of mmseg's class.
 
     Raises:
-        UserError: If a folder or the list is not there.
+        UserError: If a folder or the list is not there, or the classes are one text.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class _Located(BaseSegDataset):
         ann_file: str = '',
         **kwargs: Any,
     ) -> None:
+        check_classes(kwargs.get('metainfo'))
         super().__init__(
             data_root=locate(
                 data_root,

@@ -102,7 +102,8 @@ def solve(
         The state at t = 1, and how often `rate` was evaluated.
 
     Raises:
-        UserError: If torchdiffeq is not installed.
+        UserError: If torchdiffeq is not installed, or `'dopri5'` finds no step that is
+            small enough, as where a number is not finite.
 
     Example:
         >>> import torch
@@ -135,8 +136,17 @@ def solve(
         options['options'] = {'grid_constructor': partial(_grid, steps)}
     if adjoint:
         options['adjoint_params'] = parameters
-    end = (odeint_adjoint if adjoint else odeint)(counted, start, time, **options)[-1]
-    return end, evaluations
+    try:
+        path = (odeint_adjoint if adjoint else odeint)(counted, start, time, **options)
+    except AssertionError as error:  # torchdiffeq's word for a step of zero
+        finite = all(bool(one.isfinite().all()) for one in (start, *parameters))
+        why = 'the flow is too steep' if finite else 'queries or filters are not finite'
+        raise UserError(
+            f'AdaptiveAlignment: solver={solver!r} stopped after {evaluations} '
+            f'evaluations ({error}): {why}. Lower the learning rate or clip gradients, '
+            "use solver='rk4', whose steps are fixed, or larger rtol and atol"
+        ) from error
+    return path[-1], evaluations
 
 
 def _grid(steps: int, rate: Any, start: Tensor, time: Tensor) -> Tensor:

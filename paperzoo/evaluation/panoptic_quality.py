@@ -1,6 +1,5 @@
 """Panoptic quality (PQ) by COCO's rules, counted image by image."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,11 @@ from jaxtyping import Bool, Float, Int
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from paperzoo.data.coco_files import (
+    categories_by_name,
+    check_segments,
+    read_annotation_file,
+)
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 from paperzoo.registry import METRICS
@@ -161,49 +165,54 @@ def read_id_map(path: str | Path) -> IdMap:
     picture = None
     with suppress(cv2.error):  # more pixels than OpenCV takes
         if Path(path).is_file():
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if picture is None:
         raise UserError(
             f'panoptic ground truth not found, or no picture: {path}. The folder '
             'seg_prefix must hold one PNG per image, named as file_name in ann_file'
         )
-    blue, green, red = (channel.astype(np.int64) for channel in cv2.split(picture))
+    if picture.dtype != np.uint8 or picture.ndim != 3:
+        raise UserError(
+            f'{path}: a panoptic PNG holds ids as colours, R + 256 G + 65536 B, of 8 '
+            f'bit each; this is an array of {picture.dtype} and shape {picture.shape}. '
+            'Write the ids as RGB'
+        )
+    blue, green, red = (
+        channel.astype(np.int64) for channel in cv2.split(picture[..., :3])
+    )
     return red | green << 8 | blue << 16
 
 
 class PanopticFile:
-    """A COCO panoptic annotation file; a label is a category's place in the file.
+    """A COCO panoptic annotation file; a label is a category's place among the classes.
 
     Args:
         path: The JSON file.
+        classes: Their order; None is the file's own.
+
+    Raises:
+        UserError: If an id, a name or a segment is ambiguous.
     """
 
-    def __init__(self, path: Path) -> None:
-        content = json.loads(path.read_text(encoding='utf-8'))
-        categories = content.get('categories', [])
-        annotations = content.get('annotations', [{}])
-        if any('segments_info' not in entry for entry in annotations):
-            raise UserError(
-                f"{path} is no panoptic file, which has 'segments_info' in its "
-                'annotations. Give the panoptic_*.json as ann_file'
-            )
+    def __init__(self, path: Path, classes: Sequence[str] | None = None) -> None:
+        content = read_annotation_file(path)
+        check_segments(content, path)
+        known, _ = categories_by_name(content, str(path))
+        kept = set(known.values())
+        categories = [one for one in content['categories'] if one['id'] in kept]
+        if classes is not None:
+            categories = sorted(categories, key=lambda one: classes.index(one['name']))
         self.path = path
         self.label_of = {entry['id']: label for label, entry in enumerate(categories)}
         self.classes = tuple(entry['name'] for entry in categories)
         self.is_thing = np.array([entry['isthing'] for entry in categories], dtype=bool)
         self.images = {
             entry['image_id']: (entry['file_name'], self._segments(entry))
-            for entry in annotations
+            for entry in content.get('annotations', [])
         }
 
     def _segments(self, entry: Mapping[str, Any]) -> Segments:
         infos = entry['segments_info']
-        for info in infos:
-            if info['id'] == VOID or info['category_id'] not in self.label_of:
-                raise UserError(
-                    f'{self.path}, image_id {entry["image_id"]}: {info} has an unknown '
-                    f'category_id, or the id {VOID}, which means void. Correct the file'
-                )
         return Segments(
             np.array([info['id'] for info in infos], dtype=np.int64),
             np.array([self.label_of[info['category_id']] for info in infos], np.int64),
@@ -316,13 +325,17 @@ class PanopticQuality(BaseMetric):
     def _check_classes(self) -> None:
         classes = np.array(self.truth.classes)
         in_file = {'classes': classes, 'thing_classes': classes[self.truth.is_thing]}
+        meta = self.dataset_meta or {}
         for key, names in in_file.items():
-            ours = (self.dataset_meta or {}).get(key)
-            if ours is not None and list(ours) != list(names):
+            ours = meta.get(key)
+            if ours is not None and sorted(ours) != sorted(names):
                 raise UserError(
                     f"metainfo['{key}'] of the data set is {list(ours)}, but "
                     f'{self.truth.path} has {names.tolist()}. Make them the same'
                 )
+        wanted = meta.get('classes')
+        if wanted is not None and tuple(wanted) != self.truth.classes:
+            self.truth = PanopticFile(self.truth.path, tuple(wanted))
 
 
 def _index(

@@ -1,7 +1,6 @@
 """A look into COCO annotation files before mmdet drops silently what does not fit."""
 
-import codecs
-import json
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +8,18 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 
+from paperzoo.data.coco_api import NamedCOCO
+from paperzoo.data.coco_files import categories_by_name, check_ids, parse
 from paperzoo.data.paths import ensure_generated
+from paperzoo.errors import UserError
+from paperzoo.preflight.coco_masks import check_masks, wants_masks
 from paperzoo.preflight.datasets import DataSpec
-from paperzoo.preflight.image_files import check_images
+from paperzoo.preflight.image_files import check_images, check_sizes
 from paperzoo.preflight.issues import Issue
 
 # Most of a file, and of the time to parse it; nothing here looks at them.
 _POLYGONS = re.compile(rb'"segmentation":\s*\[[][\d.,eE+\-\s]*\]')
+_LARGE = 100_000_000
 
 
 @dataclass
@@ -23,20 +27,27 @@ class BoxCounts:
     """What mmdet would make of the boxes of a file.
 
     Args:
-        kept: Boxes of the data set's classes that a training sees.
+        kept: Boxes of the data set's classes that a training sees, crowds included.
+        crowds: How many of them are crowds, which nothing is learned from.
         images: The ids of images with such boxes.
+        numberless: Ids of boxes with NaN or infinity.
         flat: Ids of boxes without area.
         outside: Ids of boxes that do not touch their image.
-        beyond: Ids of boxes that reach out of their image by more than a pixel.
+        beyond: Ids of boxes that reach out of their image by more than a pixel, the
+            worst first.
         foreign: Annotations of an image that is not in the file.
+        unknown: Annotations of a category that is not in the file.
     """
 
     kept: int = 0
+    crowds: int = 0
     images: set[Any] = field(default_factory=set)
+    numberless: list[Any] = field(default_factory=list)
     flat: list[Any] = field(default_factory=list)
     outside: list[Any] = field(default_factory=list)
     beyond: list[Any] = field(default_factory=list)
     foreign: list[Any] = field(default_factory=list)
+    unknown: list[Any] = field(default_factory=list)
 
 
 def reads_coco(data: DataSpec) -> bool:
@@ -93,12 +104,14 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Issue], list[str] | Non
             f'  Put it there, or --cfg-options {data.key}.data_root=PATH'
         )
         return [Issue(text)], None
-    content = read_annotations(file)
+    content = read_annotations(file, masks=wants_masks(data))
     if isinstance(content, str):
         return [Issue(f'{data.key}.ann_file: {file} {content}')], None
     folder = Path(root, (data.spec.get('data_prefix') or {}).get('img', ''))
     try:
         return _check_content(data, content, file, folder)
+    except UserError as error:
+        return [Issue(f'{data.key}.ann_file: {error}')], None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         missing = isinstance(error, KeyError)
         what = f'has no {error}' if missing else f'cannot be read ({error})'
@@ -112,21 +125,51 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Issue], list[str] | Non
 def _check_content(
     data: DataSpec, content: dict, file: Path, folder: Path
 ) -> tuple[list[Issue], list[str] | None]:
-    issues, names = _check_classes(data, content['categories'], file)
+    check_ids(content, file)
+    known, notes = categories_by_name(content, str(file))
+    # mmdet's own class gives both categories a label.
+    issues = [
+        Issue(f'{data.key}.ann_file: {note}', stops=not by_name(data)) for note in notes
+    ]
+    named, names = _check_classes(data, content['categories'], file)
+    issues += named
     if names is None:
         return issues, None
-    counts = count_boxes(content, set(names))
+    counts = count_boxes(content, set(names), set(known.values()))
     issues += _box_issues(data, counts, file)
     issues += _check_empty(data, content['images'], counts, file)
+    if wants_masks(data):
+        issues += check_masks(data, content, file)
     files = [folder / image['file_name'] for image in content['images']]
-    return issues + check_images(files, f'{data.key}.data_prefix.img'), names
+    sizes = [(image['width'], image['height']) for image in content['images']]
+    key = f'{data.key}.data_prefix.img'
+    issues += check_images(files, key)
+    stated = list(zip(files, sizes, strict=True))
+    return issues + check_sizes(stated, key, str(file)), names
 
 
-def read_annotations(file: Path) -> dict | str:
+def by_name(data: DataSpec) -> bool:
+    """Return whether a data set finds its classes by name, in their own order.
+
+    Args:
+        data: The data set.
+
+    Example:
+        >>> from mmdet.datasets import CocoDataset
+        >>> from paperzoo.data import coco
+        >>> [by_name(DataSpec('', {}, one)) for one in (CocoDataset, coco.CocoDataset)]
+        [False, True]
+    """
+    return issubclass(data.built.COCOAPI, NamedCOCO)
+
+
+def read_annotations(file: Path, masks: bool = False) -> dict | str:
     """Return the content of an annotation file, or what is wrong with it.
 
     Args:
-        file: In COCO format; its polygons are left out.
+        file: In COCO format.
+        masks: Whether polygons are looked at; else, and in very large files, they are
+            left out.
 
     Example:
         >>> from paperzoo.utils.files import write_json
@@ -136,19 +179,18 @@ def read_annotations(file: Path) -> dict | str:
         ...     print(str(read_annotations(file)).partition('.')[0])
         has no 'annotations' and no 'categories'
     """
-    data = file.read_bytes()
-    if data.startswith(codecs.BOM_UTF8):
-        return (
-            'begins with a byte order mark, which COCO tools do not read. Save it as '
-            'UTF-8 without one.'
-        )
-    try:
-        content = json.loads(_POLYGONS.sub(b'"segmentation":0', data))
-    except ValueError as error:
-        return f'is no JSON ({error}). Copy or export it again.'
     wanted = ('images', 'annotations', 'categories')
-    if not isinstance(content, dict):
-        return f'is no object with {", ".join(wanted)}. Export it in COCO format.'
+    data = file.read_bytes()
+    if not masks or len(data) > _LARGE:
+        data = _POLYGONS.sub(b'"segmentation":0', data)
+    try:
+        content = parse(data, file)
+    except UserError as error:
+        return (
+            str(error)
+            .removeprefix(f'{file} ')
+            .replace('object with images', f'object with {", ".join(wanted)}')
+        )
     missing = [name for name in wanted if name not in content]
     if missing:
         return (
@@ -167,8 +209,14 @@ def _check_classes(
         return [], None
     names = [one['name'] for one in categories]
     missing = [name for name in classes if name not in names]
+    if by_name(data) and not missing:
+        return [], list(classes)
+    if by_name(data) and len(missing) < len(classes) and data.spec.get('test_mode'):
+        shown = ', '.join(map(repr, missing[:5]))
+        text = f'{data.key}: {file} has no category {shown}: no result for them'
+        return [Issue(text, stops=False)], list(classes)
     if not missing:
-        labels = [name for name in names if name in set(classes)]
+        labels = [name for name in dict.fromkeys(names) if name in set(classes)]
         return _check_order(data, labels, classes, file), labels
     listed = ', '.join(map(repr, names[:12])) + (', ...' if len(names) > 12 else '')
     if len(missing) == len(classes):
@@ -207,12 +255,15 @@ def _check_order(
     return [Issue(text, stops=False)]
 
 
-def count_boxes(content: dict, names: set[str]) -> BoxCounts:
+def count_boxes(
+    content: dict, names: set[str], kept: set[Any] | None = None
+) -> BoxCounts:
     """Return what mmdet would make of the boxes.
 
     Args:
         content: Of the annotation file.
         names: Of the data set's classes.
+        kept: Ids of the categories that have their name alone; None is all.
 
     Example:
         >>> flat = dict(id=7, image_id=1, category_id=1, bbox=[0, 0, 9, 0], area=0)
@@ -223,23 +274,37 @@ def count_boxes(content: dict, names: set[str]) -> BoxCounts:
         [7]
     """
     counts = BoxCounts()
+    listed = {one['id'] for one in content['categories']}
     known = {one['id'] for one in content['categories'] if one['name'] in names}
+    known &= listed if kept is None else kept
     sizes = {one['id']: (one['width'], one['height']) for one in content['images']}
     for one in content['annotations']:
         if one['image_id'] not in sizes:
             counts.foreign.append(one.get('id'))
             continue
+        if one['category_id'] not in listed:
+            counts.unknown.append(one.get('id'))
         if one['category_id'] not in known or one.get('ignore'):
             continue
         if _sort_box(one, sizes[one['image_id']], counts):
             counts.kept += 1
+            counts.crowds += bool(one.get('iscrowd'))
             counts.images.add(one['image_id'])
+    # The worst first.
+    counts.beyond = [number for _, number in sorted(counts.beyond, key=_badness)]
     return counts
+
+
+def _badness(pair: tuple[float, Any]) -> float:
+    return -pair[0]
 
 
 def _sort_box(one: dict, size: tuple, counts: BoxCounts) -> bool:
     """Note what is wrong with a box; return whether mmdet keeps it."""
     left, top, width, height = one['bbox']
+    if not math.isfinite(left + top + width + height + one['area']):
+        counts.numberless.append(one.get('id'))
+        return False
     if width < 1 or height < 1 or one['area'] <= 0:
         counts.flat.append(one.get('id'))
         return False
@@ -247,22 +312,28 @@ def _sort_box(one: dict, size: tuple, counts: BoxCounts) -> bool:
     if min(right, size[0]) <= max(left, 0) or min(bottom, size[1]) <= max(top, 0):
         counts.outside.append(one.get('id'))
         return False
-    if left < -1 or top < -1 or right > size[0] + 1 or bottom > size[1] + 1:
-        counts.beyond.append(one.get('id'))
+    reach = max(-left, -top, right - size[0], bottom - size[1])
+    if reach > 1:
+        counts.beyond.append((reach, one.get('id')))
     return True
 
 
 def _box_issues(data: DataSpec, counts: BoxCounts, file: Path) -> list[Issue]:
     said = (
+        (counts.numberless, 'boxes have NaN or infinity; mmdet drops them'),
         (counts.flat, 'boxes have no area or a side below 1 pixel; mmdet drops them'),
         (counts.outside, 'boxes lie outside of their image; mmdet drops them'),
         (counts.beyond, 'boxes reach out of their image by more than 1 pixel'),
         (counts.foreign, 'annotations belong to no image of the file'),
+        (
+            counts.unknown,
+            'annotations are of a category_id that categories do not list',
+        ),
     )
     return [
         Issue(
             f'{data.key}.ann_file: {len(ids)} {what} (annotation ids '
-            f'{", ".join(map(str, ids[:5]))}{", ..." if len(ids) > 5 else ""})\n'
+            f'{", ".join(map(str, ids[:3]))}{", ..." if len(ids) > 3 else ""})\n'
             f'  in {file}',
             stops=False,
         )
@@ -281,10 +352,12 @@ def _check_empty(
     left = [one for one in images if min(one['width'], one['height']) >= small]
     if not testing and limits.get('filter_empty_gt'):
         left = [one for one in left if one['id'] in counts.images]
-    if left and (counts.kept or testing):
+    boxes = counts.kept - counts.crowds
+    if left and (boxes or testing):
         return []
+    crowds = f' and {counts.crowds} crowds' if counts.crowds else ''
     why = (
-        f'{len(images)} images, {counts.kept} boxes of the classes of this data set, '
+        f'{len(images)} images, {boxes} boxes{crowds} of the classes of this data set, '
         f'filter_cfg={dict(limits)}'
     )
     text = (

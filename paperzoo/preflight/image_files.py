@@ -1,4 +1,4 @@
-"""Are the images there, and whole? A look at some of them, mostly without decoding."""
+"""Are the images there, whole, of the stated size? A look at some, without decoding."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from paperzoo.data.formats.folder import image_size
+from paperzoo.errors import UserError
 from paperzoo.preflight.issues import Issue
 
 _LOOK_AT = 200
@@ -13,6 +15,7 @@ _TAIL = 4096
 # How the formats begin that OpenCV reads without a word where they are cut off.
 _JPEG, _PNG = b'\xff\xd8', b'\x89PNG'
 T = TypeVar('T')
+Size = tuple[int, int]
 
 
 def evenly_spaced(items: Sequence[T], number: int) -> list[T]:
@@ -65,6 +68,61 @@ def check_images(files: list[Path], key: str, look_at: int = _LOOK_AT) -> list[I
             )
         )
     return issues
+
+
+def check_sizes(
+    stated: Sequence[tuple[Path, Size]], key: str, where: str, look_at: int = _LOOK_AT
+) -> list[Issue]:
+    """Return an issue if images have another size than their annotations say.
+
+    Boxes and masks lie in pixels of the stated size. Where most images disagree, all
+    labels are wrong; a few are said only.
+
+    Args:
+        stated: Each image with the width and height that are stated.
+        key: What in the config says where they are.
+        where: What states the sizes.
+        look_at: How many to look at.
+
+    Example:
+        >>> from PIL import Image
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, 'a.png')
+        ...     Image.new('RGB', (20, 10)).save(file)
+        ...     (issue,) = check_sizes([(file, (10, 20))], 'img', 'a.json')
+        >>> issue.text.partition(' (')[0]
+        'img: 1 of 1 images that were looked at have another size than a.json says'
+    """
+    wrong = []
+    sample = evenly_spaced(stated, look_at)
+    for file, said in sample:
+        try:
+            found = image_size(file)
+        except UserError:
+            continue  # missing and broken files are said elsewhere
+        if found != tuple(said):
+            turned = found == tuple(said)[::-1]
+            worst = abs(found[0] * found[1] / max(said[0] * said[1], 1) - 1)
+            hint = ', turned: EXIF orientation?' if turned else ''
+            shown = (
+                f'    {file}: {said[0]} x {said[1]} stated, '
+                f'{found[0]} x {found[1]} (width x height) in the file{hint}'
+            )
+            wrong.append((worst, shown))
+    if not wrong:
+        return []
+    examples = '\n'.join(text for _, text in sorted(wrong, reverse=True)[:3])
+    return [
+        Issue(
+            f'{key}: {len(wrong)} of {len(sample)} images that were looked at have '
+            f'another size than {where} says (their boxes and masks do not fit):\n'
+            f'{examples}\n'
+            '  Give the images in the size that was labelled, or correct width and '
+            'height there together with the labels.',
+            stops=2 * len(wrong) > len(sample),
+        )
+    ]
 
 
 def is_broken(file: Path) -> bool:

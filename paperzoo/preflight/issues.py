@@ -28,7 +28,7 @@ def report(
     way_out: str = '',
     warn: Callable[[str], object] = print,
 ) -> None:
-    """Print the warnings among some issues, and refuse the run for the others.
+    """Say the warnings among some issues and refuse the run for the others.
 
     Args:
         issues: All that was found.
@@ -42,11 +42,12 @@ def report(
         >>> report([Issue('3 boxes have no area', stops=False)])
         warning: 3 boxes have no area
     """
-    errors = []
-    for one in issues:
-        if one.stops:
-            errors.append(one.text)
-        else:
-            warn(f'warning: {one.text}')
+    found = list(issues)
+    errors = [one.text for one in found if one.stops]
+    warnings = [one.text for one in found if not one.stops]
+    for text in warnings:
+        warn(f'warning: {text}')
+    if len(warnings) > 1:
+        warn(f'{len(warnings)} warnings')
     if errors:
         raise UserError('\n\n'.join([*errors, way_out]).rstrip())

@@ -1,19 +1,24 @@
-"""Do label maps hold labels that the model knows? A look at some of them."""
+"""Are label maps maps of labels that the model knows? A raw look at some of them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import mmcv
 import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 
+from paperzoo.data.formats.folder import image_size
 from paperzoo.errors import UserError
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, evenly_spaced
 from paperzoo.preflight.issues import Issue
 
 _LOOK_AT = 20
+# With more classes than this some are rare, and not missed among few maps.
+_MANY = 20
 
 
 def reads_maps(data: DataSpec) -> bool:
@@ -78,47 +83,127 @@ def check_maps(data: DataSpec, model: Any) -> list[Issue]:
     if load is None or dataset.metainfo.get('classes') is None:
         return issues
     ignored = ignored_labels(model) | {dataset.ignore_index}
-    return issues + _check_labels(dataset, infos, load, ignored, prefix)
+    sample = evenly_spaced(infos, _LOOK_AT)
+    key = f'{prefix}.seg_map_path'
+    if flaws := _check_raw(sample, load, key):
+        return issues + flaws
+    return issues + _check_labels(dataset, sample, load, ignored, key)
+
+
+def _check_raw(sample: list[dict], load: LoadAnnotations, key: str) -> list[Issue]:
+    """Return issues of maps that mmseg would misread: it takes 8 bits of anything."""
+    flaws: dict[str, list[str]] = {}
+    for info in sample:
+        file = Path(info['seg_map_path'])
+        try:
+            plane = mmcv.imfrombytes(
+                file.read_bytes(), flag='unchanged', backend=load.imdecode_backend
+            ).squeeze()
+            size = image_size(Path(info['img_path']))
+        except (OSError, UserError, ValueError, SyntaxError, AttributeError):
+            continue  # said elsewhere
+        for flaw, detail in _raw_flaws(plane, size):
+            flaws.setdefault(flaw, []).append(f'{file}: {detail}')
+    return [
+        Issue(
+            f'{key}: {len(where)} of {len(sample)} label maps that were looked at '
+            f'{flaw.partition("|")[0]}, such as\n    {where[0]}\n'
+            f'  {flaw.partition("|")[2]}'
+        )
+        for flaw, where in flaws.items()
+    ]
+
+
+def _raw_flaws(plane: np.ndarray, size: tuple[int, int]) -> list[tuple[str, str]]:
+    if plane.ndim != 2:
+        return [
+            (
+                'are coloured pictures, not labels|Write the label of each pixel as '
+                'its grey value, or as the index of a palette; paperzoo init does so.',
+                f'{plane.shape[-1]} channels',
+            )
+        ]
+    found = []
+    if plane.dtype != np.uint8 and plane.dtype != bool and plane.max() > 255:
+        flaw = 'hold more than 8 bits, of which the upper are cut off'
+        remedy = 'Write labels from 0 to 255.'
+        found.append((f'{flaw}|{remedy}', f'{plane.dtype}, up to {plane.max()}'))
+    if plane.shape[::-1] != size:
+        flaw = 'have another size than their image'
+        remedy = 'Give image and label map the same size.'
+        detail = f'{plane.shape[1]} x {plane.shape[0]}, the image {size[0]} x {size[1]}'
+        found.append((f'{flaw}|{remedy}', detail))
+    return found
 
 
 def _check_labels(
     dataset: Any,
-    infos: list[dict],
+    sample: list[dict],
     load: LoadAnnotations,
     ignored: set[int],
-    prefix: str,
+    key: str,
 ) -> list[Issue]:
-    """Return an issue for labels behind the last class, and one for unread maps."""
-    count = len(dataset.metainfo['classes'])
-    sample = evenly_spaced(infos, _LOOK_AT)
-    seen: Counter[int] = Counter()
+    """Return issues for labels behind the last class, unread maps, missing classes."""
+    names = dataset.metainfo['classes']
+    pixels: Counter[int] = Counter()
+    maps: Counter[int] = Counter()
     example, unread = '', ''
     for info in sample:
         try:
-            labels = set(np.unique(load(info)['gt_seg_map']).tolist())
+            values, counts = np.unique(load(info)['gt_seg_map'], return_counts=True)
         except OSError as error:
             unread = unread or f'{info["seg_map_path"]}: {error}'
             continue
-        if foreign := {one for one in labels - ignored if one >= count}:
-            seen.update(foreign)
+        pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        maps.update(values.tolist())
+        if any(one >= len(names) for one in set(values.tolist()) - ignored):
             example = example or info['seg_map_path']
-    key = f'{prefix}.seg_map_path'
-    issues = []
     if unread:
         text = f'{key}: a label map cannot be read: {unread}\n  Put it there again.'
-        issues.append(Issue(text))
+        unreads = [Issue(text)]
+    else:
+        unreads = []
+    seen = sorted(one for one in set(maps) - ignored if one >= len(names))
     if seen:
-        listed = ', '.join(map(str, sorted(seen)[:5]))
-        more = ', ...' if len(seen) > 5 else ''
-        text = (
-            f'{key}: label maps hold {listed}{more}, but there are {count} classes '
-            f'(labels 0 to {count - 1}; {", ".join(map(str, sorted(ignored)))} do not '
-            f'count), such as {example}\n'
-            '  If 0 is no class in them, set reduce_zero_label=True in all data sets; '
-            'else correct the maps, or metainfo.classes and num_classes.'
+        return [*unreads, _beyond(seen, len(names), ignored, example, key)]
+    return unreads or _absent(names, pixels, ignored, len(sample), key)
+
+
+def _beyond(
+    seen: list[int], count: int, ignored: set[int], example: str, key: str
+) -> Issue:
+    listed = ', '.join(map(str, seen[:5])) + (', ...' if len(seen) > 5 else '')
+    return Issue(
+        f'{key}: label maps hold {listed}, but there are {count} classes '
+        f'(labels 0 to {count - 1}; {", ".join(map(str, sorted(ignored)))} do not '
+        f'count), such as {example}\n'
+        '  If 0 is no class in them, set reduce_zero_label=True in all data sets; '
+        'else correct the maps, or metainfo.classes and num_classes.'
+    )
+
+
+def _absent(
+    names: Sequence[str], pixels: Counter[int], ignored: set[int], looked: int, key: str
+) -> list[Issue]:
+    """Return a warning if classes occur nowhere, or nearly nothing counts."""
+    total = max(pixels.total(), 1)
+    absent = [name for label, name in enumerate(names) if not pixels[label]]
+    void = {one: pixels[one] / total for one in sorted(ignored) if pixels[one]}
+    most = max(void.values(), default=0)
+    if not (absent and (len(names) <= _MANY or len(absent) == len(names))):
+        absent = []
+    if not absent and most <= 0.9:
+        return []
+    parts = [f'{", ".join(absent[:5])}: in none of {looked} maps'] if absent else []
+    parts += [f'{one} (ignored) covers {share:.0%}' for one, share in void.items()]
+    return [
+        Issue(
+            f'{key}: {"; ".join(parts)}\n'
+            '  Labels must be the places in metainfo.classes, from 0; what is ignored '
+            'is not learned.',
+            stops=len(absent) == len(names),
         )
-        issues.append(Issue(text))
-    return issues
+    ]
 
 
 def _loader(spec: dict) -> LoadAnnotations | None:

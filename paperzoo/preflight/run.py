@@ -6,16 +6,20 @@ What is not understood is passed over: a check that may be wrong is worse than n
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
+from paperzoo.data.layout import check_classes
 from paperzoo.errors import UserError
+from paperzoo.preflight.built_sets import check_built
 from paperzoo.preflight.datasets import DataSpec, data_sets
+from paperzoo.preflight.episodes import check_episodes, reads_episodes
 from paperzoo.preflight.issues import Issue, report
+from paperzoo.preflight.losses import check_losses
 from paperzoo.preflight.num_classes import check_heads
 
 # Weights, and an optimizer with two numbers for each.
@@ -42,11 +46,33 @@ def check_before_training(cfg: Config, warn: Callable[[str], object] = print) ->
     report(preflight(cfg), '(Without these checks: --no-preflight)', warn)
 
 
-def preflight(cfg: Config) -> list[Issue]:
+def check_before_test(cfg: Config, warn: Callable[[str], object] = print) -> None:
+    """Refuse a test whose numbers would be wrong.
+
+    Args:
+        cfg: The config, complete.
+        warn: What takes the messages of warnings.
+
+    Raises:
+        UserError: With one paragraph for each thing that is wrong.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     check_before_test(Config(dict(work_dir=folder)))  # nothing is wrong
+    """
+    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) != '0':
+        return
+    issues = preflight(cfg, ('test',))
+    report(issues, '(Without these checks: --no-preflight)', warn)
+
+
+def preflight(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[Issue]:
     """Return all that is found wrong.
 
     Args:
         cfg: The config, complete.
+        splits: Which of `'train'`, `'val'` and `'test'` will be read.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -54,30 +80,56 @@ def preflight(cfg: Config) -> list[Issue]:
         ...     preflight(Config(dict(work_dir=folder)))
         []
     """
-    issues = _check_work_dir(cfg.work_dir)
-    training = data_sets(cfg, 'train')
-    issues += check_heads(cfg, training)
-    validation = data_sets(cfg, 'val') if cfg.get('val_cfg') is not None else []
-    return issues + _check_files(cfg, [*training, *validation])
+    issues = _check_work_dir(cfg.work_dir) if 'train' in splits else []
+    sets: list[DataSpec] = []
+    for split in splits:
+        if split == 'train' or cfg.get(f'{split}_cfg') is not None:
+            found = data_sets(cfg, split)
+            # The heads learn the classes of the training.
+            if split == splits[0]:
+                issues += check_heads(cfg, found)
+            sets += found
+    if 'train' in splits:
+        issues += check_losses(cfg)
+    return issues + _check_files(cfg, sets)
 
 
 def _check_files(cfg: Config, sets: list[DataSpec]) -> list[Issue]:
     issues: list[Issue] = []
     labels: list[tuple[DataSpec, list[str]]] = []
-    with suppress(ModuleNotFoundError):  # no mmdet
-        from paperzoo.preflight.coco_files import check_coco, reads_coco
+    seen: list[tuple[Any, dict]] = []
+    for one in sets:
+        # Often the test set is the validation set again.
+        if (one.built, one.spec) in seen:
+            continue
+        seen.append((one.built, one.spec))
+        try:
+            check_classes(one.spec.get('metainfo'))
+        except UserError as error:
+            issues.append(Issue(f'{one.key}.{error}'))
+            continue
+        found, names = _check_set(cfg, one)
+        issues += found
+        if names:
+            labels.append((one, names))
+    issues += check_episodes(cfg.get('model') or {}, sets)
+    return issues + _check_same_labels(labels)
 
-        for one in filter(reads_coco, sets):
+
+def _check_set(cfg: Config, one: DataSpec) -> tuple[list[Issue], list[str] | None]:
+    """Return what is wrong with a data set, and its class names if labels matter."""
+    with suppress(ModuleNotFoundError):  # no mmdet
+        from paperzoo.preflight.coco_files import by_name, check_coco, reads_coco
+
+        if reads_coco(one):
             found, names = check_coco(one, str(cfg.filename))
-            issues += found
-            if names:
-                labels.append((one, names))
+            return found, None if by_name(one) else names
     with suppress(ModuleNotFoundError):  # no mmseg
         from paperzoo.preflight.label_maps import check_maps, reads_maps
 
-        for one in filter(reads_maps, sets):
-            issues += check_maps(one, cfg.get('model'))
-    return issues + _check_same_labels(labels)
+        if reads_maps(one):
+            return check_maps(one, cfg.get('model')), None
+    return [] if reads_episodes(one) else check_built(one), None
 
 
 def _check_same_labels(labels: list[tuple[DataSpec, list[str]]]) -> list[Issue]:
@@ -101,11 +153,12 @@ def _check_work_dir(work_dir: str) -> list[Issue]:
     """Return an issue if nothing can be written to the work dir.
 
     Args:
-        work_dir: As in the config; created.
+        work_dir: As in the config; it need not be there yet, and is not made.
     """
+    place = Path(work_dir).absolute()
+    place = next(one for one in (place, *place.parents) if os.path.lexists(one))
     try:
-        Path(work_dir).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=work_dir) as file:
+        with tempfile.TemporaryFile(dir=place) as file:
             file.write(b'0' * 4096)
     except OSError as error:
         text = (
@@ -116,11 +169,11 @@ def _check_work_dir(work_dir: str) -> list[Issue]:
     return []
 
 
-def check_space(runner: Runner) -> None:
+def check_space(runner: Any) -> None:
     """Refuse a work dir without room for two checkpoints: the old and the new one.
 
     Args:
-        runner: With its model built.
+        runner: MMEngine's, with its model built.
 
     Raises:
         UserError: If the disk has too little room for two checkpoints.

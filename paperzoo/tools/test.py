@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-preflight',
         action='store_true',
-        help='do not look for misspelt types and arguments before the test',
+        help='do not look at config and data before the test',
     )
     return parser.parse_args()
 

@@ -146,3 +146,39 @@ def test_what_is_wrong_is_said() -> None:
     ours, _ = pair()
     with pytest.raises(UserError, match=r'torch\.float32'):
         ours(tokens(2), attn_mask=torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize(('batch', 'heads'), [(1, 2), (3, 2), (2, 4)])
+def test_a_mask_for_each_head_as_torch_takes_them(batch: int, heads: int) -> None:
+    torch.manual_seed(batch)
+    ours = MultiHeadSelfAttention(8, heads)
+    theirs = nn.MultiheadAttention(8, heads, batch_first=True)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(batch, 5, 8)
+    masks = torch.rand(batch * heads, 5, 5) < 0.4
+    masks[:, range(5), range(5)] = False
+    expected, weights = theirs(x, x, x, attn_mask=masks, average_attn_weights=False)
+    assert_close(ours(x, attn_mask=masks), expected)
+    assert_close(ours.attention_weights(x, attn_mask=masks), weights)
+
+
+def test_padding_as_torch_adds_it() -> None:
+    ours, _ = pair()
+    x = tokens(4, batch=2)
+    padding = padding_mask(torch.tensor([3, 2]), 4)
+    added = torch.zeros(2, 4).masked_fill(padding, -torch.inf)
+    expected = ours(x, key_padding_mask=padding)
+    assert_close(ours(x, key_padding_mask=added), expected)
+    with pytest.raises(UserError, match='neither 0 nor minus infinity'):
+        ours(x, key_padding_mask=added.clamp(min=-0.5))
+
+
+@pytest.mark.parametrize(
+    'mask', [torch.zeros(3, 4, 4), torch.zeros(4, 3), torch.zeros(1, 1, 4, 4)]
+)
+def test_masks_of_other_shapes_are_refused(mask: Tensor) -> None:
+    ours, _ = pair()
+    with pytest.raises(UserError, match=r'attn_mask has the shape .* use \(4, 4\), '):
+        ours(tokens(4, batch=2), attn_mask=mask.bool())
+    with pytest.raises(UserError, match=r'key_padding_mask has .* use \(2, 4\)'):
+        ours(tokens(4, batch=2), key_padding_mask=mask.bool().flatten(1))

@@ -198,3 +198,78 @@ def test_unreadable_image_is_named(tmp_path: Path) -> None:
     (tmp_path / 'train' / 'ant' / '0.png').write_bytes(b'no picture')
     with pytest.raises(UserError, match=r'ant.0\.png cannot be read'):
         read(tmp_path, 'folders').read(0)
+
+
+@pytest.fixture
+def two_classes(tmp_path: Path) -> Path:
+    """Two classes of two pictures each, as images/a_0.png."""
+    for name in 'ab':
+        for number in range(2):
+            file = tmp_path / 'images' / f'{name}_{number}.png'
+            file.parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(file), np.full((6, 6, 3), 90 * number, np.uint8))
+    return tmp_path
+
+
+def read_rows(root: Path, *rows: str, encoding: str = 'utf-8') -> LabelledImages:
+    text = '\n'.join(['filename,label', *rows]) + '\n'
+    (root / 'train.csv').write_text(text, encoding=encoding)
+    reader, place = locate_split(str(root), 'train', 'csv')
+    return reader(place)
+
+
+ROWS = ('a_0.png,a', 'a_1.png,a', 'b_0.png,b', 'b_1.png,b')
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_tables_of_any_encoding(two_classes: Path, encoding: str) -> None:
+    assert read_rows(two_classes, *ROWS, encoding=encoding).classes == ('a', 'b')
+
+
+@pytest.mark.parametrize(
+    ('row', 'said'),
+    [
+        ('a_0.png', r'line 6: .* has no filename or no label'),
+        ('a_0.png,', r'line 6: .* has no filename or no label'),
+        ('none.png,b', r'1 of 5 images that are not there, such as .*none\.png'),
+        ('a_0.png,a', r"a_0\.png twice, as 'a' and 'a'"),
+        ('../images/a_0.png,b', r"a_0\.png twice, as 'a' and 'b'"),
+    ],
+)
+def test_rows_that_cannot_be_meant(two_classes: Path, row: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_rows(two_classes, *ROWS, row)
+
+
+def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+    for name in (
+        'cat/0.png',
+        'cat/.ipynb_checkpoints/0.png',
+        'cat/._0.png',
+        '.x/0.png',
+    ):
+        file = tmp_path / 'train' / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), np.zeros((4, 4, 3), np.uint8))
+    reader, place = locate_split(str(tmp_path), 'train', 'folders')
+    found = reader(place)
+    assert found.classes == ('cat',)
+    assert [path.name for path in found.images] == ['0.png']
+
+
+@pytest.mark.parametrize(
+    ('images', 'said'),
+    [
+        (np.zeros((4, 3, 8, 8), np.uint8), r'\(3, 8, 8\)\. .*transpose\(0, 2, 3, 1\)'),
+        (np.zeros((4, 8, 8, 4), np.uint8), r'\(8, 8, 4\)\. Write height x width x 3'),
+        (np.zeros((4, 8, 8, 3), np.float32), 'are of float32, from 0 to 0'),
+        ([np.ones((8, 8, 3))] * 4, 'are of float64, from 1 to 1'),
+    ],
+)
+def test_pixels_of_another_kind(tmp_path: Path, images: Any, said: str) -> None:
+    (tmp_path / 'train.pkl').write_bytes(
+        pickle.dumps({'data': images, 'labels': [0, 0, 1, 1]})
+    )
+    reader, place = locate_split(str(tmp_path), 'train', 'pickle')
+    with pytest.raises(UserError, match=rf'train\.pkl: the images .*{said}'):
+        reader(place)

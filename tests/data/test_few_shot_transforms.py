@@ -14,6 +14,7 @@ from paperzoo.data.few_shot_transforms import (
     ImageResize,
     ImageTransform,
 )
+from paperzoo.errors import UserError
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -119,3 +120,9 @@ def test_the_same_generator_gives_the_same_image() -> None:
         np.testing.assert_array_equal(
             changed(transform, img, 5), changed(transform, img, 5)
         )
+
+
+@pytest.mark.parametrize('crop', [ImageCenterCrop(9), ImageRandomCrop(13, padding=2)])
+def test_crops_larger_than_the_image_are_refused(crop: ImageTransform) -> None:
+    with pytest.raises(UserError, match=r'does not fit into an image of \d+ x \d+'):
+        crop({'img': np.zeros((8, 10, 3), np.uint8)})

@@ -205,3 +205,14 @@ def test_torchdiffeq_is_asked_for_only_where_it_is_needed(
 def test_wrong_arguments_are_named(wrong: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         AdaptiveAlignment(**wrong)
+
+
+@pytest.mark.parametrize(
+    ('taps', 'value', 'why'),
+    [(1, torch.nan, 'are not finite'), (9, torch.nan, 'are not finite')],
+)
+def test_a_flow_without_a_step_is_said(taps: int, value: float, why: str) -> None:
+    filters = torch.rand(1, 4, 4, 2, taps)
+    filters[0, 0, 0, 0, 0] = value
+    with pytest.raises(UserError, match=rf"solver='dopri5' stopped.*{why}.*'rk4'"):
+        AdaptiveAlignment('dopri5')(torch.randn(1, 4, 4, 4), filters)

@@ -223,7 +223,9 @@ def test_a_checkpoint_names_no_other_files(tmp_path: Path) -> None:
     content = torch.load(file)
     inside, folder = work / 'notes.txt', work / 'epoch_0.pth'
     outside = tmp_path / 'epoch_0.pth'
-    inside.touch(), folder.mkdir(), outside.touch()
+    inside.touch()
+    folder.mkdir()
+    outside.touch()
     names = ['notes.txt', '../epoch_0.pth', str(outside), 'epoch_0.pth', 'epoch_2.pth']
     content['message_hub']['runtime_info']['displaced_ckpts'] = [*names, 3, None, {}]
     torch.save(content, file)

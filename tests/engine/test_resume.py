@@ -195,6 +195,6 @@ def test_memory_and_interrupts_are_not_the_checkpoints_fault() -> None:
 
 
 def test_a_checkpoint_that_fits() -> None:
-    hub = {'log_scalars': {}, 'runtime_info': {}, 'resumed_keys': {}}
+    hub: dict = {'log_scalars': {}, 'runtime_info': {}, 'resumed_keys': {}}
     content = {'state_dict': {'a': torch.ones(1)}, 'meta': {'epoch': 0, 'iter': 0}}
     check_checkpoint({**content, 'message_hub': hub}, 'a.pth')

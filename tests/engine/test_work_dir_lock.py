@@ -97,7 +97,10 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
         assert sorted(answers) == ['held\n'] + ['refused\n'] * 3
     finally:
         for one in racers:
-            one.kill(), one.wait(), one.stdin.close(), one.stdout.close()
+            one.kill()
+            one.wait()
+            one.stdin.close()
+            one.stdout.close()
 
 
 def note(folder: Path, **changes: object) -> None:

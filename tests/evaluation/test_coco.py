@@ -78,7 +78,7 @@ def test_faster_coco_eval_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None
     def used(*_: object) -> None:
         raise RuntimeError('faster-coco-eval was asked')
 
-    monkeypatch.setattr('paperzoo.evaluation.coco.COCOeval_faster', used)
+    monkeypatch.setattr('faster_coco_eval.core.COCOeval_faster.evaluate', used)
     ann_file = 'data/shapes/annotations/instances_val.json'
     annotations = json.loads(Path(ensure_generated(ann_file)).read_text())
     with pytest.raises(RuntimeError, match='faster-coco-eval was asked'):

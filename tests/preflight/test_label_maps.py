@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from paperzoo.apis.config import find_config
 from paperzoo.preflight import run as preflight
@@ -110,3 +111,38 @@ def test_our_own_sets_pass() -> None:
 
     assert reads_maps(data)
     assert check_maps(data, cfg.model) == []
+
+
+def test_classes_that_occur_nowhere_are_said(project: Callable) -> None:
+    (issue,) = preflight.preflight(project([0, 255], [0, 255], [0, 255]))
+    assert 'road: in none of 3 maps; 255 (ignored) covers 50%' in issue.text
+    assert not issue.stops
+    (issue,) = preflight.preflight(project([255], [255], [255]))
+    assert 'sky, road: in none of 3 maps; 255 (ignored) covers 100%' in issue.text
+    assert issue.stops
+
+
+@pytest.mark.parametrize(
+    ('plane', 'said'),
+    [
+        (np.zeros((8, 12, 3), np.uint8), 'are coloured pictures, not labels'),
+        (np.full((8, 12), 257, np.uint16), 'hold more than 8 bits'),
+        (np.zeros((4, 12), np.uint8), 'have another size than their image'),
+    ],
+)
+def test_maps_are_looked_at_raw(
+    project: Callable, tmp_path: Path, plane: np.ndarray, said: str
+) -> None:
+    cfg = project([0, 1], [0, 1], [0, 1])
+    cv2.imwrite(str(tmp_path / 'maps' / '1.png'), plane)
+    (text,) = texts(cfg)
+    assert f'1 of 3 label maps that were looked at {said}' in text
+    assert str(tmp_path / 'maps' / '1.png') in text
+
+
+def test_indices_of_a_palette_are_labels(project: Callable, tmp_path: Path) -> None:
+    cfg = project([0, 1], [0, 1], [0, 1])
+    indexed = Image.fromarray(np.resize(np.array([0, 1], np.uint8), (8, 12)), 'P')
+    indexed.putpalette([0, 0, 0, 200, 30, 90])
+    indexed.save(tmp_path / 'maps' / '1.png')
+    assert texts(cfg) == []

@@ -1,0 +1,112 @@
+"""Do the masks of a COCO file belong to its objects? Before polygons become pixels."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmdet.datasets.transforms import LoadAnnotations
+
+from paperzoo.preflight.datasets import DataSpec
+from paperzoo.preflight.issues import Issue
+
+_LOADERS = ('LoadAnnotations', 'mmdet.LoadAnnotations', LoadAnnotations)
+
+
+def wants_masks(data: DataSpec) -> bool:
+    """Return whether the pipeline of a data set loads masks.
+
+    Args:
+        data: The data set.
+
+    Example:
+        >>> step = {'type': 'LoadAnnotations', 'with_mask': True}
+        >>> wants_masks(DataSpec('train', {'pipeline': [step]}, None))
+        True
+    """
+    return bool(_loader(data).get('with_mask'))
+
+
+def check_masks(data: DataSpec, content: dict, file: Path) -> list[Issue]:
+    """Return what is wrong with the masks of the objects.
+
+    Args:
+        data: The data set.
+        content: Of the annotation file.
+        file: For the messages.
+
+    Example:
+        >>> flat = {'id': 3, 'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 4, 4],
+        ...         'segmentation': []}
+        >>> content = {'images': [{'id': 1, 'width': 9, 'height': 9}],
+        ...            'annotations': [flat]}
+        >>> check_masks(DataSpec('train', {}, None), content, Path('a'))[0].text[:40]
+        'train.ann_file: 1 of 1 objects have no m'
+    """
+    sizes = {one['id']: (one['width'], one['height']) for one in content['images']}
+    keep_polygons = _loader(data).get('poly2mask', True) is False
+    flaws: dict[str, list[Any]] = {}
+    total = 0
+    for one in content['annotations']:
+        if one['image_id'] not in sizes or one.get('ignore'):
+            continue
+        total += 1
+        for flaw in _flaws(one, sizes[one['image_id']], keep_polygons):
+            flaws.setdefault(flaw, []).append(one.get('id'))
+    return [_issue(data, flaw, ids, total, file) for flaw, ids in flaws.items()]
+
+
+_MISSING = 'have no mask (segmentation); loading them fails'
+_OTHER_SIZE = 'have run lengths of another size than their image'
+_DROPPED = 'have run lengths, which poly2mask=False drops: they are ignored'
+_SHORT = 'have only polygons of fewer than 3 points, which are dropped'
+_APART = 'have a mask that does not touch their box'
+
+
+def _flaws(one: dict, size: tuple[int, int], keep_polygons: bool) -> Iterator[str]:
+    mask = one.get('segmentation')
+    if mask == 0 and mask is not None and not isinstance(mask, bool):
+        return  # left out when a large file was read
+    if not mask:
+        yield _MISSING
+    elif isinstance(mask, dict):
+        if tuple(mask.get('size', ())) != (size[1], size[0]):
+            yield _OTHER_SIZE
+        if keep_polygons:
+            yield _DROPPED
+    else:
+        points = [part for part in mask if isinstance(part, list) and len(part) >= 6]
+        if not points:
+            yield _SHORT
+        elif _apart(points, one['bbox']):
+            yield _APART
+
+
+def _apart(polygons: list[list[float]], box: list[float]) -> bool:
+    xs = [x for part in polygons for x in part[0::2]]
+    ys = [y for part in polygons for y in part[1::2]]
+    left, top, width, height = box
+    return min(max(xs), left + width) < max(min(xs), left) or min(
+        max(ys), top + height
+    ) < max(min(ys), top)
+
+
+def _issue(data: DataSpec, flaw: str, ids: list[Any], total: int, file: Path) -> Issue:
+    listed = ', '.join(map(str, ids[:3])) + (', ...' if len(ids) > 3 else '')
+    remedy = {
+        _DROPPED: 'Set poly2mask=True in LoadAnnotations.',
+        _MISSING: 'Take them out of the file, or load boxes only (with_mask=False).',
+    }.get(flaw, 'Export the masks again, from images as they are.')
+    # One without a mask ends an epoch; run lengths of another size become scraps.
+    stops = flaw in (_MISSING, _OTHER_SIZE) or 2 * len(ids) > total
+    return Issue(
+        f'{data.key}.ann_file: {len(ids)} of {total} objects {flaw} (annotation ids '
+        f'{listed})\n  in {file}\n  {remedy}',
+        stops=stops,
+    )
+
+
+def _loader(data: DataSpec) -> dict[str, Any]:
+    for step in data.spec.get('pipeline') or ():
+        if isinstance(step, dict) and step.get('type') in _LOADERS:
+            return step
+    return {}
