@@ -23,8 +23,9 @@ def read_literals(text: str) -> dict[str, Any]:
         text: As of a Python file.
 
     Raises:
-        UserError: If there is anything else in it; it names the line.
-        SyntaxError: If it is no Python.
+        UserError: If the text has anything but such assignments; the message names the
+            line.
+        SyntaxError: If the text is no Python.
 
     Example:
         >>> from paperzoo.compat.literals import read_literals

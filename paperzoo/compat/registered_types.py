@@ -40,7 +40,7 @@ def scope_of(given: dict[str, Any]) -> str:
     """Return the package whose names a config uses without a scope.
 
     Raises:
-        UserError: If it is none that may be imported.
+        UserError: If `default_scope` is no package that may be imported.
     """
     scope = given.get('default_scope') or 'mmengine'
     if scope not in PACKAGES:

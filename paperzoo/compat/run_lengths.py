@@ -83,7 +83,7 @@ def check_run_lengths(mask: dict[str, Any]) -> None:
         mask: `size` (height, width), and `counts`: COCO's text, or a list.
 
     Raises:
-        UserError: If they are more or fewer, or damaged.
+        UserError: If the run lengths are more or fewer pixels, or damaged.
     """
     try:
         height, width = mask['size']

@@ -94,7 +94,8 @@ def check_checkpoint(checkpoint: Any, file: str | Path) -> None:
         file: Its name, for messages.
 
     Raises:
-        UserError: If it has no weights, counters or records, or of another type.
+        UserError: If the checkpoint lacks weights, counters or records, or has them in
+            another type.
 
     Example:
         >>> import torch

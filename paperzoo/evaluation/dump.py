@@ -102,7 +102,16 @@ class DumpRecords(BaseMetric):
 
 @METRICS.register_module()
 class DumpPickle(DumpResults):
-    """MMEngine's `DumpResults`, which under its name leaves a whole file or none."""
+    """MMEngine's `DumpResults`, which under its name leaves a whole file or none.
+
+    Example:
+        >>> import tempfile
+        >>> metric = DumpPickle(f'{tempfile.mkdtemp()}/results.pkl')
+        >>> metric.evaluate(0)
+        {}
+        >>> Path(metric.out_file_path).exists()
+        True
+    """
 
     def compute_metrics(self, results: list) -> dict:
         """Write the predictions; return no metric."""

@@ -63,7 +63,7 @@ def new_folder(path: Path) -> Path:
         The folder.
 
     Raises:
-        UserError: If it cannot be made.
+        UserError: If the folder cannot be made.
 
     Example:
         >>> from pathlib import Path

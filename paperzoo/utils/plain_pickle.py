@@ -19,7 +19,7 @@ import numpy as np
 
 from paperzoo.errors import UserError
 
-_PLAIN_DTYPE = re.compile(r'[|<>=]?(b1|[iu][1248]|f[248]|S\d+|U\d+|O8?|bool)')
+_DTYPE = re.compile(r'[|<>=]?(b1|[iu][1248]|f[248]|S\d+|U\d+|O8?|bool)')
 # Lists that hold one another grow without bound when they are read out: so many
 # values has no honest file, counted as often as they are reached.
 _MOST_VALUES = 200_000_000
@@ -34,7 +34,7 @@ class _DType:
     """What stands for `numpy.dtype`: the name of a plain type and its byte order."""
 
     def __init__(self, name: str, *_: object) -> None:
-        if not (isinstance(name, str) and _PLAIN_DTYPE.fullmatch(name)):
+        if not (isinstance(name, str) and _DTYPE.fullmatch(name)):
             raise _RefusedError(f'an array of the type {name!r}')
         self.name = name
 
@@ -218,8 +218,8 @@ def load_plain(path: Path) -> Any:
         path: The pickle, written by Python 2 or 3.
 
     Raises:
-        UserError: If it is damaged or no file, or asks for anything else; nothing of
-            that is run.
+        UserError: If `path` is no file, is damaged, or asks for anything else; nothing
+            of that is run.
 
     Example:
         >>> import numpy as np
@@ -257,7 +257,8 @@ def plain_pickle(
             function that puts arrays in place of their stand-ins.
 
     Raises:
-        UserError: If it is damaged, or asks for anything else; nothing of that is run.
+        UserError: If the pickle is damaged, or asks for anything else; nothing of that
+            is run.
 
     Example:
         >>> import io, os
