@@ -88,7 +88,8 @@ def read_annotation_file(file: Path) -> Content:
         file: In COCO's format, in UTF-8 or UTF-16, with a byte order mark or without.
 
     Raises:
-        UserError: If it is no JSON, no object with records, or an id is ambiguous.
+        UserError: If the file is no JSON, no object with records, or an id is
+            ambiguous.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -114,7 +115,7 @@ def parse(data: bytes, file: Path) -> Content:
         file: Where they are from, for the messages.
 
     Raises:
-        UserError: If they hold no text, no JSON, or no object.
+        UserError: If `data` is no text, no JSON, or no object.
 
     Example:
         >>> parse('{"images": []}'.encode('utf-16'), Path('a.json'))
@@ -143,7 +144,7 @@ def check_ids(content: Content, file: Path) -> None:
         file: For the messages.
 
     Raises:
-        UserError: If one is so; it names some of them.
+        UserError: If an id is so; the message names some of them.
 
     Example:
         >>> try:

@@ -159,8 +159,8 @@ def _read_json(place: Place) -> LabelledImages:
         place: Of the file, and of the folder that relative image names begin in.
 
     Raises:
-        UserError: If it is no JSON, a key or an image is missing, or an image is named
-            twice.
+        UserError: If the file is no JSON, a key or an image is missing, or an image is
+            named twice.
     """
     try:
         content = json.loads(decode(place.file.read_bytes(), place.file))

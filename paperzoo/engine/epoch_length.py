@@ -40,8 +40,8 @@ def follow_epochs(
         checkpoint: What was loaded.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> runner = SimpleNamespace(train_loop=None)
+        >>> from unittest.mock import Mock
+        >>> runner = Mock(Runner, train_loop=None)
         >>> follow_epochs(runner, Positions(runner), {})  # no epochs: nothing moves
     """
     loop = runner.train_loop

@@ -30,8 +30,8 @@ def remove_displaced(runner: Runner, resumed: str) -> None:
         resumed: The checkpoint; it stays in any case.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> remove_displaced(SimpleNamespace(hooks=[]), 'epoch_1.pth')  # no checkpoints
+        >>> from unittest.mock import Mock
+        >>> remove_displaced(Mock(Runner, hooks=[]), 'epoch_1.pth')  # no checkpoints
     """
     for hook, folder in _writers(runner):
         info = runner.message_hub.runtime_info
@@ -60,8 +60,9 @@ def remove_unrecorded(runner: Runner, resumed: float) -> None:
         resumed: When the resumed checkpoint was written, in seconds since 1970.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> remove_unrecorded(SimpleNamespace(hooks=[]), resumed=0.0)
+        >>> from unittest.mock import Mock
+        >>> runner = Mock(Runner, hooks=[], _load_from=None)  # no checkpoints
+        >>> remove_unrecorded(runner, resumed=0.0)
     """
     if not _resumes_the_last(runner):
         return

@@ -179,9 +179,9 @@ def check_space(runner: Any) -> None:
         UserError: If the disk has too little room for two checkpoints.
 
     Example:
-        >>> from unittest.mock import Mock
+        >>> from types import SimpleNamespace
         >>> from torch import nn
-        >>> check_space(Mock(Runner, model=nn.Linear(1, 1), work_dir='.'))
+        >>> check_space(SimpleNamespace(model=nn.Linear(1, 1), work_dir='.'))
     """
     model = runner.model.state_dict().values()
     size = sum(one.numel() * one.element_size() for one in model)
