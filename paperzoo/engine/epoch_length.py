@@ -8,7 +8,7 @@ schedules that were made from epochs (`convert_to_iter_based`).
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop
 
 # What belongs to the optimizer's groups; all else belongs to the length of an epoch.
 _OWN = ('base_values', '_last_value', 'last_step', '_global_step', 'verbose')
@@ -27,7 +27,7 @@ class Positions:
 
 
 def follow_epochs(
-    runner: Runner, before: Positions, checkpoint: Mapping[str, Any]
+    runner: Any, before: Positions, checkpoint: Mapping[str, Any]
 ) -> None:
     """Move step and schedules of a resumed training to the same place in its epochs.
 

@@ -14,13 +14,12 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
 
 # In the message hub, and so in each checkpoint: the files that it makes superfluous.
 DISPLACED = 'displaced_ckpts'
 
 
-def remove_displaced(runner: Runner, resumed: str) -> None:
+def remove_displaced(runner: Any, resumed: str) -> None:
     """Remove what the resumed checkpoint has displaced, where a kill came before.
 
     Temporary files of checkpoints go, too: the work dir has one training only.
@@ -49,7 +48,7 @@ def remove_displaced(runner: Runner, resumed: str) -> None:
                 _remove(runner, file)
 
 
-def remove_unrecorded(runner: Runner, resumed: float) -> None:
+def remove_unrecorded(runner: Any, resumed: float) -> None:
     """Remove best checkpoints that were written later than what was resumed.
 
     A kill came before the training's checkpoint took note of them. If the resumed
@@ -60,9 +59,8 @@ def remove_unrecorded(runner: Runner, resumed: float) -> None:
         resumed: When the resumed checkpoint was written, in seconds since 1970.
 
     Example:
-        >>> from unittest.mock import Mock
-        >>> runner = Mock(Runner, hooks=[], _load_from=None)  # no checkpoints
-        >>> remove_unrecorded(runner, resumed=0.0)
+        >>> from types import SimpleNamespace
+        >>> remove_unrecorded(SimpleNamespace(hooks=[], _load_from=None), resumed=0.0)
     """
     if not _resumes_the_last(runner):
         return
@@ -81,7 +79,7 @@ def _resumes_the_last(runner: Any) -> bool:
     return runner._load_from is None
 
 
-def _writers(runner: Runner) -> list[tuple[CheckpointHook, Path]]:
+def _writers(runner: Any) -> list[tuple[CheckpointHook, Path]]:
     """Return the hooks that write checkpoints into folders, with these."""
     if not is_main_process():
         return []
@@ -118,7 +116,7 @@ def _files(folder: Path) -> list[Path]:
     return [one for one in folder.iterdir() if one.is_file() and not one.is_symlink()]
 
 
-def _remove(runner: Runner, file: Path) -> None:
+def _remove(runner: Any, file: Path) -> None:
     with suppress(OSError):
         file.unlink()
         runner.logger.info(f'{file} is removed: a killed training left it behind.')

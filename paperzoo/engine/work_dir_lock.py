@@ -3,11 +3,16 @@
 Who trains leaves a note of process, host and time in the folder. The note, not an open
 file, is the lock: workers that outlive a killed training would keep a file open. A file
 lock guards the moment in which the note is read and written.
+
+Whether a process of this host still runs, the system says. One of another host touches
+its note now and then: a job that was cut off may go on elsewhere, without anybody who
+deletes the note.
 """
 
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +26,8 @@ from paperzoo.utils.files import write_json
 
 NOTE = 'in_use.json'
 _GUARD = '.in_use.lock'
+# Seconds from one sign of life to the next, and until a silent process counts as dead.
+_BEAT, _PATIENCE = 20.0, 90.0
 
 
 @contextmanager
@@ -52,11 +59,15 @@ def own_work_dir(work_dir: str | Path, launcher: str = 'none') -> Iterator[None]
         return
     folder = Path(work_dir)
     own = _this_process()
-    with _guarded(folder):
-        _take(folder, own)
+    _take(folder, own)
+    over = threading.Event()
+    beat = threading.Thread(target=_give_signs, args=(folder, own, over), daemon=True)
+    beat.start()
     try:
         yield
     finally:
+        over.set()
+        beat.join()
         # Not worth an error: the training is over, and a dead one's note is no lock.
         with suppress(OSError, UserError), _guarded(folder):
             if _read(folder / NOTE) == own:
@@ -71,22 +82,44 @@ def _is_first(launcher: str) -> bool:
 
 
 def _take(folder: Path, own: dict[str, Any]) -> None:
-    note = folder / NOTE
-    other = _read(note)
-    if other is not None:
-        who = (
-            f'process {other.get("process")} on host {other.get("host")} since '
-            f'{other.get("since")}'
-        )
-        here = other.get('host') == own['host']
-        if not here or _runs(other):
-            remedy = '' if here else f", or delete '{note}' if it no longer runs"
-            raise UserError(
-                f"work_dir = '{folder}' is in use by {who}. Wait for it{remedy}, or "
-                'name another place with --work-dir'
+    """Write the own note, if need be after the time in which another would move."""
+    note, start, first = folder / NOTE, time.monotonic(), None
+    while True:
+        with _guarded(folder):
+            other = _read(note)
+            if other is None:
+                write_json(note, own, replace=True)
+                return
+            who = (
+                f'process {other["process"]} on host {other["host"]} since '
+                f'{other.get("since")}'
             )
-        print(f"paperzoo: work_dir = '{folder}' is taken over from {who}: it is dead")
-    write_json(note, own, replace=True)
+            here = other['host'] == own['host']
+            sign = note.stat().st_mtime_ns
+            if _runs(other) if here else first not in (None, sign):
+                raise UserError(
+                    f"work_dir = '{folder}' is in use by {who}. Wait for it, or name "
+                    'another place with --work-dir'
+                )
+            if here or time.monotonic() - start > _PATIENCE:
+                print(f"paperzoo: work_dir = '{folder}' is taken over from {who}: dead")
+                write_json(note, own, replace=True)
+                return
+        if first is None:
+            print(
+                f"paperzoo: work_dir = '{folder}' was left by {who}: it is taken over "
+                f'if there is no sign of life for {_PATIENCE:.0f} s'
+            )
+        first = sign
+        time.sleep(min(1.0, _BEAT))
+
+
+def _give_signs(folder: Path, own: dict[str, Any], over: threading.Event) -> None:
+    note = folder / NOTE
+    while not over.wait(_BEAT):
+        if _read(note) == own:
+            with suppress(OSError):
+                os.utime(note)
 
 
 @contextmanager
@@ -108,12 +141,13 @@ def _guarded(folder: Path) -> Iterator[None]:
 
 
 def _read(note: Path) -> dict[str, Any] | None:
-    """Return a note; None if there is none, or none that can be understood."""
+    """Return a note; None if there is none, or none that names a process."""
     try:
         found = json.loads(note.read_text('utf-8'))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    named = isinstance(found, dict) and isinstance(found.get('host'), str)
+    return found if named and type(found.get('process')) is int else None
 
 
 def _this_process() -> dict[str, Any]:
@@ -128,8 +162,8 @@ def _this_process() -> dict[str, Any]:
 
 def _runs(note: dict[str, Any]) -> bool:
     """Return whether the process of a note of this host is still there."""
-    process = note.get('process')
-    if not isinstance(process, int) or isinstance(process, bool) or process <= 0:
+    process = note['process']
+    if process <= 0:
         return False
     try:
         os.kill(process, 0)

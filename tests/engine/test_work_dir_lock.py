@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import paperzoo
+from paperzoo.engine import work_dir_lock
 from paperzoo.engine.work_dir_lock import NOTE, own_work_dir
 from paperzoo.errors import UserError
 
@@ -117,28 +118,50 @@ def test_a_number_that_another_process_got_is_no_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_of_another_host_nobody_knows(tmp_path: Path) -> None:
-    note(tmp_path, host='elsewhere', process=2**22 + 1)
-    with pytest.raises(UserError) as caught, own_work_dir(tmp_path):
-        pass
-    assert f"delete '{tmp_path / NOTE}'" in str(caught.value)
+ELSEWHERE = {'host': 'elsewhere', 'process': 2**22 + 1}
 
 
-@pytest.mark.parametrize(
-    'text', ['', '{', '[]', '{}', '{"process": "x"}', '{"process": -1}', '[' * 10**5]
-)
-def test_a_damaged_note_of_this_host_is_no_lock(tmp_path: Path, text: str) -> None:
-    import socket
+def test_of_another_host_a_silent_one_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(work_dir_lock, '_PATIENCE', 0.5)
+    note(tmp_path, **ELSEWHERE)
+    with own_work_dir(tmp_path):
+        assert json.loads((tmp_path / NOTE).read_text())['process'] == os.getpid()
+    left, taken = capsys.readouterr().out.splitlines()
+    assert 'no sign of life' in left
+    assert 'taken over from process 4194305 on host elsewhere' in taken
 
-    if text.startswith('{"'):
-        text = text.replace('}', f', "host": "{socket.gethostname()}"}}')
+
+def test_of_another_host_one_that_moves_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder's own beats, under another host's name, keep it."""
+    monkeypatch.setattr(work_dir_lock, '_BEAT', 0.1)
+    with own_work_dir(tmp_path):
+        monkeypatch.setattr('socket.gethostname', lambda: 'elsewhere')
+        with pytest.raises(UserError, match='in use by'), own_work_dir(tmp_path):
+            pass
+
+
+DAMAGED = [
+    *('', '{', '[]', '{}', '[' * 10**5, '{"process": "x", "host": "y"}'),
+    *('{"process": true, "host": "y"}', '{"process": 7, "host": 3}'),
+]
+
+
+@pytest.mark.parametrize('text', DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_note_is_no_lock(tmp_path: Path, text: str) -> None:
     (tmp_path / NOTE).write_text(text)
-    if text == '{}':
-        with pytest.raises(UserError, match='delete'), own_work_dir(tmp_path):
-            pass
-    else:
-        with own_work_dir(tmp_path):
-            pass
+    with own_work_dir(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize('process', [-1, 0, 2**100])
+def test_a_note_of_no_process_is_no_lock(tmp_path: Path, process: int) -> None:
+    note(tmp_path, process=process)
+    with own_work_dir(tmp_path):
+        pass
 
 
 def test_the_processes_of_a_training_share_it(
