@@ -1,5 +1,6 @@
 """A look into COCO annotation files before mmdet drops silently what does not fit."""
 
+import codecs
 import math
 import re
 from dataclasses import dataclass, field
@@ -104,7 +105,14 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Issue], list[str] | Non
             f'  Put it there, or --cfg-options {data.key}.data_root=PATH'
         )
         return [Issue(text)], None
-    content = read_annotations(file, masks=wants_masks(data))
+    # A test may be made for a server, which has the truth.
+    hidden = data.key.startswith('test_')
+    content = read_annotations(file, masks=wants_masks(data), hidden=hidden)
+    if not isinstance(content, str) and not by_name(data) and _has_mark(file):
+        content = (
+            'begins with a byte order mark, which mmdet does not read. Save it as '
+            'UTF-8 without one, or use paperzoo.CocoDataset.'
+        )
     if isinstance(content, str):
         return [Issue(f'{data.key}.ann_file: {file} {content}')], None
     folder = Path(root, (data.spec.get('data_prefix') or {}).get('img', ''))
@@ -120,6 +128,12 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Issue], list[str] | Non
             f'or category {what}\n  Export it in COCO format.'
         )
         return [Issue(text)], None
+
+
+def _has_mark(file: Path) -> bool:
+    with file.open('rb') as stream:
+        start = stream.read(4)
+    return start.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
 def _check_content(
@@ -163,13 +177,16 @@ def by_name(data: DataSpec) -> bool:
     return issubclass(data.built.COCOAPI, NamedCOCO)
 
 
-def read_annotations(file: Path, masks: bool = False) -> dict | str:
+def read_annotations(
+    file: Path, masks: bool = False, hidden: bool = False
+) -> dict | str:
     """Return the content of an annotation file, or what is wrong with it.
 
     Args:
         file: In COCO format.
         masks: Whether polygons are looked at; else, and in very large files, they are
             left out.
+        hidden: Whether the file may be without annotations.
 
     Example:
         >>> from paperzoo.utils.files import write_json
@@ -191,6 +208,8 @@ def read_annotations(file: Path, masks: bool = False) -> dict | str:
             .removeprefix(f'{file} ')
             .replace('object with images', f'object with {", ".join(wanted)}')
         )
+    if hidden:
+        content.setdefault('annotations', [])
     missing = [name for name in wanted if name not in content]
     if missing:
         return (
