@@ -13,6 +13,7 @@ from paperzoo.data.coco_api import NamedCOCO
 from paperzoo.data.coco_files import categories_by_name, check_ids, parse
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
+from paperzoo.preflight.built_sets import check_built
 from paperzoo.preflight.coco_masks import check_masks, wants_masks
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, check_sizes
@@ -99,7 +100,7 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Issue], list[str] | Non
     file = Path(root, name)
     if not file.is_file():
         if own:
-            return [], None  # the data set itself says what it looked for
+            return check_built(data), None  # it says what it looked for
         text = (
             f"{data.key}.ann_file: there is no file '{file}'\n  in {where}\n"
             f'  Put it there, or --cfg-options {data.key}.data_root=PATH'
