@@ -71,6 +71,9 @@ class RenumberedEval(COCOeval_faster):
     It takes whole numbers only, and an object of id 0 for one that was not found.
     """
 
+    cocoGt: Any  # noqa: N815 the parent's names, whose types are not known
+    cocoDt: Any  # noqa: N815
+
     def evaluate(self) -> None:
         """Evaluate the images and categories of `params`."""
         # Sorted as pycocotools does: the order of images decides between equal scores.

@@ -1,5 +1,6 @@
 """A look into COCO annotation files before mmdet drops silently what does not fit."""
 
+import codecs
 import math
 import re
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from paperzoo.data.coco_api import NamedCOCO
 from paperzoo.data.coco_files import categories_by_name, check_ids, parse
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
+from paperzoo.preflight.built_sets import check_built
 from paperzoo.preflight.coco_masks import check_masks, wants_masks
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, check_sizes
@@ -98,13 +100,20 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Issue], list[str] | Non
     file = Path(root, name)
     if not file.is_file():
         if own:
-            return [], None  # the data set itself says what it looked for
+            return check_built(data), None  # it says what it looked for
         text = (
             f"{data.key}.ann_file: there is no file '{file}'\n  in {where}\n"
             f'  Put it there, or --cfg-options {data.key}.data_root=PATH'
         )
         return [Issue(text)], None
-    content = read_annotations(file, masks=wants_masks(data))
+    # A test may be made for a server, which has the truth.
+    hidden = data.key.startswith('test_')
+    content = read_annotations(file, masks=wants_masks(data), hidden=hidden)
+    if not isinstance(content, str) and not by_name(data) and _has_mark(file):
+        content = (
+            'begins with a byte order mark, which mmdet does not read. Save it as '
+            'UTF-8 without one, or use paperzoo.CocoDataset.'
+        )
     if isinstance(content, str):
         return [Issue(f'{data.key}.ann_file: {file} {content}')], None
     folder = Path(root, (data.spec.get('data_prefix') or {}).get('img', ''))
@@ -120,6 +129,12 @@ def check_coco(data: DataSpec, where: str) -> tuple[list[Issue], list[str] | Non
             f'or category {what}\n  Export it in COCO format.'
         )
         return [Issue(text)], None
+
+
+def _has_mark(file: Path) -> bool:
+    with file.open('rb') as stream:
+        start = stream.read(4)
+    return start.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
 def _check_content(
@@ -163,13 +178,16 @@ def by_name(data: DataSpec) -> bool:
     return issubclass(data.built.COCOAPI, NamedCOCO)
 
 
-def read_annotations(file: Path, masks: bool = False) -> dict | str:
+def read_annotations(
+    file: Path, masks: bool = False, hidden: bool = False
+) -> dict | str:
     """Return the content of an annotation file, or what is wrong with it.
 
     Args:
         file: In COCO format.
         masks: Whether polygons are looked at; else, and in very large files, they are
             left out.
+        hidden: Whether the file may be without annotations.
 
     Example:
         >>> from paperzoo.utils.files import write_json
@@ -191,6 +209,8 @@ def read_annotations(file: Path, masks: bool = False) -> dict | str:
             .removeprefix(f'{file} ')
             .replace('object with images', f'object with {", ".join(wanted)}')
         )
+    if hidden:
+        content.setdefault('annotations', [])
     missing = [name for name in wanted if name not in content]
     if missing:
         return (

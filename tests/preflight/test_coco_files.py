@@ -34,3 +34,14 @@ def test_polygons_are_passed_over(
     file = tmp_path / 'file.json'
     file.write_text(json.dumps(content(segmentation), indent=indent))
     assert read_annotations(file) == content(read)
+
+
+def test_a_test_may_have_no_truth(tmp_path: Path) -> None:
+    file = tmp_path / 'file.json'
+    file.write_text('{"images": [], "categories": []}')
+    assert "has no 'annotations'" in str(read_annotations(file))
+    assert read_annotations(file, hidden=True) == {
+        'images': [],
+        'categories': [],
+        'annotations': [],
+    }

@@ -26,6 +26,7 @@ def look(tmp_path: Path) -> Callable[..., list]:
     def find(
         change: Callable[[dict], object] = lambda _: None,
         kind: str = 'paperzoo.CocoDataset',
+        encoding: str = 'utf-8',
         **loader: Any,
     ) -> list:
         content = {
@@ -48,7 +49,7 @@ def look(tmp_path: Path) -> Callable[..., list]:
             'categories': [{'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'dog'}],
         }
         change(content)
-        (tmp_path / 'a.json').write_text(json.dumps(content))
+        (tmp_path / 'a.json').write_text(json.dumps(content), encoding=encoding)
         step = {'type': 'LoadAnnotations', 'with_bbox': True, **loader}
         data = {
             'type': kind,
@@ -165,3 +166,13 @@ def test_only_crowds_are_nothing_to_learn_from(look: Callable) -> None:
     (issue,) = look(lambda d: [one.update(iscrowd=1) for one in d['annotations']])
     assert '2 images, 0 boxes and 2 crowds' in issue.text
     assert issue.stops
+
+
+@pytest.mark.parametrize(
+    ('kind', 'wrong'), [('paperzoo.CocoDataset', 0), ('CocoDataset', 1)]
+)
+def test_a_byte_order_mark_is_said_where_mmdet_reads(
+    look: Callable, kind: str, wrong: int
+) -> None:
+    issues = look(kind=kind, encoding='utf-8-sig')
+    assert [one.text.count('byte order mark') for one in issues] == [1] * wrong

@@ -28,12 +28,12 @@ def test_nothing_wrong(
 def test_errors_come_first_and_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    wrong = 'test_dataloader.dataset.metainfo.classes=cat'
+    wrong = 'test_dataloader.dataset.ann_file=none.json'
     heads = 'model.bbox_head.num_classes=8'
     assert run(monkeypatch, tmp_path, heads, wrong) == 1
     out = capsys.readouterr().out
     assert 'error: model.bbox_head.num_classes = 8, but' in out
-    assert "error: test_dataloader.dataset.metainfo.classes = 'cat' is one text" in out
+    assert 'error: test_dataloader.dataset: data set not found' in out
     assert out.rstrip().endswith('2 errors, 0 warnings')
 
 
