@@ -252,6 +252,8 @@ def closed_cwd(case: Case) -> None:
     cwd.mkdir(mode=0o555)
     writable(case)
     case.task['cwd'] = str(cwd)
+    environment = case.task.setdefault('environment', {})
+    environment['PAPERZOO_CACHE'] = str(case.out.parent)
 
 
 def writable(case: Case) -> None:
@@ -264,7 +266,8 @@ def writable(case: Case) -> None:
 def homeless(case: Case) -> None:
     """Let the user have neither a home nor an entry, as under `docker --user`."""
     writable(case)
-    case.task |= {'unset': ['HOME', 'USER', 'LOGNAME'], 'cwd': str(case.out.parent)}
+    case.task['unset'] = ['HOME', 'USER', 'LOGNAME', 'PAPERZOO_CACHE']
+    case.task['cwd'] = str(case.out.parent)
     if os.getuid() == 0:
         case.task['uid'] = 54321
 
