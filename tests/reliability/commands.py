@@ -89,13 +89,14 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *('fcos-targets', '{config}', '--max-images', '2'),
         *('--out', '{out}/targets.json', '--picture', '{out}/levels.png'),
     ),
+    'check': ('check', '{config}'),
     'doctor': ('doctor',),
 }
 ALL = tuple(COMMANDS)
 CONFIG = tuple(name for name, given in COMMANDS.items() if '{config}' in given)
 WEIGHTS = tuple(name for name, given in COMMANDS.items() if '{weights}' in given)
 READS = (*WEIGHTS, 'fcos-convert')
-WRITES = tuple(name for name in ALL if name != 'doctor')
+WRITES = tuple(name for name in ALL if name not in ('check', 'doctor'))
 BUILDS = (*WEIGHTS, 'train', 'benchmark')
 IMAGES = ('predict', 'explain', 'analyze')
 

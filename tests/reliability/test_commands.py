@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reliability.commands import GOES_ON, KINDS, Case, Kind, table
+from reliability.commands import COMMANDS, GOES_ON, KINDS, WRITES, Case, Kind, table
 from reliability.toys import copied, toys
 
+from paperzoo.cli import commands
 from paperzoo.preflight.image_files import is_broken
 
 PAIRS = [(kind, command) for kind in KINDS for command in kind.commands]
@@ -87,7 +88,7 @@ def test_how_it_ends(
     if kind.end(command) == GOES_ON:
         assert done['code'] == 0, said
         assert all(' is left out: ' in line for line in message), said
-        if command != 'doctor':
+        if command in WRITES:
             assert wrote(case), said
         for name in case.names:
             assert name in said, said
@@ -121,6 +122,10 @@ def is_whole(file: Path) -> bool:
     if file.suffix == '.pth':
         return zipfile.is_zipfile(file)
     return file.suffix not in ('.jpg', '.png') or not is_broken(file)
+
+
+def test_no_command_is_forgotten() -> None:
+    assert {given[0] for given in COMMANDS.values()} == set(commands())
 
 
 def test_the_docs_show_this_table() -> None:
