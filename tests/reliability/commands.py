@@ -89,7 +89,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *('fcos-targets', '{config}', '--max-images', '2'),
         *('--out', '{out}/targets.json', '--picture', '{out}/levels.png'),
     ),
-    'check': ('check', '{config}'),
+    'check': ('check', '{config}', '--work-dir', '{out}'),
     'doctor': ('doctor',),
 }
 ALL = tuple(COMMANDS)
