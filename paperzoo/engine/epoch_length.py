@@ -41,6 +41,7 @@ def follow_epochs(
 
     Example:
         >>> from unittest.mock import Mock
+        >>> from mmengine.runner import Runner
         >>> runner = Mock(Runner, train_loop=None)
         >>> follow_epochs(runner, Positions(runner), {})  # no epochs: nothing moves
     """

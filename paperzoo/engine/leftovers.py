@@ -30,6 +30,7 @@ def remove_displaced(runner: Any, resumed: str) -> None:
 
     Example:
         >>> from unittest.mock import Mock
+        >>> from mmengine.runner import Runner
         >>> remove_displaced(Mock(Runner, hooks=[]), 'epoch_1.pth')  # no checkpoints
     """
     for hook, folder in _writers(runner):
