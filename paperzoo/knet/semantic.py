@@ -45,7 +45,8 @@ class KNetSemanticHead(BaseModule):
             more than `cls_seg` of `_forward_feature`.
 
     Example:
-        >>> fcn = {'type': 'FCNHead', 'in_channels': 8, 'channels': 8, 'num_classes': 3}
+        >>> fcn = {'type': 'mmseg.FCNHead', 'in_channels': 8, 'channels': 8}
+        >>> fcn['num_classes'] = 3
         >>> stage = {'in_channels': 8, 'out_channels': 8, 'num_classes': 3}
         >>> len(KNetSemanticHead(2, fcn, stage).kernel_update_head)
         2

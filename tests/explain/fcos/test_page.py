@@ -136,7 +136,7 @@ def test_a_damaged_image_is_one_message(
     cfg: Config, model: nn.Module, tmp_path: Path
 ) -> None:
     (tmp_path / 'a.jpg').write_bytes(b'no image')
-    with pytest.raises(UserError, match=r"a\.jpg' is empty, cut off or no image"):
+    with pytest.raises(UserError, match=r"a\.jpg': empty, cut off or no image"):
         SampleLoader(cfg, model, NAMES)(tmp_path / 'a.jpg')
 
 
