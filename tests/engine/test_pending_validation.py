@@ -96,6 +96,22 @@ def test_the_best_is_that_of_an_uninterrupted_training(
         assert hubs[0] == hubs[1]
 
 
+def test_what_a_validation_draws_is_its_own(tmp_path: Path) -> None:
+    """A model's draws, too: with workers the data seed nothing in this process."""
+
+    def with_workers(work_dir: Path, **options: Any) -> dict[str, Any]:
+        made = arguments(work_dir, **options)
+        made['val_dataloader'].update(num_workers=1)
+        made['train_cfg'].update(max_epochs=1)
+        return made
+
+    expected, then = Validations(), Validations()
+    train(with_workers(tmp_path / 'whole'), hooks=[expected])
+    train(with_workers(tmp_path / 'cut'), hooks=[Stop('before_val_iter', 4)])
+    train(with_workers(tmp_path / 'cut', resume=True), hooks=[then])
+    assert then.seen == expected.seen
+
+
 def test_a_validation_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     train(arguments(tmp_path), stop=9)
     assert (tmp_path / 'last_validation').read_text() == '8'
@@ -155,6 +171,10 @@ def test_the_checkpoint_takes_note_of_a_best_that_was_pending(tmp_path: Path) ->
     train(arguments(tmp_path, resume=True), stop=9)
     info = torch.load(tmp_path / 'epoch_2.pth')['message_hub']['runtime_info']
     assert info['best_score'] == SCORES[2]
+    assert (info['epoch'], info['iter']) == (
+        1,
+        7,
+    )  # as without a kill: of the last step
     assert Path(info['best_ckpt']).name == 'best_score_epoch_2.pth'
 
 
