@@ -1,5 +1,6 @@
 """What all tests and examples share: data, remedies, checked annotations."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,11 @@ def managers(cls: type = ManagerMixin) -> Iterator[type]:
     yield cls
     for child in cls.__subclasses__():
         yield from managers(child)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collections that MMEngine's data sets ask for skip the imports."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
