@@ -45,7 +45,7 @@ def managers(cls: type = ManagerMixin) -> Iterator[type]:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collections that MMEngine's data sets ask for skip the imports."""
+    """Let garbage collections, which MMEngine's data sets ask for, skip the imports."""
     gc.freeze()
 
 
