@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jaxtyping
@@ -49,19 +50,33 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@contextmanager
+def restored() -> Iterator[None]:
+    """Forget the default scope, visualizers and loggers that came in meanwhile."""
+    before = {cls: dict(cls._instance_dict) for cls in managers()}
+    yield
+    for cls in managers():
+        cls._instance_dict.clear()
+        cls._instance_dict.update(before.get(cls, {}))
+
+
+@pytest.fixture(autouse=True, scope='module')
+def instances_of_this_file() -> Iterator[None]:
+    """Let no file meet what another file's fixtures have set, such as a scope."""
+    with restored():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_instances(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let no test meet the default scope, visualizer or logger of another one.
 
     What MMEngine logs is no part of an example's output.
     """
-    before = {cls: dict(cls._instance_dict) for cls in managers()}
-    if isinstance(request.node, pytest.DoctestItem):
-        MMLogger.get_instance('mmengine', log_level='ERROR')
-    yield
-    for cls in managers():
-        cls._instance_dict.clear()
-        cls._instance_dict.update(before.get(cls, {}))
+    with restored():
+        if isinstance(request.node, pytest.DoctestItem):
+            MMLogger.get_instance('mmengine', log_level='ERROR')
+        yield
 
 
 @pytest.fixture
