@@ -1,5 +1,6 @@
 """The `paperzoo` command: forwards to the scripts in `paperzoo/tools`, as mim does."""
 
+import difflib
 import faulthandler
 import runpy
 import sys
@@ -61,7 +62,9 @@ def _run() -> None:
         return
     script = commands().get(sys.argv[1].replace('_', '-'))
     if script is None:
-        sys.exit(f"paperzoo: no command '{sys.argv[1]}'\n\n{usage()}")
+        near = difflib.get_close_matches(sys.argv[1], commands(), n=1)
+        hint = f'. Did you mean {near[0]}?' if near else ''
+        sys.exit(f"paperzoo: no command '{sys.argv[1]}'{hint}\n\n{usage()}")
     sys.argv = [f'paperzoo {sys.argv[1]}', *sys.argv[2:]]
     # A crash in compiled code says where it was; else the process just ends.
     with suppress(OSError, ValueError, AttributeError):  # stderr may be no file

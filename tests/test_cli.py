@@ -35,7 +35,7 @@ def test_help_lists_every_command_without_loading_torch() -> None:
 def test_unknown_command_ends_in_the_list_of_commands() -> None:
     done = run('-m', 'paperzoo', 'trian')
     assert done.returncode == 1
-    assert "no command 'trian'" in done.stderr
+    assert "no command 'trian'. Did you mean train?" in done.stderr
     assert 'print-config' in done.stderr
     assert 'Traceback' not in done.stderr
 

@@ -315,7 +315,10 @@ def _size(source: Path | io.BytesIO) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    return f'{type(error).__name__}: {error}'.strip().splitlines()[0].rstrip('.')
+    # Before its reason torch advises to switch the check off.
+    _, _, reason = str(error).rpartition('WeightsUnpickler error:')
+    said = (reason.strip() or 'no more is known').splitlines()[0]
+    return f'{type(error).__name__}: {said}'.rstrip('. ')
 
 
 def _neighbours(path: Path) -> list[Path]:

@@ -49,6 +49,12 @@ class PicturePageHook(Hook):
         """Start an empty page."""
         self.files = []
         self.out_dir.mkdir(parents=True, exist_ok=True)
+        meta = runner.visualizer.dataset_meta
+        palette = meta.get('palette')
+        # Classes of one's own on a data set that has colours for its own classes:
+        # without a palette mmdet chooses one, with a short one it stops.
+        if isinstance(palette, list | tuple) and len(palette) < len(meta['classes']):
+            runner.visualizer.dataset_meta = {**meta, 'palette': None}
 
     def after_test_iter(
         self,

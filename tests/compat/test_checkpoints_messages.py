@@ -43,6 +43,7 @@ def test_a_damaged_file_is_one_message(form, damage, tmp_path):
         _load(str(path))
     assert f"'{path}' cannot be read" in str(failure.value)
     assert f'{path.stat().st_size} bytes' in str(failure.value)
+    assert 'weights_only' not in str(failure.value)  # torch's advice
     torch.save({}, tmp_path / 'epoch_1.pth')
     torch.save({}, tmp_path / 'epoch_2.pth')
     os.utime(tmp_path / 'epoch_1.pth', (1, 1))

@@ -32,6 +32,25 @@ def test_grid_places_pictures_row_by_row() -> None:
     assert (grid == 255).sum() == grid.size - 3 * 10 * (4 + 6 + 5)
 
 
+def test_classes_without_a_colour_are_drawn(tmp_path: Path) -> None:
+    image = tmp_path / 'a.png'
+    cv2.imwrite(str(image), np.zeros((40, 60, 3), np.uint8))
+    visualizer = DetLocalVisualizer()
+    classes = ['a', 'b', 'c']
+    visualizer.dataset_meta = {'classes': classes, 'palette': [(255, 0, 0)]}
+    sample = DetDataSample(metainfo={'img_path': str(image)})
+    box = torch.tensor([[5.0, 5.0, 50.0, 30.0]])
+    sample.gt_instances = InstanceData(bboxes=box, labels=torch.tensor([2]))
+    sample.pred_instances = InstanceData(
+        bboxes=box, labels=torch.tensor([1]), scores=torch.tensor([0.9])
+    )
+    hook = PicturePageHook(str(tmp_path / 'out'))
+    runner = FakeRunner(visualizer=visualizer)
+    hook.before_test(runner)
+    hook.after_test_iter(runner, 0, outputs=[sample])
+    assert cv2.imread(str(hook.files[0])).max() > 100
+
+
 def test_the_page_has_truth_left_and_prediction_right(tmp_path: Path) -> None:
     """Black images, on which the truth has a red and the prediction a green box."""
     image = tmp_path / 'a.png'
