@@ -83,10 +83,10 @@ def _objects(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     lines = [*_meta(data), *_thing_heads(data), *_scale(data)]
     if stock:
         lines += _stock_sets(data, name, 'img')
-        lines.append(f'val_evaluator.update(ann_file=f{_place(files["val"][0])})')
+        lines.append(f'val_evaluator.update(ann_file={_place(files["val"][0])})')
         test = ''
         if 'test' in files:
-            test = f', ann_file=f{_place(files["test"][0])}'
+            test = f', ann_file={_place(files["test"][0])}'
         lines.append(f'test_evaluator = dict(val_evaluator{test})')
     else:
         lines += [
@@ -116,17 +116,14 @@ def _panoptic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     val = first if split else files['val']
     lines = [*_meta(data), *_thing_heads(data), *_scale(data)]
     lines += _stock_sets(data, name, 'img', 'seg')
-    for evaluator, one in (('val', val), ('test', files.get('test', val))):
-        other = 'val_evaluator'
-        start = (
-            f'{other}.update('
-            if evaluator == 'val'
-            else f'test_evaluator = dict({other}, '
-        )
+    for start, one in (
+        ('val_evaluator.update(', val),
+        ('test_evaluator = dict(val_evaluator, ', files.get('test', val)),
+    ):
         lines += [
-            f'{start}',
-            f'    ann_file=f{_place(one[0])},',
-            f'    seg_prefix=f{_place(one[2])},',
+            start,
+            f'    ann_file={_place(one[0])},',
+            f'    seg_prefix={_place(one[2])},',
             ')',
         ]
     return [f'from {home} import {name}'], lines + _epochs(data)
@@ -263,13 +260,8 @@ def _thing_heads(data: OwnData) -> list[str]:
     total = len(data.found.classes)
     if data.task == 'detection':
         lines = [f"model['bbox_head'].update(num_classes={total})"]
-        strides = data.base_config.model.bbox_head.get('strides') or [
-            8,
-            16,
-            32,
-            64,
-            128,
-        ]
+        head = data.base_config.model.bbox_head
+        strides = head.get('strides') or (8, 16, 32, 64, 128)
         first = data.first_range()
         if first < 64:
             edges = [-1, *(first * 2**level for level in range(len(strides) - 1)), 1e8]
@@ -385,9 +377,9 @@ def _stock_sets(data: OwnData, name: str, *keys: str) -> list[str]:
 
 
 def _place(name: str) -> str:
-    """Return a file below the data root as an f-string's text, without the f."""
-    safe = repr(name)[1:-1].replace('{', '{{').replace('}', '}}').replace('"', '\\"')
-    return f'"{{data_root}}/{safe}"' if '"' in name else f"'{{data_root}}/{safe}'"
+    """Return the f-string of a file below the data root."""
+    safe = name.replace('{', '{{').replace('}', '}}')
+    return 'f' + repr(f'{{data_root}}/{safe}')
 
 
 def _batch(data: OwnData) -> int:
@@ -417,7 +409,7 @@ def _epochs(data: OwnData) -> list[str]:
 def _keep_best(data: OwnData, every: int) -> list[str]:
     return [
         "default_hooks['checkpoint'].update(",
-        f'    interval={every}, max_keep_ckpts=1, rule={"greater"!r},',
+        f"    interval={every}, max_keep_ckpts=1, rule='greater',",
         f'    save_best={_METRICS[data.task]!r},',
         ')',
     ]
@@ -455,7 +447,7 @@ def _stop(data: OwnData) -> list[str]:
     return [
         '# Stop when eight checks in a row find nothing better.',
         f'custom_hooks = [{"*custom_hooks, " if own else ""}dict(',
-        f'    type=EarlyStoppingHook, monitor={metric!r}, rule={"greater"!r},',
+        f"    type=EarlyStoppingHook, monitor={metric!r}, rule='greater',",
         f'    min_delta={least}, patience=8,',
         ')]',
     ]

@@ -285,6 +285,23 @@ def test_names_are_data_not_code(tmp_path: Path, monkeypatch: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    'name',
+    ["x'+str(__import__('os').mkdir('proof'))+'_val.json", 'x\'"{y}"\\N{DASH}_val.json'],
+)
+def test_names_of_files_are_data_not_code(
+    name: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / 'data'
+    made.write_coco(root, made.scenes(4, splits=('train', 'val')))
+    file = root / 'annotations' / name
+    (root / 'annotations/instances_val.json').rename(file)
+    _, cfg = written(root, tmp_path / 'a.py')
+    assert not Path('proof').exists()
+    assert cfg.val_evaluator.ann_file == str(file)
+
+
+@pytest.mark.parametrize(
     ('options', 'why'),
     [
         (dict(task='semantic'), 'for semantic it needs label maps'),
