@@ -155,6 +155,16 @@ def test_panoptic(splits: tuple[str, ...], tmp_path: Path) -> None:
     assert len(parts[0] | parts[1]) == 4
 
 
+def test_panoptic_without_segments_is_said(tmp_path: Path) -> None:
+    panoptic(tmp_path / 'data', made.scenes(2), ('train',))
+    file = tmp_path / 'data/annotations/panoptic_train.json'
+    content = json.loads(file.read_text())
+    del content['annotations'][1]['segments_info']
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r'_train\.json: not in COCO .*segments_'):
+        init_config(tmp_path / 'data', tmp_path / 'a.py')
+
+
 def test_panoptic_stuff_before_things_is_said(tmp_path: Path) -> None:
     panoptic(tmp_path / 'data', made.scenes(2), ('train',))
     file = tmp_path / 'data/annotations/panoptic_train.json'
@@ -286,7 +296,10 @@ def test_names_are_data_not_code(tmp_path: Path, monkeypatch: Any) -> None:
 
 @pytest.mark.parametrize(
     'name',
-    ["x'+str(__import__('os').mkdir('proof'))+'_val.json", 'x\'"{y}"\\N{DASH}_val.json'],
+    [
+        "x'+str(__import__('os').mkdir('proof'))+'_val.json",
+        'x\'"{y}"\\N{DASH}_val.json',
+    ],
 )
 def test_names_of_files_are_data_not_code(
     name: str, tmp_path: Path, monkeypatch: Any

@@ -89,7 +89,7 @@ def read_coco(folder: Folder, panoptic: bool | None = None) -> LabelledSet:
     found = LabelledSet('coco', folder.root)
     try:
         _read(folder, {file: contents[file] for file in chosen}, panoptic, found)
-    except (TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f'{folder.root}: {", ".join(chosen)}: not in COCO format ({error}). Export '
             'it again'
@@ -216,15 +216,11 @@ def _set_classes(files: list[_File], found: LabelledSet, panoptic: bool) -> None
     for one in files:
         records = one.declared()
         labelled = _used_categories(one, panoptic)
-        parents = {
-            (record.get('supercategory'), other['id'])
-            for record in records
-            for other in records
-            if record['id'] != other['id']
-        }
+        groups = Counter(record.get('supercategory') for record in records)
         for record in records:
             number, name = record['id'], str(record['name'])
-            if number not in labelled and (name, number) in parents:
+            members = groups[name] - (record.get('supercategory') == name)
+            if number not in labelled and members:
                 found.notes.append(
                     f'{one.name}: the category {name!r} (id {number}) only groups '
                     'others and labels nothing: it is no class'
@@ -343,16 +339,13 @@ def _mask(written: Any, image: LabelledImage) -> Mask | str | None:
 
 
 def _read_segments(one: _File, found: LabelledSet) -> None:
-    maps: dict[str, str] = {
-        PurePosixPath(name).name: name for name in one.folder.ending('.png')
-    }
+    maps = set(one.folder.ending('.png'))
     for record in one.annotations():
         image = one.images.get(record.get('image_id'))
         written = str(record.get('file_name', ''))
         place = f'{one.path}, image {record.get("image_id")!r}'
         name = one.folder.image_of(written, one.name)
-        name = name if name is not None and name in maps.values() else None
-        if image is None or name is None:
+        if image is None or name not in maps:
             what = 'image' if image is None else f'PNG {written!r}'
             found.left_out.append(f'{place}: its {what} is not in the folder')
             continue

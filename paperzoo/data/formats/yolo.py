@@ -52,11 +52,9 @@ def is_yolo(folder: Folder) -> bool:
     """
     if _yaml_file(folder) is not None:
         return True
-    labels = [one for one in folder.ending('.txt') if _is_label(one)]
+    labels = {one for one in folder.ending('.txt') if _is_label(one)}
     named = any(PurePosixPath(one).name in _NAME_LISTS for one in folder.files)
-    return named and any(
-        _label_of(image, set(labels)) for image in folder.images[:1000]
-    )
+    return named and any(_label_of(image, labels) for image in folder.images[:1000])
 
 
 def read_yolo(folder: Folder) -> LabelledSet:
