@@ -3,7 +3,6 @@
 What is ambiguous is refused when the file is read. Needs no mmdet.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from paperzoo.data.formats.folder import decode
+from paperzoo.data.formats.folder import decode, parse_json
 from paperzoo.errors import UserError
 
 Content = dict[str, Any]
@@ -121,14 +120,7 @@ def parse(data: bytes, file: Path) -> Content:
         >>> parse('{"images": []}'.encode('utf-16'), Path('a.json'))
         {'images': []}
     """
-    try:
-        content = json.loads(decode(data, file))
-    except UserError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'{file} is no JSON ({error}). Copy or export it again') from (
-            error
-        )
+    content = parse_json(decode(data, file), file)
     if not isinstance(content, dict):
         raise UserError(f'{file} is no object with images. Export it in COCO format')
     return content

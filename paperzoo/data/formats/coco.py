@@ -42,14 +42,10 @@ def is_coco(folder: Folder) -> bool:
         >>> is_coco(Folder(root))
         True
     """
-    for one in _candidates(folder)[:20]:
-        try:
-            content = folder.read_json(one)
-        except UserError:
-            continue
-        if isinstance(content, dict) and {'images', 'annotations'} <= set(content):
-            return True
-    return False
+    return any(
+        folder.keyed_json(one, 'images', 'annotations')
+        for one in _candidates(folder)[:20]
+    )
 
 
 def read_coco(folder: Folder, panoptic: bool | None = None) -> LabelledSet:

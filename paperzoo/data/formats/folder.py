@@ -112,13 +112,23 @@ class Folder:
         Raises:
             UserError: If the file cannot be read, or is no JSON.
         """
-        text = self.read_text(name)
+        return parse_json(self.read_text(name), self.path(name))
+
+    def keyed_json(self, name: str, *keys: str) -> dict[str, Any]:
+        """Return the object in a JSON file if it has some keys, else an empty one.
+
+        A file that cannot be read has none; one that does not hold the words is not
+        parsed, which would take most of the time.
+        """
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f'{self.path(name)} is no JSON ({error}). Export it again'
-            ) from error
+            text = self.read_text(name)
+            if not all(f'"{key}"' in text for key in keys):
+                return {}
+            found = parse_json(text, self.path(name))
+        except UserError:
+            return {}
+        fits = isinstance(found, dict) and all(key in found for key in keys)
+        return found if fits else {}
 
 
 def read_bytes(path: Path) -> bytes:
@@ -172,6 +182,30 @@ def decode(content: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         raise UserError(
             f'{path} is no text in UTF-8 (byte {error.start}). Save it as UTF-8'
+        ) from error
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """Return what JSON holds.
+
+    Args:
+        text: What the file holds.
+        path: The file, for the message.
+
+    Raises:
+        UserError: If `text` is no JSON.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.data.formats.folder import parse_json
+        >>> parse_json('{"images": []}', Path('a.json'))
+        {'images': []}
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f'{path} is no JSON ({error}). Copy or export it again'
         ) from error
 
 

@@ -43,14 +43,10 @@ def is_labelme(folder: Folder) -> bool:
         >>> is_labelme(Folder(root))
         True
     """
-    for one in folder.ending('.json')[:20]:
-        try:
-            content = folder.read_json(one)
-        except UserError:
-            continue
-        if isinstance(content, dict) and isinstance(content.get('shapes'), list):
-            return True
-    return False
+    return any(
+        isinstance(folder.keyed_json(one, 'shapes').get('shapes'), list)
+        for one in folder.ending('.json')[:20]
+    )
 
 
 def read_labelme(folder: Folder) -> LabelledSet:

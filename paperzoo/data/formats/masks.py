@@ -40,6 +40,8 @@ _IMAGE_ENDS = re.compile(r'(_leftImg8bit|_image|_img|_sat)$', re.IGNORECASE)
 _TABLES = ('labelmap.txt', '_classes.csv', 'class_dict.csv', 'classes.txt',
            'codes.txt', 'labels.txt')  # fmt: skip
 VOID = 255
+# Modes of pictures with one number for each pixel; all others are coloured.
+_PLAIN = ('1', 'LA', 'P', 'L', 'I', 'I;16', 'I;16B', 'I;16L')
 _LOOK_AT = 500
 # More different values are a photograph.
 _MOST = 256
@@ -141,7 +143,7 @@ def read_map(
                 return np.asarray(picture.convert('RGB'))
             if picture.mode in ('1', 'LA'):
                 return np.asarray(picture.convert('L'))
-            if picture.mode not in ('P', 'L', 'I', 'I;16', 'I;16B', 'I;16L'):
+            if picture.mode not in _PLAIN:
                 return np.asarray(picture.convert('RGB'))
             return np.asarray(picture)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -313,8 +315,9 @@ def _values(sample: list[Path]) -> tuple[bool, set[int]]:
             raise UserError(
                 f'{path}: a label map as JPEG has changed values. Save them as PNG'
             )
-        kinds.setdefault(read_map(path).ndim == 3, path)
-        palettes.add(_palette_of(path))
+        mode, palette = _header(path)
+        kinds.setdefault(mode not in _PLAIN, path)
+        palettes.add(palette)
     if len(kinds) == 2:
         raise UserError(
             f'{kinds[True]} is coloured, {kinds[False]} is not: the label maps of a '
@@ -324,7 +327,9 @@ def _values(sample: list[Path]) -> tuple[bool, set[int]]:
     coloured = True in kinds or len(palettes) > 1
     values: set[int] = set()
     for path in sample:
-        values |= set(np.unique(codes(read_map(path, coloured))).tolist())
+        raw = read_map(path, coloured)
+        # Plain values are sorted faster than as codes of 8 bytes.
+        values |= set(np.unique(raw if raw.ndim == 2 else codes(raw)).tolist())
         if len(values) > _MOST:
             raise UserError(
                 f'{path}: more than {_MOST} different values in the label maps: these '
@@ -333,15 +338,16 @@ def _values(sample: list[Path]) -> tuple[bool, set[int]]:
     return coloured, values
 
 
-def _palette_of(path: Path) -> bytes | None:
+def _header(path: Path) -> tuple[str, bytes | None]:
+    """Return the mode of a picture, and its palette if it has one."""
     with Image.open(path) as picture:
         colours = picture.getpalette('RGB') if picture.mode == 'P' else None
-        return None if colours is None else bytes(colours)
+        return picture.mode, None if colours is None else bytes(colours)
 
 
 def _palette(path: Path, values: tuple[Value, ...]) -> tuple[tuple[int, int, int], ...]:
     """Return the colours that a palette picture gives the values, if it is one."""
-    colours = _palette_of(path)
+    _, colours = _header(path)
     numbers = [one for one in values if isinstance(one, int)]
     if colours is None or max(numbers, default=0) >= len(colours) // 3:
         return ()
