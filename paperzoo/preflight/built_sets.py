@@ -28,16 +28,10 @@ def check_built(data: DataSpec) -> list[Issue]:
     """
     if '://' in f'{data.spec.get("data_root")} {data.spec.get("ann_file")}':
         return []  # not on this machine
-    spec = {key: value for key, value in data.spec.items() if key != 'type'}
-    if isinstance(data.built, type) and issubclass(data.built, BaseDataset):
-        spec |= {'serialize_data': False, 'lazy_init': False, 'pipeline': []}
-    try:
-        dataset = data.built(**spec)
-        total = len(dataset)
-    except (UserError, FileNotFoundError) as error:
-        return [Issue(f'{data.key}: {error}')]
-    except Exception:
-        return []  # a class of its own kind, whatever it needs
+    dataset, issues = build_bare(data)
+    if dataset is None:
+        return issues
+    total = len(dataset)
     if total == 0:
         text = (
             f'{data.key}: the data set is empty\n'
@@ -52,6 +46,30 @@ def check_built(data: DataSpec) -> list[Issue]:
         return check_panoptic(dataset, data.key)
     infos = [dataset.get_data_info(k) for k in evenly_spaced(range(total), 200)]
     return [*_image_issues(infos, data.key), *_label_issues(dataset, data)]
+
+
+def build_bare(data: DataSpec) -> tuple[Any, list[Issue]]:
+    """Return a data set without its pipeline, or None and what it says of itself.
+
+    Args:
+        data: The data set.
+
+    Example:
+        >>> build_bare(DataSpec('train', {'times': 2}, len))  # of an unknown kind
+        (None, [])
+    """
+    spec = data.arguments
+    if isinstance(data.built, type) and issubclass(data.built, BaseDataset):
+        # mmengine cannot serialize an empty list.
+        spec |= {'serialize_data': False, 'lazy_init': False, 'pipeline': []}
+    try:
+        dataset = data.built(**spec)
+        len(dataset)
+    except (UserError, FileNotFoundError) as error:
+        return None, [Issue(f'{data.key}: {error}')]
+    except Exception:
+        return None, []  # a class of its own kind, whatever it needs
+    return dataset, []
 
 
 def _is_panoptic(dataset: BaseDataset) -> bool:

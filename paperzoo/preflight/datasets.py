@@ -24,6 +24,11 @@ class DataSpec:
     built: Any
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """What the class is built with."""
+        return {key: value for key, value in self.spec.items() if key != 'type'}
+
+    @property
     def metainfo(self) -> dict[str, Any]:
         """What the class says of its classes, updated by the config."""
         given = self.spec.get('metainfo') or {}

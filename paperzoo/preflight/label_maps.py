@@ -12,6 +12,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 
 from paperzoo.data.formats.folder import image_size
 from paperzoo.errors import UserError
+from paperzoo.preflight.built_sets import build_bare
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, evenly_spaced
 from paperzoo.preflight.issues import Issue
@@ -58,15 +59,10 @@ def check_maps(data: DataSpec, model: Any) -> list[Issue]:
         >>> issue.stops
         True
     """
-    # mmengine cannot serialize an empty list.
-    spec = {**_arguments(data.spec), 'pipeline': [], 'serialize_data': False}
-    try:
-        dataset: Any = data.built(**spec)
-        total = len(dataset)
-    except (UserError, FileNotFoundError) as error:
-        return [Issue(f'{data.key}: {error}')]
-    except TypeError:  # a class of its own kind
-        return []
+    dataset, issues = build_bare(data)
+    if dataset is None:
+        return issues
+    total = len(dataset)
     prefix = f'{data.key}.data_prefix'
     if total == 0:
         text = (
@@ -214,12 +210,9 @@ def _loader(spec: dict) -> LoadAnnotations | None:
             'mmseg.LoadAnnotations',
             LoadAnnotations,
         ):
-            return LoadAnnotations(**_arguments(step))
+            arguments = {key: value for key, value in step.items() if key != 'type'}
+            return LoadAnnotations(**arguments)
     return None
-
-
-def _arguments(spec: dict) -> dict[str, Any]:
-    return {key: value for key, value in spec.items() if key != 'type'}
 
 
 def ignored_labels(node: Any) -> set[int]:

@@ -41,9 +41,7 @@ def check_before_training(cfg: Config, warn: Callable[[str], object] = print) ->
         >>> with TemporaryDirectory() as folder:
         ...     check_before_training(Config(dict(work_dir=folder)))  # nothing is wrong
     """
-    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) != '0':
-        return  # the first process looks for all of them
-    report(preflight(cfg), '(Without these checks: --no-preflight)', warn)
+    _refuse(cfg, ('train', 'val'), warn)
 
 
 def check_before_test(cfg: Config, warn: Callable[[str], object] = print) -> None:
@@ -61,10 +59,13 @@ def check_before_test(cfg: Config, warn: Callable[[str], object] = print) -> Non
         >>> with TemporaryDirectory() as folder:
         ...     check_before_test(Config(dict(work_dir=folder)))  # nothing is wrong
     """
+    _refuse(cfg, ('test',), warn)
+
+
+def _refuse(cfg: Config, splits: Sequence[str], warn: Callable[[str], object]) -> None:
     if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) != '0':
-        return
-    issues = preflight(cfg, ('test',))
-    report(issues, '(Without these checks: --no-preflight)', warn)
+        return  # the first process looks for all of them
+    report(preflight(cfg, splits), '(Without these checks: --no-preflight)', warn)
 
 
 def preflight(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[Issue]:
@@ -97,12 +98,12 @@ def preflight(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[Iss
 def _check_files(cfg: Config, sets: list[DataSpec]) -> list[Issue]:
     issues: list[Issue] = []
     labels: list[tuple[DataSpec, list[str]]] = []
-    seen: list[tuple[Any, dict]] = []
+    # Often the test set is the validation set again.
+    different: list[DataSpec] = []
     for one in sets:
-        # Often the test set is the validation set again.
-        if (one.built, one.spec) in seen:
-            continue
-        seen.append((one.built, one.spec))
+        if all((one.built, one.spec) != (had.built, had.spec) for had in different):
+            different.append(one)
+    for one in different:
         try:
             check_classes(one.spec.get('metainfo'))
         except UserError as error:
@@ -112,7 +113,7 @@ def _check_files(cfg: Config, sets: list[DataSpec]) -> list[Issue]:
         issues += found
         if names:
             labels.append((one, names))
-    issues += check_episodes(cfg.get('model') or {}, sets)
+    issues += check_episodes(cfg.get('model') or {}, different)
     return issues + _check_same_labels(labels)
 
 
