@@ -42,7 +42,7 @@ def read_results(name: str) -> dict[str, Any]:
         )
     try:
         results = json.loads(Path(name).read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{name}' cannot be read as results: {error}") from error
     needed = {'kind', 'images', 'categories', 'annotations', 'truth'}
     missing = needed - set(results if isinstance(results, dict) else ())

@@ -23,7 +23,7 @@ from paperzoo.data.formats.description import (
     Mask,
     flaw_of,
 )
-from paperzoo.data.formats.folder import Folder, image_size, split_of
+from paperzoo.data.formats.folder import Folder, size_as_stated, split_of
 from paperzoo.errors import UserError
 
 # COCO's own files beside those of boxes; none of them is of use here.
@@ -149,14 +149,10 @@ class _File:
         end = written.replace('\\', '/')
         self.prefixes.add(name.removesuffix(end) if name.endswith(end) else None)
         try:
-            width, height = image_size(self.folder.path(name))
             stated = (record.get('width'), record.get('height'))
-            if None not in stated and stated != (width, height):
-                raise UserError(
-                    f'the file says {stated[0]} x {stated[1]} pixels, the image has '
-                    f'{width} x {height}'
-                    + (' (EXIF orientation?)' if stated == (height, width) else '')
-                )
+            width, height = size_as_stated(
+                self.folder.path(name), None if None in stated else stated, self.name
+            )
         except UserError as error:
             found.left_out.append(f'{place}: {error}')
             self.clean = False

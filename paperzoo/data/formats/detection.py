@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 
 from paperzoo.data.formats.description import LabelledImage, LabelledSet
 from paperzoo.data.formats.recognise import read_folder
-from paperzoo.data.formats.splitting import part_of
+from paperzoo.data.formats.splitting import images_of, part_of
 from paperzoo.data.panoptic import CocoPanopticDataset
 from paperzoo.data.paths import resolve
 from paperzoo.errors import UserError
@@ -83,41 +83,6 @@ class LabelledFolderDataset(BaseDetDataset):
                 f'{", ".join(self.metainfo["classes"][:8])}'
             )
         return kept
-
-
-def images_of(
-    found: LabelledSet, split: str, val: float, seed: int
-) -> list[LabelledImage]:
-    """Return the images of a split.
-
-    Args:
-        found: What a reader found.
-        split: As `LabelledFolderDataset` takes it.
-        val: Likewise.
-        seed: Likewise.
-
-    Raises:
-        UserError: If the split has no images.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from paperzoo.data.formats.description import LabelledImage, LabelledSet
-        >>> from paperzoo.data.formats.detection import images_of
-        >>> root = Path('cells')
-        >>> images = [LabelledImage(root / f'{name}.jpg', 20, 10) for name in 'abcde']
-        >>> found = LabelledSet('yolo', root, ('cat',), images)
-        >>> [one.path.name for one in images_of(found, 'val', val=0.4, seed=0)]
-        ['c.jpg', 'e.jpg']
-    """
-    images = found.images
-    names = [image.path.relative_to(found.root).as_posix() for image in images]
-    chosen = part_of(images, names, [one.split for one in images], split, val, seed)
-    if not chosen:
-        raise UserError(
-            f'{found.root}: no image for split={split!r}; it has '
-            f'{found.splits()}. To choose some of the training images: val=0.2'
-        )
-    return chosen
 
 
 def tell_left_out(found: LabelledSet, most: int = 3) -> None:

@@ -239,6 +239,39 @@ def image_size(path: Path) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
+def size_as_stated(
+    path: Path, stated: tuple[Any, Any] | None, file: str
+) -> tuple[int, int]:
+    """Return width and height as `image_size` does, if an annotation says the same.
+
+    Args:
+        path: The image.
+        stated: What the annotation says; None for nothing.
+        file: The annotation file, for the message.
+
+    Raises:
+        UserError: If the image has another size, or cannot be read.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import size_as_stated
+        >>> Image.new('L', (20, 10)).save(root / 'a.png')
+        >>> size_as_stated(root / 'a.png', (20, 10), 'a.json')
+        (20, 10)
+    """
+    found = image_size(path)
+    if stated is not None and stated != found:
+        said = ' x '.join(str(side).removesuffix('.0') for side in stated)
+        turned = ' (turned by its EXIF orientation?)' if stated == found[::-1] else ''
+        raise UserError(
+            f'{file}: the file says {said} pixels, but {path.name} has {found[0]} x '
+            f'{found[1]}{turned}'
+        )
+    return found
+
+
 def suffix(name: str) -> str:
     """Return the suffix in lower case.
 

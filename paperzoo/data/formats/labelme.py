@@ -21,7 +21,7 @@ from paperzoo.data.formats.description import (
     bounding_box,
     flaw_of,
 )
-from paperzoo.data.formats.folder import Folder, image_size, split_of
+from paperzoo.data.formats.folder import Folder, size_as_stated, split_of
 from paperzoo.errors import UserError
 
 _CORNERS = 64  # of a circle's polygon
@@ -102,16 +102,10 @@ def read_labelme(folder: Folder) -> LabelledSet:
 def _image(
     folder: Folder, file: str, name: str, content: dict[str, Any], found: LabelledSet
 ) -> LabelledImage:
-    width, height = image_size(folder.path(name))
     stated = (content.get('imageWidth'), content.get('imageHeight'))
-    if all(stated) and stated != (width, height):
-        turned = (
-            ' (turned by its EXIF orientation?)' if stated == (height, width) else ''
-        )
-        raise UserError(
-            f'{file}: the file says {stated[0]} x {stated[1]} pixels, but {name} has '
-            f'{width} x {height}{turned}'
-        )
+    width, height = size_as_stated(
+        folder.path(name), stated if all(stated) else None, file
+    )
     image = LabelledImage(
         folder.path(name), width, height, split=split_of(file) or split_of(name)
     )

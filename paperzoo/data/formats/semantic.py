@@ -11,7 +11,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from paperzoo.data.formats.description import distinct_colours
 from paperzoo.data.formats.masks import VOID, code_of, codes, read_map
 from paperzoo.data.formats.recognise import read_folder
-from paperzoo.data.formats.splitting import part_of
+from paperzoo.data.formats.splitting import images_of
 from paperzoo.data.paths import resolve
 from paperzoo.errors import UserError
 from paperzoo.registry import DATASETS, TRANSFORMS
@@ -68,14 +68,7 @@ class MaskFolderDataset(BaseSegDataset):
                 f'{found.root}: metainfo names {len(meta["classes"])} classes, the '
                 f'label maps have {len(found.classes)}: {", ".join(found.classes[:8])}'
             )
-        names = [one.path.relative_to(found.root).as_posix() for one in found.images]
-        splits = [one.split for one in found.images]
-        self._images = part_of(found.images, names, splits, split, val, seed)
-        if not self._images:
-            raise UserError(
-                f'{found.root}: no image for split={split!r}; it has {found.splits()}. '
-                'To choose some of the training images: val=0.2'
-            )
+        self._images = images_of(found, split, val, seed)
         self._values = (found.pixel_values, found.ignored)
         super().__init__(data_root=str(found.root), metainfo=meta, **kwargs)
 

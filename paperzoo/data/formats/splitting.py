@@ -4,6 +4,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from paperzoo.data.formats.description import LabelledImage, LabelledSet
+from paperzoo.errors import UserError
+
 T = TypeVar('T')
 
 
@@ -79,3 +82,38 @@ def part_of(
     ]
     chosen = chosen_by_seed((name for _, name in rows), share, seed)
     return [one for one, name in rows if (name in chosen) == (split == 'val')]
+
+
+def images_of(
+    found: LabelledSet, split: str, val: float, seed: int
+) -> list[LabelledImage]:
+    """Return the images of a split.
+
+    Args:
+        found: What a reader found.
+        split: `'train'`, `'val'`, `'test'`, or `''` for all images.
+        val: Share of the training images that are for validation instead.
+        seed: Of the choice.
+
+    Raises:
+        UserError: If the split has no images.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.data.formats.description import LabelledImage, LabelledSet
+        >>> from paperzoo.data.formats.splitting import images_of
+        >>> root = Path('cells')
+        >>> images = [LabelledImage(root / f'{name}.jpg', 20, 10) for name in 'abcde']
+        >>> found = LabelledSet('yolo', root, ('cat',), images)
+        >>> [one.path.name for one in images_of(found, 'val', val=0.4, seed=0)]
+        ['c.jpg', 'e.jpg']
+    """
+    images = found.images
+    names = [image.path.relative_to(found.root).as_posix() for image in images]
+    chosen = part_of(images, names, [one.split for one in images], split, val, seed)
+    if not chosen:
+        raise UserError(
+            f'{found.root}: no image for split={split!r}; it has '
+            f'{found.splits()}. To choose some of the training images: val=0.2'
+        )
+    return chosen

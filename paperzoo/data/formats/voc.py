@@ -15,7 +15,7 @@ from paperzoo.data.formats.description import (
     LabelledSet,
     flaw_of,
 )
-from paperzoo.data.formats.folder import Folder, image_size, split_of
+from paperzoo.data.formats.folder import Folder, size_as_stated, split_of
 from paperzoo.errors import UserError
 
 
@@ -134,16 +134,10 @@ def parse_xml(content: bytes) -> Element:
 def _image(
     folder: Folder, file: str, name: str, root: Element, found: LabelledSet
 ) -> LabelledImage:
-    width, height = image_size(folder.path(name))
     stated = (_number(root, 'size/width', 0.0), _number(root, 'size/height', 0.0))
-    if all(stated) and stated != (width, height):
-        turned = (
-            ' (turned by its EXIF orientation?)' if stated == (height, width) else ''
-        )
-        raise UserError(
-            f'{file}: the file says {stated[0]:g} x {stated[1]:g} pixels, but {name} '
-            f'has {width} x {height}{turned}'
-        )
+    width, height = size_as_stated(
+        folder.path(name), stated if all(stated) else None, file
+    )
     first = 1 if _text(root, 'source/database').startswith('The VOC') else 0
     image = LabelledImage(folder.path(name), width, height)
     for number, node in enumerate(root.findall('object'), 1):
