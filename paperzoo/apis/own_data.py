@@ -235,11 +235,11 @@ def _read(folder: Path, task: str | None, data_format: str | None) -> LabelledSe
     if task == 'panoptic':
         if not is_coco(files):
             raise UserError(f'{folder}: panoptic annotations are read in COCO format')
-        return read_folder(folder, 'coco', panoptic=True)
+        return read_folder(files, 'coco', panoptic=True)
     if task == 'semantic' and is_masks(files):
-        return read_folder(folder, 'masks')
+        return read_folder(files, 'masks')
     if task == 'few-shot' and is_class_folders(files):
-        return read_folder(folder, 'class_folders')
+        return read_folder(files, 'class_folders')
     if task in ('detection', 'instance') and data_format is None:
         names = [one for one in formats_of(files) if one in _OF_OBJECTS]
         if not names:
@@ -255,7 +255,7 @@ def _read(folder: Path, task: str | None, data_format: str | None) -> LabelledSe
         }[task]
         raise UserError(f'{folder}: for {task} it needs {needed}')
     panoptic = False if task else None
-    return read_folder(folder, data_format, panoptic=panoptic)
+    return read_folder(files, data_format, panoptic=panoptic)
 
 
 def _task_of(found: LabelledSet) -> str:

@@ -106,7 +106,4 @@ def _issue(data: DataSpec, flaw: str, ids: list[Any], total: int, file: Path) ->
 
 
 def _loader(data: DataSpec) -> dict[str, Any]:
-    for step in data.spec.get('pipeline') or ():
-        if isinstance(step, dict) and step.get('type') in _LOADERS:
-            return step
-    return {}
+    return data.step(*_LOADERS) or {}

@@ -28,6 +28,13 @@ class DataSpec:
         """What the class is built with."""
         return {key: value for key, value in self.spec.items() if key != 'type'}
 
+    def step(self, *kinds: Any) -> dict[str, Any] | None:
+        """Return the first step of the pipeline that is of one of some types."""
+        for one in self.spec.get('pipeline') or ():
+            if isinstance(one, dict) and one.get('type') in kinds:
+                return one
+        return None
+
     @property
     def metainfo(self) -> dict[str, Any]:
         """What the class says of its classes, updated by the config."""

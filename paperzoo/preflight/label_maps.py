@@ -75,7 +75,7 @@ def check_maps(data: DataSpec, model: Any) -> list[Issue]:
     infos = [dataset.get_data_info(index) for index in evenly_spaced(range(total), 200)]
     images = [Path(info['img_path']) for info in infos]
     issues = check_images(images, f'{prefix}.img_path')
-    load = _loader(data.spec)
+    load = _loader(data)
     if load is None or dataset.metainfo.get('classes') is None:
         return issues
     ignored = ignored_labels(model) | {dataset.ignore_index}
@@ -202,17 +202,12 @@ def _absent(
     ]
 
 
-def _loader(spec: dict) -> LoadAnnotations | None:
+def _loader(data: DataSpec) -> LoadAnnotations | None:
     """Return mmseg's loader of label maps, if the pipeline has it."""
-    for step in spec.get('pipeline') or ():
-        if step['type'] in (
-            'LoadAnnotations',
-            'mmseg.LoadAnnotations',
-            LoadAnnotations,
-        ):
-            arguments = {key: value for key, value in step.items() if key != 'type'}
-            return LoadAnnotations(**arguments)
-    return None
+    step = data.step('LoadAnnotations', 'mmseg.LoadAnnotations', LoadAnnotations)
+    if step is None:
+        return None
+    return LoadAnnotations(**{key: step[key] for key in step if key != 'type'})
 
 
 def ignored_labels(node: Any) -> set[int]:

@@ -216,3 +216,10 @@ def test_results_that_are_none(changed: dict, message: str, tmp_path: Path) -> N
     with pytest.raises(UserError, match=message):
         analyze_results(str(file), out=tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('text', ['', '{', '[' * 100_000])
+def test_results_that_are_no_json(text: str, tmp_path: Path) -> None:
+    (tmp_path / 'r.json').write_text(text)
+    with pytest.raises(UserError, match=r'cannot be read as results'):
+        analyze_results(str(tmp_path / 'r.json'), out=tmp_path / 'out')

@@ -93,6 +93,14 @@ class LabelledSet:
             counts[image.split] = counts.get(image.split, 0) + 1
         return counts
 
+    def note_unused(self, images: list[str], what: str) -> None:
+        """Note images that lack what would tell their labels, if there are any."""
+        if images:
+            self.notes.append(
+                f'{len(images)} images have no {what} and are not used, such as '
+                f'{images[0]}'
+            )
+
     def checked(self) -> 'LabelledSet':
         """Return the set, or refuse one that nothing can be learned from.
 

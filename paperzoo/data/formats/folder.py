@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -85,6 +85,26 @@ class Folder:
             return len(wanted & {*PurePosixPath(one).parts[:-1], split_of(one)})
 
         return max(candidates, key=fit, default=None)
+
+    def only_image_of(self, name: str, file: str, used: Collection[str]) -> str:
+        """Return the image of a file that is about one image.
+
+        Args:
+            name: As the file says; `''` if it does not. Else the file's own name tells.
+            file: Relative to the root.
+            used: Images that have a file already.
+
+        Raises:
+            UserError: If the image is not in the folder, or has a file already.
+        """
+        found = self.image_of(name or file, file)
+        found = found or self.image_of(PurePosixPath(file).stem, file)
+        if found is None:
+            raise UserError(f'{file}: its image is not in the folder')
+        if found in used:
+            kind = suffix(file)[1:].upper()
+            raise UserError(f'{file}: {found} has another {kind} file already')
+        return found
 
     def path(self, name: str) -> Path:
         """Return the path of one of the files."""

@@ -7,7 +7,6 @@ left out.
 import base64
 import io
 import math
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -78,22 +77,15 @@ def read_labelme(folder: Folder) -> LabelledSet:
             content = folder.read_json(file)
             if not isinstance(content, dict) or 'shapes' not in content:
                 raise UserError(f'{file}: no file of LabelMe (no shapes)')
-            name = folder.image_of(str(content.get('imagePath') or file), file)
-            name = name or folder.image_of(PurePosixPath(file).stem, file)
-            if name is None:
-                raise UserError(f'{file}: its image is not in the folder')
-            if name in used:
-                raise UserError(f'{file}: {name} has another JSON file already')
+            named = str(content.get('imagePath') or '')
+            name = folder.only_image_of(named, file, used)
             image = _image(folder, file, name, content, found)
         except UserError as error:
             found.left_out.append(str(error))
             continue
         used.add(name)
         found.images.append(image)
-    if bare := [one for one in folder.images if one not in used]:
-        found.notes.append(
-            f'{len(bare)} images have no JSON file and are not used, such as {bare[0]}'
-        )
+    found.note_unused([one for one in folder.images if one not in used], 'JSON file')
     names = {one.name for image in found.images for one in image.objects}
     found.classes = tuple(sorted(names))
     return found.checked()

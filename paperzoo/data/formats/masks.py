@@ -107,11 +107,7 @@ def read_masks(folder: Folder) -> LabelledSet:
     if not found.images:
         return found.checked()
     bare = set(folder.images) - {name for pair in pairs for name in pair} - {*alone}
-    if bare:
-        found.notes.append(
-            f'{len(bare)} images have no label map and are not used, such as '
-            f'{min(bare)}'
-        )
+    found.note_unused(sorted(bare), 'label map')
     _set_classes(folder, found)
     return found.checked()
 

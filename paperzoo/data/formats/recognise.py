@@ -51,12 +51,12 @@ def formats_of(folder: Folder) -> list[str]:
 
 
 def read_folder(
-    root: str | Path, name: str | None = None, panoptic: bool | None = None
+    root: str | Path | Folder, name: str | None = None, panoptic: bool | None = None
 ) -> LabelledSet:
     """Read a labelled folder of any known format.
 
     Args:
-        root: The folder.
+        root: The folder, or the files found below it.
         name: Of the format, one of `FORMATS`; None looks.
         panoptic: For COCO: whether to read panoptic files; None takes what there is.
 
@@ -74,7 +74,7 @@ def read_folder(
         >>> found.format, found.classes, len(found.images)
         ('yolo', ('cat', 'dog'), 1)
     """
-    folder = Folder(root)
+    folder = root if isinstance(root, Folder) else Folder(root)
     if name is None:
         name = _only(folder)
     check_choice('read_folder', 'name', name, tuple(FORMATS))

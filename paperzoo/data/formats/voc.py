@@ -74,12 +74,7 @@ def read_voc(folder: Folder) -> LabelledSet:
             root = parse_xml(folder.read_bytes(file))
             if root.tag != 'annotation':
                 continue
-            name = folder.image_of(_text(root, 'filename') or file, file)
-            name = name or folder.image_of(PurePosixPath(file).stem, file)
-            if name is None:
-                raise UserError(f'{file}: its image is not in the folder')
-            if name in used:
-                raise UserError(f'{file}: {name} has another XML file already')
+            name = folder.only_image_of(_text(root, 'filename'), file, used)
             image = _image(folder, file, name, root, found)
         except (UserError, ValueError) as error:
             text = str(error)
@@ -89,10 +84,8 @@ def read_voc(folder: Folder) -> LabelledSet:
         image.split = splits.get(PurePosixPath(file).stem) or split_of(file)
         image.split = image.split or split_of(name)
         found.images.append(image)
-    if bare := [one for one in folder.images if one not in used and _is_photo(one)]:
-        found.notes.append(
-            f'{len(bare)} images have no XML file and are not used, such as {bare[0]}'
-        )
+    bare = [one for one in folder.images if one not in used and _is_photo(one)]
+    found.note_unused(bare, 'XML file')
     names = {one.name for image in found.images for one in image.objects}
     found.classes = tuple(sorted(names))
     return found.checked()
