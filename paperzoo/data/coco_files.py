@@ -122,7 +122,9 @@ def parse(data: bytes, file: Path) -> Content:
     """
     content = parse_json(decode(data, file), file)
     if not isinstance(content, dict):
-        raise UserError(f'{file} is no object with images. Export it in COCO format')
+        raise UserError(
+            f'{file} is no object with {", ".join(_RECORDS)}. Export it in COCO format'
+        )
     return content
 
 

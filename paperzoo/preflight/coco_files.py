@@ -204,11 +204,7 @@ def read_annotations(
     try:
         content = parse(data, file)
     except UserError as error:
-        return (
-            str(error)
-            .removeprefix(f'{file} ')
-            .replace('object with images', f'object with {", ".join(wanted)}')
-        )
+        return str(error).removeprefix(f'{file} ')
     if hidden:
         content.setdefault('annotations', [])
     missing = [name for name in wanted if name not in content]
