@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
 from paperzoo.apis.config import find_config
@@ -146,3 +147,14 @@ def test_indices_of_a_palette_are_labels(project: Callable, tmp_path: Path) -> N
     indexed.putpalette([0, 0, 0, 200, 30, 90])
     indexed.save(tmp_path / 'maps' / '1.png')
     assert texts(cfg) == []
+
+
+class Strange(BaseSegDataset):
+    """A class of a user's own, which cannot be built from the config alone."""
+
+    def load_data_list(self) -> list[dict]:
+        raise ValueError('needs a database')
+
+
+def test_a_set_of_its_own_kind_is_passed_over(project: Callable) -> None:
+    assert texts(project([0, 1], type=Strange)) == []

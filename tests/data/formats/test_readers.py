@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from labelled_folders import BOXES, CLASSES, MASKS, UNSPLIT
 
+from paperzoo.data.formats import folder as folder_module
 from paperzoo.data.formats.description import LabelledImage
 from paperzoo.data.formats.folder import Folder
 from paperzoo.data.formats.recognise import formats_of, read_folder
@@ -243,3 +244,19 @@ def test_real_boxes_are_those_of_coco(
 
 def test_formats_of_an_empty_folder(tmp_path: Path) -> None:
     assert formats_of(Folder(tmp_path)) == []
+
+
+def test_recognition_parses_only_what_may_be_of_the_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.write_coco(tmp_path, made.scenes(4, splits=('train', 'val')))
+    parsed: list[Path] = []
+    parse = folder_module.parse_json
+
+    def counted(text: str, path: Path) -> object:
+        parsed.append(path)
+        return parse(text, path)
+
+    monkeypatch.setattr(folder_module, 'parse_json', counted)
+    assert 'coco' in formats_of(Folder(tmp_path))
+    assert len(parsed) == 1
