@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from paperzoo.errors import UserError
 from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import is_first_process
 
 NOTE = 'in_use.json'
 _GUARD = '.in_use.lock'
@@ -54,7 +55,7 @@ def own_work_dir(work_dir: str | Path, launcher: str = 'none') -> Iterator[None]
         ...         print('in use by process' in str(error))
         True
     """
-    if not _is_first(launcher):
+    if not is_first_process(launcher):
         yield
         return
     folder = Path(work_dir)
@@ -72,13 +73,6 @@ def own_work_dir(work_dir: str | Path, launcher: str = 'none') -> Iterator[None]
         with suppress(OSError, UserError), _guarded(folder):
             if _read(folder / NOTE) == own:
                 (folder / NOTE).unlink()
-
-
-def _is_first(launcher: str) -> bool:
-    if launcher == 'none':  # Whatever started it, it trains alone.
-        return True
-    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
-    return next((os.environ[name] for name in names if name in os.environ), '0') == '0'
 
 
 def _take(folder: Path, own: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from paperzoo.preflight.episodes import check_episodes, reads_episodes
 from paperzoo.preflight.issues import Issue, report
 from paperzoo.preflight.losses import check_losses
 from paperzoo.preflight.num_classes import check_heads
+from paperzoo.utils.run_info import is_first_process
 
 # Weights, and an optimizer with two numbers for each.
 _STATES = 3
@@ -63,7 +64,7 @@ def check_before_test(cfg: Config, warn: Callable[[str], object] = print) -> Non
 
 
 def _refuse(cfg: Config, splits: Sequence[str], warn: Callable[[str], object]) -> None:
-    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) != '0':
+    if not is_first_process(cfg.get('launcher') or 'none'):
         return  # the first process looks for all of them
     report(preflight(cfg, splits), '(Without these checks: --no-preflight)', warn)
 

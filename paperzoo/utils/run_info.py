@@ -1,6 +1,7 @@
 """What a measured number is worth nothing without: versions, device, hash, date."""
 
 import hashlib
+import os
 import platform
 import sys
 import time
@@ -61,6 +62,24 @@ def checkpoint_info(checkpoint: str) -> dict[str, str]:
         with Path(checkpoint).open('rb') as file:
             info['checkpoint_sha256'] = hashlib.file_digest(file, 'sha256').hexdigest()
     return info
+
+
+def is_first_process(launcher: str) -> bool:
+    """Return whether this process is the first of a run, before they know each other.
+
+    Args:
+        launcher: As in a config; with `'none'` the process runs alone, whatever
+            started it.
+
+    Example:
+        >>> from paperzoo.utils.run_info import is_first_process
+        >>> is_first_process('none')
+        True
+    """
+    if launcher == 'none':
+        return True
+    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return next((os.environ[name] for name in names if name in os.environ), '0') == '0'
 
 
 def _processor() -> str:

@@ -297,4 +297,9 @@ def test_one_message_and_warnings_apart(
     assert '--no-preflight' in str(caught.value)
     # The other processes of a training leave the looking to the first.
     monkeypatch.setenv('RANK', '1')
+    cfg.launcher = 'pytorch'
     preflight.check_before_training(cfg, said.append)
+    # Started by a launcher, but each trains for itself.
+    cfg.launcher = 'none'
+    with pytest.raises(UserError):
+        preflight.check_before_training(cfg, said.append)
