@@ -21,7 +21,6 @@ from paperzoo.apis.build import (
 from paperzoo.apis.config import class_names, image_pipeline, load_config
 from paperzoo.apis.results import Result
 from paperzoo.apis.stack import check_stack
-from paperzoo.apis.stored_config import stored_config
 from paperzoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,6 +103,9 @@ def _load_alone(
     score: float,
 ) -> 'Predictor':
     import torch
+
+    # It brings the remedies, and so torch: not for who only asks for help.
+    from paperzoo.apis.stored_config import stored_config
 
     loaded = read_checkpoint(checkpoint)
     cfg = stored_config(loaded.get('meta') or {}, str(checkpoint))
