@@ -19,9 +19,11 @@ from paperzoo.apis.build import (
     read_checkpoint,
 )
 from paperzoo.apis.config import class_names, image_pipeline, load_config
+from paperzoo.apis.config_errors import merge
 from paperzoo.apis.results import Result
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError
+from paperzoo.preflight.common_values import check_values
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -89,7 +91,8 @@ def load(
     cfg: Any = load_config(config, cfg_options) if named else config
     if not named and cfg_options:
         cfg = cfg.copy()
-        cfg.merge_from_dict(dict(cfg_options))
+        merge(cfg, cfg_options)
+        check_values(cfg)
     check_stack(cfg.get('default_scope'))
     with torch.random.fork_rng(devices=[]):  # random weights, soon replaced
         model = build_model(cfg, device)
@@ -110,7 +113,8 @@ def _load_alone(
     loaded = read_checkpoint(checkpoint)
     cfg = stored_config(loaded.get('meta') or {}, str(checkpoint))
     if cfg_options:
-        cfg.merge_from_dict(dict(cfg_options))
+        merge(cfg, cfg_options)
+        check_values(cfg)
     with torch.random.fork_rng(devices=[]):
         model = build_stored_model(cfg, device, str(checkpoint))
     meta = load_weights(model, checkpoint, loaded)
