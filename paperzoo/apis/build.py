@@ -88,12 +88,14 @@ def _restored(classes: list[Any]) -> Iterator[None]:
             cls._instance_dict.update(instances)
 
 
-def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
+def build_runner(cfg: 'Config', *, strict: bool, dump: str = '') -> 'Runner':
     """Return the runner of a config, with a bar of its progress in a terminal.
 
     Args:
         cfg: The config, complete.
         strict: Whether the checkpoint that it loads must fit the model exactly.
+        dump: What is put behind the name under which MMEngine writes the config into
+            the work dir, so that the training's own stays as it was.
 
     Raises:
         UserError: If the runner cannot be built because of a misspelt name, or its
@@ -117,7 +119,8 @@ def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
 
     refuse_unwritable(Path(cfg.work_dir))
     with spelling_explained(cfg):
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        own = _renamed(cfg, dump)
+        runner = RUNNERS.build(own) if 'runner_type' in own else Runner.from_cfg(own)
     runner.register_hook(ProgressBarHook())
     if not strict:
         return runner
@@ -131,6 +134,16 @@ def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
 
     runner.load_checkpoint = load_strictly
     return runner
+
+
+def _renamed(cfg: 'Config', more: str) -> 'Config':
+    """Return a config that MMEngine takes to be from a file with a longer name."""
+    if not more or cfg.filename is None:  # one without a file goes beside the logs
+        return cfg
+    file = Path(cfg.filename)
+    renamed = cfg.copy()
+    object.__setattr__(renamed, '_filename', str(file.with_stem(file.stem + more)))
+    return renamed
 
 
 @contextmanager

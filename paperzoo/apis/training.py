@@ -129,7 +129,7 @@ def replay_step(
 
     cfg = config_to_train(config, cfg_options, work_dir)
     with own_instances():
-        return replay(_runner(cfg, preflight=False), file)
+        return replay(_runner(cfg, preflight=False, dump='_replay'), file)
 
 
 def config_to_train(
@@ -164,7 +164,7 @@ def config_to_train(
     return config
 
 
-def _runner(cfg: 'Config', *, preflight: bool) -> 'Runner':
+def _runner(cfg: 'Config', *, preflight: bool, dump: str = '') -> 'Runner':
     from paperzoo.engine.random_state import adopt_seed
 
     # Weights to start from (load_from without resume) may come from another model.
@@ -177,7 +177,7 @@ def _runner(cfg: 'Config', *, preflight: bool) -> 'Runner':
     adopt_seed(cfg)
     if preflight:
         look_first(cfg)
-    return build_runner(cfg, strict=strict)
+    return build_runner(cfg, strict=strict, dump=dump)
 
 
 def set_training_options(
