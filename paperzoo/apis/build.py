@@ -220,6 +220,39 @@ def _network(cfg: 'Config') -> 'nn.Module':
     return MODELS.build(spec)
 
 
+def build_dataset(cfg: 'Config', split: str, spec: Mapping[str, Any]) -> Any:
+    """Return a data set.
+
+    Args:
+        cfg: The config.
+        split: Of which it is, for messages.
+        spec: What the config says of it.
+
+    Raises:
+        UserError: If its files are missing, or a misspelt name keeps it from being
+            built.
+
+    Example:
+        >>> from paperzoo.apis.build import build_dataset
+        >>> from paperzoo.apis.config import load_config
+        >>> cfg = load_config('fcos_tiny_shapes')
+        >>> len(build_dataset(cfg, 'val', cfg.val_dataloader.dataset))
+        100
+    """
+    from mmengine.registry import DATASETS
+
+    from paperzoo.preflight.build_errors import spelling_explained
+
+    try:
+        with default_scope(cfg), spelling_explained(cfg):
+            return DATASETS.build(spec)
+    except FileNotFoundError as error:
+        raise UserError(
+            f'{cfg.filename}: {split}_dataloader.dataset: {error}. Put the data set '
+            f'there, or: --cfg-options {split}_dataloader.dataset.data_root=PATH'
+        ) from error
+
+
 def build_stored_model(cfg: 'Config', device: str, checkpoint: str) -> 'nn.Module':
     """Return the model of a config that a checkpoint holds, with random weights.
 
