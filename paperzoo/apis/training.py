@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import build_runner, own_instances
-from paperzoo.apis.config import load_config
+from paperzoo.apis.config import load_config, set_work_dir
 from paperzoo.apis.config_errors import merge
 from paperzoo.apis.vis_backends import add_backend
 from paperzoo.errors import UserError
@@ -157,10 +157,7 @@ def config_to_train(
     if cfg_options:
         merge(config, cfg_options)
         check_values(config)
-    if work_dir:
-        config.work_dir = str(work_dir)
-    elif config.get('work_dir') is None:
-        config.work_dir = str(Path('work_dirs') / Path(config.filename or 'run').stem)
+    set_work_dir(config, work_dir)
     return config
 
 
@@ -203,7 +200,7 @@ def set_training_options(
         UserError: If the config has no base batch size to scale by.
 
     Example:
-        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.apis.config import load_config, set_work_dir
         >>> from paperzoo.apis.training import set_training_options
         >>> cfg = load_config('fcos_tiny_shapes')
         >>> set_training_options(cfg, auto_scale_lr=True, resume='epoch_3.pth')
@@ -237,7 +234,7 @@ def use_amp(cfg: 'Config') -> None:
         cfg: Changes.
 
     Example:
-        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.apis.config import load_config, set_work_dir
         >>> from paperzoo.apis.training import use_amp
         >>> cfg = load_config('fcos_tiny_shapes')
         >>> use_amp(cfg)
@@ -268,7 +265,7 @@ def look_first(cfg: 'Config') -> None:
             a paragraph for each thing that is wrong.
 
     Example:
-        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.apis.config import load_config, set_work_dir
         >>> from paperzoo.apis.training import look_first
         >>> cfg = load_config('fcos_tiny_shapes', {'model.type': 'mmdet.FCSO'})
         >>> look_first(cfg)
