@@ -282,13 +282,29 @@ def build_stored_model(cfg: 'Config', device: str, checkpoint: str) -> 'nn.Modul
         with default_scope(cfg):
             model = _network(cfg)
     except Exception as error:  # Anything: it may come from anywhere.
-        first = (str(error).splitlines() or [''])[0][:300]
-        raise UserError(
-            f"the config in the checkpoint '{checkpoint}' does not build a model: "
-            f'{type(error).__name__}: {first}. Give the config that it was trained '
-            'with: config=FILE'
-        ) from error
+        raise not_built(checkpoint, 'a model', error) from error
     return model.to(torch.device(device)).eval()
+
+
+def not_built(checkpoint: str | Path, what: str, error: Exception) -> UserError:
+    """Return the error that a checkpoint's own config is of no use.
+
+    Args:
+        checkpoint: Its file.
+        what: What was to be built.
+        error: What was raised.
+
+    Example:
+        >>> from paperzoo.apis.build import not_built
+        >>> str(not_built('a.pth', 'a pipeline', KeyError('x'))).partition(':')[0]
+        "the config in the checkpoint 'a.pth' does not build a pipeline"
+    """
+    first = (str(error).splitlines() or [''])[0][:300]
+    return UserError(
+        f"the config in the checkpoint '{checkpoint}' does not build {what}: "
+        f'{type(error).__name__}: {first}. Give the config that it was trained '
+        'with: config=FILE'
+    )
 
 
 def family(model: 'nn.Module') -> str | None:

@@ -16,6 +16,7 @@ from paperzoo.apis.build import (
     default_scope,
     family,
     load_weights,
+    not_built,
     read_checkpoint,
 )
 from paperzoo.apis.config import class_names, image_pipeline, load_config
@@ -96,7 +97,11 @@ def load(
     check_stack(cfg.get('default_scope'))
     with torch.random.fork_rng(devices=[]):  # random weights, soon replaced
         model = build_model(cfg, device)
-    return Predictor(model, cfg, load_weights(model, checkpoint), score=score)
+    meta = load_weights(model, checkpoint)
+    from paperzoo.preflight.build_errors import spelling_explained
+
+    with spelling_explained(cfg):
+        return Predictor(model, cfg, meta, score=score)
 
 
 def _load_alone(
@@ -118,7 +123,12 @@ def _load_alone(
     with torch.random.fork_rng(devices=[]):
         model = build_stored_model(cfg, device, str(checkpoint))
     meta = load_weights(model, checkpoint, loaded)
-    return Predictor(model, cfg, meta, score=score)
+    try:
+        return Predictor(model, cfg, meta, score=score)
+    except UserError:
+        raise
+    except Exception as error:  # Anything: it may come from anywhere.
+        raise not_built(checkpoint, 'a pipeline', error) from error
 
 
 class Predictor:

@@ -248,6 +248,25 @@ def test_options_that_do_not_fit_are_one_message(
         load(checkpoint('fcos_tiny_shapes'), cfg, cfg_options=options, device='cpu')
 
 
+STEP = 'test_dataloader.dataset.pipeline.1'
+
+
+@pytest.mark.parametrize(
+    ('config', 'options', 'said'),
+    [
+        ('fcos_tiny_shapes', {f'{STEP}.type': 'Resizze'}, 'Did you mean Resize'),
+        ('fcos_tiny_shapes', {f'{STEP}.kep_ratio': True}, "argument 'kep_ratio'"),
+        (None, {f'{STEP}.kep_ratio': True}, "a pipeline: .*'kep_ratio'.*config=FILE"),
+    ],
+)
+def test_a_pipeline_that_does_not_build_is_one_message(
+    checkpoint, config: str | None, options: dict, said: str
+) -> None:
+    weights = checkpoint('fcos_tiny_shapes')
+    with pytest.raises(UserError, match=said):
+        load(weights, config, cfg_options=options, device='cpu')
+
+
 @pytest.mark.parametrize('name', ['dmf_tiny_glyphs', 'attention_tagging'])
 def test_a_model_of_another_task_is_one_message(name: str, tmp_path: Path) -> None:
     cfg = paperzoo.load_config(name)
