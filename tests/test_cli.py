@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from paperzoo.cli import commands
+
 HEAVY = "{'torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'cv2'}"
 
 
@@ -30,6 +32,18 @@ def test_help_lists_every_command_without_loading_torch() -> None:
     assert done.stdout.rstrip().endswith('set()')
     for command in ('train', 'test', 'print-config'):
         assert f'\n  {command} ' in done.stdout
+
+
+@pytest.mark.parametrize('command', sorted(commands()))
+def test_help_of_a_command_loads_neither_torch_nor_mmengine(command: str) -> None:
+    code = (
+        f'import atexit, sys; sys.argv = ["paperzoo", "{command}", "--help"]\n'
+        'atexit.register(lambda: print({"torch", "mmengine"} & set(sys.modules)))\n'
+        'from paperzoo.cli import main; main()'
+    )
+    done = run('-c', code)
+    assert done.stdout.startswith('usage: ')
+    assert done.stdout.rstrip().endswith('set()')
 
 
 def test_unknown_command_ends_in_the_list_of_commands() -> None:

@@ -59,16 +59,7 @@ def analyze(
     """
     refuse_unwritable(free_path(Path(out)))
     found = read_results(results)
-    left_out = unusable(found)
-    for one in found['images']:
-        if reason := left_out.get(one['id']):
-            print(
-                f'paperzoo: {one["file_name"]} is left out: {reason}', file=sys.stderr
-            )
-    images = [one for one in found['images'] if one['id'] not in left_out]
-    if not images:
-        reason = next(iter(left_out.values()))
-        raise UserError(f"'{results}': no image can be analyzed, such as for {reason}")
+    images, left_out = _usable(found, results)
     counts, quality = confusion_and_quality(
         found, score=score, iou=iou, images=track(images, 'images')
     )
@@ -95,16 +86,34 @@ def analyze(
         'rows': 'truth',
         'unit': 'objects' if found['kind'] == 'instances' else 'pixels',
         'mean_quality': sum(quality.values()) / len(quality),
-        'left_out': [
-            {'file_name': one['file_name'], 'reason': left_out[one['id']]}
-            for one in found['images']
-            if one['id'] in left_out
-        ],
+        'left_out': left_out,
         'quality': [{'file_name': files[k], 'quality': q} for k, q in order],
         **run_info(),
     }
     written['numbers'] = write_json(folder / 'analysis.json', record)
     return record, written
+
+
+def _usable(
+    found: dict[str, Any], results: str
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return the images that can be compared; and, said aloud, why others cannot."""
+    reasons = unusable(found)
+    images = [one for one in found['images'] if one['id'] not in reasons]
+    left_out = [
+        {'file_name': one['file_name'], 'reason': reasons[one['id']]}
+        for one in found['images']
+        if one['id'] in reasons
+    ]
+    for one in left_out:
+        print(
+            f'paperzoo: {one["file_name"]} is left out: {one["reason"]}',
+            file=sys.stderr,
+        )
+    if not images:
+        reason = next(iter(reasons.values()))
+        raise UserError(f"'{results}': no image can be analyzed, such as for {reason}")
+    return images, left_out
 
 
 def draw_matrix(counts: NDArray[np.int64], names: list[str], file: Path) -> Path:

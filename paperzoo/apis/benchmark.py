@@ -79,13 +79,7 @@ def measure(
     # Counted before anything is compiled: the counter sees single operations.
     one = make_batch(model, (width, height), images=1)
     operations = flops(step_on(model, one, kind=kind, amp=amp))
-    if channels_last:
-        model.to(memory_format=torch.channels_last)
-    if compiled:
-        from paperzoo.engine.compile import check_options, compile_parts
-
-        check_options({})
-        compile_parts(model)
+    _change(model, channels_last=channels_last, compiled=compiled)
     batch = make_batch(model, (width, height), batch_size)
     if kind == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
@@ -104,6 +98,18 @@ def measure(
         'gflops_per_image': round(operations / 1e9, 3),
         **peak_mib(device),
     }
+
+
+def _change(model: Any, *, channels_last: bool, compiled: bool) -> None:
+    import torch
+
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    if compiled:
+        from paperzoo.engine.compile import check_options, compile_parts
+
+        check_options({})
+        compile_parts(model)
 
 
 def image_size(cfg: 'Config', given: tuple[int, int] | None) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import default_scope
+from paperzoo.apis.build import build_dataset
 from paperzoo.apis.progress import track
 from paperzoo.errors import UserError
 from paperzoo.utils.files import free_path, new_folder, refuse_unwritable
@@ -53,7 +53,7 @@ def browse(
 
     refuse_unwritable(free_path(Path(out)))
     set_random_seed(seed)
-    dataset = build_dataset(cfg, split)
+    dataset = whole_dataset(cfg, split)
     classes = tuple(dataset.metainfo.get('classes') or ())
     count = min(number, len(dataset))
     if count < 1:
@@ -76,7 +76,7 @@ def browse(
     )
 
 
-def build_dataset(cfg: 'Config', split: str) -> Any:
+def whole_dataset(cfg: 'Config', split: str) -> Any:
     """Return the data set of a split with its whole pipeline.
 
     Args:
@@ -87,26 +87,15 @@ def build_dataset(cfg: 'Config', split: str) -> Any:
         UserError: If the config has no such data set, or its files are missing.
 
     Example:
-        >>> from paperzoo.apis.browse import build_dataset
+        >>> from paperzoo.apis.browse import whole_dataset
         >>> from paperzoo.apis.config import load_config
-        >>> len(build_dataset(load_config('knet_tiny_shapes_semantic'), 'val'))
+        >>> len(whole_dataset(load_config('knet_tiny_shapes_semantic'), 'val'))
         100
     """
-    from mmengine.registry import DATASETS
-
-    from paperzoo.preflight.build_errors import spelling_explained
-
     spec = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
     if not spec:
         raise UserError(f'{cfg.filename}: {split}_dataloader.dataset is missing')
-    try:
-        with default_scope(cfg), spelling_explained(cfg):
-            return DATASETS.build(spec)
-    except FileNotFoundError as error:
-        raise UserError(
-            f'{cfg.filename}: {split}_dataloader.dataset: {error}. Put the data set '
-            f'there, or: --cfg-options {split}_dataloader.dataset.data_root=PATH'
-        ) from error
+    return build_dataset(cfg, split, spec)
 
 
 def picture_of(item: dict, classes: tuple[str, ...]) -> 'NDArray':

@@ -88,12 +88,14 @@ def _restored(classes: list[Any]) -> Iterator[None]:
             cls._instance_dict.update(instances)
 
 
-def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
+def build_runner(cfg: 'Config', *, strict: bool, dump: str = '') -> 'Runner':
     """Return the runner of a config, with a bar of its progress in a terminal.
 
     Args:
         cfg: The config, complete.
         strict: Whether the checkpoint that it loads must fit the model exactly.
+        dump: What is put behind the name under which MMEngine writes the config into
+            the work dir, so that the training's own stays as it was.
 
     Raises:
         UserError: If the runner cannot be built because of a misspelt name, or its
@@ -117,7 +119,8 @@ def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
 
     refuse_unwritable(Path(cfg.work_dir))
     with spelling_explained(cfg):
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        own = _renamed(cfg, dump)
+        runner = RUNNERS.build(own) if 'runner_type' in own else Runner.from_cfg(own)
     runner.register_hook(ProgressBarHook())
     if not strict:
         return runner
@@ -131,6 +134,16 @@ def build_runner(cfg: 'Config', *, strict: bool) -> 'Runner':
 
     runner.load_checkpoint = load_strictly
     return runner
+
+
+def _renamed(cfg: 'Config', more: str) -> 'Config':
+    """Return a config that MMEngine takes to be from a file with a longer name."""
+    if not more or cfg.filename is None:  # one without a file goes beside the logs
+        return cfg
+    file = Path(cfg.filename)
+    renamed = cfg.copy()
+    object.__setattr__(renamed, '_filename', str(file.with_stem(file.stem + more)))
+    return renamed
 
 
 @contextmanager
@@ -207,6 +220,39 @@ def _network(cfg: 'Config') -> 'nn.Module':
     return MODELS.build(spec)
 
 
+def build_dataset(cfg: 'Config', split: str, spec: Mapping[str, Any]) -> Any:
+    """Return a data set.
+
+    Args:
+        cfg: The config.
+        split: Of which it is, for messages.
+        spec: What the config says of it.
+
+    Raises:
+        UserError: If its files are missing, or a misspelt name keeps it from being
+            built.
+
+    Example:
+        >>> from paperzoo.apis.build import build_dataset
+        >>> from paperzoo.apis.config import load_config
+        >>> cfg = load_config('fcos_tiny_shapes')
+        >>> len(build_dataset(cfg, 'val', cfg.val_dataloader.dataset))
+        100
+    """
+    from mmengine.registry import DATASETS
+
+    from paperzoo.preflight.build_errors import spelling_explained
+
+    try:
+        with default_scope(cfg), spelling_explained(cfg):
+            return DATASETS.build(spec)
+    except FileNotFoundError as error:
+        raise UserError(
+            f'{cfg.filename}: {split}_dataloader.dataset: {error}. Put the data set '
+            f'there, or: --cfg-options {split}_dataloader.dataset.data_root=PATH'
+        ) from error
+
+
 def build_stored_model(cfg: 'Config', device: str, checkpoint: str) -> 'nn.Module':
     """Return the model of a config that a checkpoint holds, with random weights.
 
@@ -236,13 +282,29 @@ def build_stored_model(cfg: 'Config', device: str, checkpoint: str) -> 'nn.Modul
         with default_scope(cfg):
             model = _network(cfg)
     except Exception as error:  # Anything: it may come from anywhere.
-        first = (str(error).splitlines() or [''])[0][:300]
-        raise UserError(
-            f"the config in the checkpoint '{checkpoint}' does not build a model: "
-            f'{type(error).__name__}: {first}. Give the config that it was trained '
-            'with: config=FILE'
-        ) from error
+        raise not_built(checkpoint, 'a model', error) from error
     return model.to(torch.device(device)).eval()
+
+
+def not_built(checkpoint: str | Path, what: str, error: Exception) -> UserError:
+    """Return the error that a checkpoint's own config is of no use.
+
+    Args:
+        checkpoint: Its file.
+        what: What was to be built.
+        error: What was raised.
+
+    Example:
+        >>> from paperzoo.apis.build import not_built
+        >>> str(not_built('a.pth', 'a pipeline', KeyError('x'))).partition(':')[0]
+        "the config in the checkpoint 'a.pth' does not build a pipeline"
+    """
+    first = (str(error).splitlines() or [''])[0][:300]
+    return UserError(
+        f"the config in the checkpoint '{checkpoint}' does not build {what}: "
+        f'{type(error).__name__}: {first}. Give the config that it was trained '
+        'with: config=FILE'
+    )
 
 
 def family(model: 'nn.Module') -> str | None:

@@ -111,11 +111,30 @@ def load_config(
     check_values(cfg)
     import_custom(cfg)
     check_stack(cfg.get('default_scope'))
+    set_work_dir(cfg, work_dir)
+    return cfg
+
+
+def set_work_dir(cfg: 'Config', work_dir: str | Path | None) -> None:
+    """Let a config say where its run goes.
+
+    Args:
+        cfg: Changes.
+        work_dir: The place; by default what the config says, else `work_dirs/` and the
+            config's name.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> from paperzoo.apis.config import set_work_dir
+        >>> cfg = Config(dict(model=dict(type='FCOS')))
+        >>> set_work_dir(cfg, None)
+        >>> cfg.work_dir
+        'work_dirs/run'
+    """
     if work_dir:
         cfg.work_dir = str(work_dir)
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / path.stem)
-    return cfg
+        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename or 'run').stem)
 
 
 def dump_config(cfg: 'Config', file: str | Path) -> Path:

@@ -19,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 from paperzoo import __version__
 from paperzoo.apis.stack import REPAIR
 from paperzoo.errors import UserError
+from paperzoo.utils.messages import WITHOUT_SCREEN, lacks_screen
 
 # Ops that compiled mmcv has for other devices only.
 NOT_FOR_CPU = ('ms_deform_attn', 'roi_pool', 'sigmoid_focal_loss', 'softmax_focal_loss')
@@ -172,8 +173,8 @@ def special_command(error: BaseException, package: str) -> str | None:
         >>> special_command(ModuleNotFoundError(name='ftfy'), 'mmseg')
         'pip install ftfy'
     """
-    if 'libGL' in str(error) or 'libgthread' in str(error):
-        return 'pip uninstall -y opencv-python && pip install opencv-python-headless'
+    if lacks_screen(error):
+        return WITHOUT_SCREEN
     if isinstance(error, AssertionError):
         return REPAIR  # mmdet and mmseg assert the versions of the others.
     if isinstance(error, ModuleNotFoundError):

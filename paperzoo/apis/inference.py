@@ -16,13 +16,15 @@ from paperzoo.apis.build import (
     default_scope,
     family,
     load_weights,
+    not_built,
     read_checkpoint,
 )
 from paperzoo.apis.config import class_names, image_pipeline, load_config
+from paperzoo.apis.config_errors import merge
 from paperzoo.apis.results import Result
 from paperzoo.apis.stack import check_stack
-from paperzoo.apis.stored_config import stored_config
 from paperzoo.errors import UserError
+from paperzoo.preflight.common_values import check_values
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -90,11 +92,16 @@ def load(
     cfg: Any = load_config(config, cfg_options) if named else config
     if not named and cfg_options:
         cfg = cfg.copy()
-        cfg.merge_from_dict(dict(cfg_options))
+        merge(cfg, cfg_options)
+        check_values(cfg)
     check_stack(cfg.get('default_scope'))
     with torch.random.fork_rng(devices=[]):  # random weights, soon replaced
         model = build_model(cfg, device)
-    return Predictor(model, cfg, load_weights(model, checkpoint), score=score)
+    meta = load_weights(model, checkpoint)
+    from paperzoo.preflight.build_errors import spelling_explained
+
+    with spelling_explained(cfg):
+        return Predictor(model, cfg, meta, score=score)
 
 
 def _load_alone(
@@ -105,14 +112,23 @@ def _load_alone(
 ) -> 'Predictor':
     import torch
 
+    # It brings the remedies, and so torch: not for who only asks for help.
+    from paperzoo.apis.stored_config import stored_config
+
     loaded = read_checkpoint(checkpoint)
     cfg = stored_config(loaded.get('meta') or {}, str(checkpoint))
     if cfg_options:
-        cfg.merge_from_dict(dict(cfg_options))
+        merge(cfg, cfg_options)
+        check_values(cfg)
     with torch.random.fork_rng(devices=[]):
         model = build_stored_model(cfg, device, str(checkpoint))
     meta = load_weights(model, checkpoint, loaded)
-    return Predictor(model, cfg, meta, score=score)
+    try:
+        return Predictor(model, cfg, meta, score=score)
+    except UserError:
+        raise
+    except Exception as error:  # Anything: it may come from anywhere.
+        raise not_built(checkpoint, 'a pipeline', error) from error
 
 
 class Predictor:

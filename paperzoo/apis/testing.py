@@ -78,20 +78,21 @@ def evaluate_checkpoint(
     from paperzoo.preflight.build_errors import building_explained
 
     with own_instances():
-        runner = build_runner(cfg, strict=True)
+        runner = build_runner(cfg, strict=True, dump='_test')
         start = time.time()
         with building_explained(cfg):
             metrics = runner.test()
+    seconds = round(time.time() - start, 1)
+    if runner.rank != 0:
+        return metrics, None
     record = {
         'metrics': metrics,
         'images': len(runner.test_dataloader.dataset),
         **(recorded or {**given, 'cfg_options': dict(cfg_options or {})}),
         **checkpoint_info(str(checkpoint)),
-        'seconds': round(time.time() - start, 1),
+        'seconds': seconds,
         **run_info(),
     }
-    if runner.rank != 0:
-        return metrics, None
     return metrics, write_json(Path(runner.log_dir) / 'test_metrics.json', record)
 
 
@@ -130,9 +131,6 @@ def set_test_options(
         refuse_unwritable(Path(place))
     cfg.load_from = checkpoint
     cfg.resume = False
-    # The Runner dumps the config by its file name: the training's dump stays as it was.
-    file = Path(cfg.filename)
-    object.__setattr__(cfg, '_filename', str(file.with_stem(f'{file.stem}_test')))
     if show_dir:
         hook = dict(
             type='paperzoo.PicturePageHook',

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import build_runner, own_instances
-from paperzoo.apis.config import load_config
+from paperzoo.apis.config import load_config, set_work_dir
 from paperzoo.apis.config_errors import merge
 from paperzoo.apis.vis_backends import add_backend
 from paperzoo.errors import UserError
@@ -129,7 +129,7 @@ def replay_step(
 
     cfg = config_to_train(config, cfg_options, work_dir)
     with own_instances():
-        return replay(_runner(cfg, preflight=False), file)
+        return replay(_runner(cfg, preflight=False, dump='_replay'), file)
 
 
 def config_to_train(
@@ -157,14 +157,11 @@ def config_to_train(
     if cfg_options:
         merge(config, cfg_options)
         check_values(config)
-    if work_dir:
-        config.work_dir = str(work_dir)
-    elif config.get('work_dir') is None:
-        config.work_dir = str(Path('work_dirs') / Path(config.filename or 'run').stem)
+    set_work_dir(config, work_dir)
     return config
 
 
-def _runner(cfg: 'Config', *, preflight: bool) -> 'Runner':
+def _runner(cfg: 'Config', *, preflight: bool, dump: str = '') -> 'Runner':
     from paperzoo.engine.random_state import adopt_seed
 
     # Weights to start from (load_from without resume) may come from another model.
@@ -177,7 +174,7 @@ def _runner(cfg: 'Config', *, preflight: bool) -> 'Runner':
     adopt_seed(cfg)
     if preflight:
         look_first(cfg)
-    return build_runner(cfg, strict=strict)
+    return build_runner(cfg, strict=strict, dump=dump)
 
 
 def set_training_options(
@@ -203,7 +200,7 @@ def set_training_options(
         UserError: If the config has no base batch size to scale by.
 
     Example:
-        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.apis.config import load_config, set_work_dir
         >>> from paperzoo.apis.training import set_training_options
         >>> cfg = load_config('fcos_tiny_shapes')
         >>> set_training_options(cfg, auto_scale_lr=True, resume='epoch_3.pth')
@@ -237,7 +234,7 @@ def use_amp(cfg: 'Config') -> None:
         cfg: Changes.
 
     Example:
-        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.apis.config import load_config, set_work_dir
         >>> from paperzoo.apis.training import use_amp
         >>> cfg = load_config('fcos_tiny_shapes')
         >>> use_amp(cfg)
@@ -268,7 +265,7 @@ def look_first(cfg: 'Config') -> None:
             a paragraph for each thing that is wrong.
 
     Example:
-        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.apis.config import load_config, set_work_dir
         >>> from paperzoo.apis.training import look_first
         >>> cfg = load_config('fcos_tiny_shapes', {'model.type': 'mmdet.FCSO'})
         >>> look_first(cfg)

@@ -92,30 +92,43 @@ def explain(
         model, cfg, images, items=items, meta=meta, score_thr=score_thr
     )
     kind = 'items' if page_of(model) in ITEM_PAGES else 'images'
+    with evaluating(model):
+        names, found = _explained(
+            model, given, load, kind, progress(given, kind) if progress else given
+        )
+    listed = ', '.join(names[:3]) + (f' and {len(names) - 3} more' * (len(names) > 3))
+    stem = Path(cfg.filename).stem if cfg.filename else type(model).__name__
+    return Report(f'{stem} on {listed}', found)
+
+
+def _explained(
+    model: nn.Module,
+    given: Sequence[Any],
+    load: Callable[[Any], Any],
+    kind: str,
+    shown: Iterable[Any],
+) -> tuple[list[str], list[Section]]:
+    """Return the names of what could be explained, and all sections."""
     names: list[str] = []
     left_out: dict[str, str] = {}
     first: Exception | None = None
     found: list[Section] = []
-    with evaluating(model):
-        for one in progress(given, kind) if progress else given:
-            # Whatever is wrong with one image, the others go on.
-            try:
-                sample = load(one)
-                own = sections(model, sample)
-            except Exception as error:
-                if len(given) == 1:
-                    raise
-                left_out[str(one)] = reason_of(error)
-                first = first or error
-                print(
-                    f'paperzoo: {one} is left out: {left_out[str(one)]}',
-                    file=sys.stderr,
-                )
-                continue
-            names.append(sample.name)
-            if len(given) > 1:
-                own = [replace(s, title=f'{sample.name}: {s.title}') for s in own]
-            found += own
+    for one in shown:
+        # Whatever is wrong with one image, the others go on.
+        try:
+            sample = load(one)
+            own = sections(model, sample)
+        except Exception as error:
+            if len(given) == 1:
+                raise
+            left_out[str(one)] = reason_of(error)
+            first = first or error
+            print(f'paperzoo: {one} is left out: {left_out[str(one)]}', file=sys.stderr)
+            continue
+        names.append(sample.name)
+        if len(given) > 1:
+            own = [replace(s, title=f'{sample.name}: {s.title}') for s in own]
+        found += own
     if first and not names:
         raise UserError(
             f'none of {len(given)} {kind} can be explained, such as {given[0]}: '
@@ -123,9 +136,7 @@ def explain(
         ) from first
     if left_out:
         found.append(_left_out(left_out, kind))
-    listed = ', '.join(names[:3]) + (f' and {len(names) - 3} more' * (len(names) > 3))
-    stem = Path(cfg.filename).stem if cfg.filename else type(model).__name__
-    return Report(f'{stem} on {listed}', found)
+    return names, found
 
 
 def _left_out(reasons: dict[str, str], kind: str) -> Section:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.dataset import Compose
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import init_default_scope
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from paperzoo.apis.build import build_dataset
 from paperzoo.apis.config import dataset_config, image_pipeline, type_name
 from paperzoo.apis.inference import check_image_file
 from paperzoo.data.paths import resolve
 from paperzoo.evaluation.results import has_truth
+from paperzoo.preflight.build_errors import spelling_explained
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -72,7 +74,8 @@ class SampleLoader:
         self.model = model
         self.class_names = class_names
         self.score_thr = score_thr
-        self.pipeline = Compose(image_pipeline(cfg))
+        with spelling_explained(cfg):
+            self.pipeline = Compose(image_pipeline(cfg))
         self._sets: dict[str, Any] = {}
 
     def __call__(self, file: Path) -> Sample:
@@ -124,7 +127,7 @@ class SampleLoader:
                 continue
             if split not in self._sets:
                 own = {**spec, 'pipeline': _truth_first(self.cfg), 'test_mode': True}
-                data = DATASETS.build(own)
+                data = build_dataset(self.cfg, split, own)
                 # Once: each look at a record unpickles it.
                 places: dict[str, list[tuple[int, str]]] = {}
                 for index in range(len(data)):

@@ -22,6 +22,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from paperzoo.apis.build import build_dataset
 from paperzoo.apis.config import test_scale
 from paperzoo.errors import UserError
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
@@ -140,24 +141,13 @@ class Annotations:
         return f'images resized to {self.scale[0]} x {self.scale[1]}, {ratio}'
 
     def _build(self, cfg: 'Config', split: str) -> Any:
-        from mmengine.registry import init_default_scope
-
-        from paperzoo.registry import DATASETS
-
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
         spec = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
         while isinstance(spec, dict) and isinstance(spec.get('dataset'), dict):
             spec = spec['dataset']  # wrappers that repeat or mix
         if not isinstance(spec, dict) or 'datasets' in spec:
             found = 'several data sets' if spec else 'missing'
             raise UserError(f'{self.place} is {found}: this needs a single one')
-        try:
-            return DATASETS.build({**spec, 'pipeline': []})
-        except FileNotFoundError as error:
-            raise UserError(
-                f'{self.place}: {error}. Put the data set there, or give another '
-                f'place: --cfg-options {split}_dataloader.dataset.data_root=PATH'
-            ) from error
+        return build_dataset(cfg, split, {**spec, 'pipeline': []})
 
     def _image(self, info: dict) -> 'BoxesOfImage':
         import torch

@@ -16,6 +16,12 @@ _TRACEBACK = 'Traceback (most recent call last):\n'
 # The first line behind the last traceback that is not indented: type and message.
 _RAISED = re.compile(r'^([A-Za-z_][\w.]*): ', re.MULTILINE)
 
+# Both packages hold the same files: without force, those of the other one are lost.
+WITHOUT_SCREEN = (
+    'pip uninstall -y opencv-python && pip install --force-reinstall '
+    'opencv-python-headless'
+)
+
 
 def one_message(main: Callable[[], object]) -> None:
     """Run a command; what its user can mend ends it as one message, with exit code 1.
@@ -132,14 +138,27 @@ def _place(error: BaseException) -> str:
 
 def _failed_import(error: ImportError) -> str:
     text = ' '.join(str(error).split())[:400]
-    if 'libGL' in text or 'libgthread' in text:
+    if lacks_screen(error):
         return (
             f'OpenCV cannot be imported: {text}. On a machine without a screen: '
-            'pip uninstall -y opencv-python && pip install --force-reinstall '
-            'opencv-python-headless'
+            f'{WITHOUT_SCREEN}'
         )
     name = error.name or 'a package'
     return f'{name} cannot be imported: {text}. What is wrong says: paperzoo doctor'
+
+
+def lacks_screen(error: BaseException) -> bool:
+    """Return whether OpenCV lacks the libraries of a screen: `WITHOUT_SCREEN` helps.
+
+    Args:
+        error: Of an import.
+
+    Example:
+        >>> from paperzoo.utils.messages import lacks_screen
+        >>> lacks_screen(ImportError('libGL.so.1: cannot open shared object file'))
+        True
+    """
+    return 'libGL' in str(error) or 'libgthread' in str(error)
 
 
 def _end(message: str) -> NoReturn:

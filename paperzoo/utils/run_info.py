@@ -107,8 +107,6 @@ def peak_mib(device: str) -> dict[str, float]:
         import resource
     except ImportError:  # Windows
         return {}
-    import sys
-
     unit = 1 if sys.platform == 'darwin' else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {'peak_process_mib': round(peak / 2**20)}

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
 
+from paperzoo.utils.masks import decode
+
 
 def drawable(
     sample: BaseDataElement, score_thr: float, num_classes: int
@@ -58,10 +60,8 @@ def decoded(instances: InstanceData) -> InstanceData:
         tensor([[[ True, False],
                  [False,  True]]])
     """
-    from pycocotools import mask as coco_mask  # heavy, and not needed by most runs
-
     made = instances.new()
-    planes = [coco_mask.decode(code) for code in instances.masks]
+    planes = [decode({'segmentation': code}) for code in instances.masks]
     masks = np.stack(planes) if planes else np.zeros((0, 1, 1))
     made.masks = torch.from_numpy(masks).bool()
     return made

@@ -236,6 +236,37 @@ def test_options_change_a_stored_config(checkpoint, file: Path) -> None:
     assert cfg.model.test_cfg.max_per_img == 100  # the given one stays
 
 
+@pytest.mark.parametrize('config', [None, 'fcos_tiny_shapes', 'loaded'])
+@pytest.mark.parametrize(
+    'options', [{'model.backbone.depth.x': 1}, {'test_dataloader.batch_size': 0}]
+)
+def test_options_that_do_not_fit_are_one_message(
+    checkpoint, config: str | None, options: dict
+) -> None:
+    cfg = paperzoo.load_config('fcos_tiny_shapes') if config == 'loaded' else config
+    with pytest.raises(UserError, match=next(iter(options))):
+        load(checkpoint('fcos_tiny_shapes'), cfg, cfg_options=options, device='cpu')
+
+
+STEP = 'test_dataloader.dataset.pipeline.1'
+
+
+@pytest.mark.parametrize(
+    ('config', 'options', 'said'),
+    [
+        ('fcos_tiny_shapes', {f'{STEP}.type': 'Resizze'}, 'Did you mean Resize'),
+        ('fcos_tiny_shapes', {f'{STEP}.kep_ratio': True}, "argument 'kep_ratio'"),
+        (None, {f'{STEP}.kep_ratio': True}, "a pipeline: .*'kep_ratio'.*config=FILE"),
+    ],
+)
+def test_a_pipeline_that_does_not_build_is_one_message(
+    checkpoint, config: str | None, options: dict, said: str
+) -> None:
+    weights = checkpoint('fcos_tiny_shapes')
+    with pytest.raises(UserError, match=said):
+        load(weights, config, cfg_options=options, device='cpu')
+
+
 @pytest.mark.parametrize('name', ['dmf_tiny_glyphs', 'attention_tagging'])
 def test_a_model_of_another_task_is_one_message(name: str, tmp_path: Path) -> None:
     cfg = paperzoo.load_config(name)

@@ -10,7 +10,11 @@ from mmengine.visualization import Visualizer
 
 import paperzoo
 from paperzoo.apis.testing import evaluate_checkpoint
-from paperzoo.apis.training import config_to_train, set_training_options
+from paperzoo.apis.training import (
+    config_to_train,
+    replay_step,
+    set_training_options,
+)
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 
@@ -51,6 +55,19 @@ def test_two_trainings_in_one_process_and_their_checkpoints(tmp_path: Path) -> N
     assert record['metrics'] == metrics
     assert (record['config'], record['images']) == ('fcos_tiny_shapes', 2)
     assert record['cfg_options'] == SMALL
+    # A config that is in no file is tested, too.
+    cfg = Config(paperzoo.load_config('fcos_tiny_shapes', SMALL).to_dict())
+    assert evaluate_checkpoint(cfg, done.checkpoint, work_dir=work)[0] == metrics
+
+
+def test_a_replay_leaves_the_config_of_the_training(tmp_path: Path) -> None:
+    dumped = tmp_path / 'fcos_tiny_shapes.py'
+    dumped.write_text('of the training')
+    cfg = paperzoo.load_config('fcos_tiny_shapes', SMALL, work_dir=tmp_path)
+    with pytest.raises(UserError, match=r'no_such\.pth'):
+        replay_step(cfg, 'no_such.pth')
+    assert dumped.read_text() == 'of the training'
+    assert Path(cfg.filename).name == dumped.name  # messages name the true file
 
 
 def test_a_given_config_is_used(tmp_path: Path) -> None:

@@ -154,6 +154,12 @@ def test_a_training_of_steps_that_is_over_its_end(tmp_path: Path) -> None:
         train({**short, 'resume': True})
 
 
+def test_a_training_at_its_end_has_been_done(tmp_path: Path) -> None:
+    train(arguments(tmp_path))
+    runner = train(arguments(tmp_path, resume=True))
+    assert (runner.epoch, runner.iter) == (4, 16)
+
+
 def test_weights_to_start_from_need_nothing_else(tmp_path: Path) -> None:
     weights = Runner(**settings(tmp_path)).model.state_dict()
     torch.save({'state_dict': weights}, tmp_path / 'weights.pth')

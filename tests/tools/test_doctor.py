@@ -69,7 +69,7 @@ def test_a_broken_mmcv(tmp_path: Path) -> None:
     done = run(first=fake(tmp_path, 'mmcv', source))
     assert done.returncode == 1
     assert '`import mmcv` fails: ImportError: libGL.so.1' in done.stdout
-    assert 'pip install opencv-python-headless' in done.stdout
+    assert 'pip install --force-reinstall opencv-python-headless' in done.stdout
     assert '`import mmdet`' not in done.stdout  # it would only say the same again
     assert 'Traceback' not in done.stdout + done.stderr
 

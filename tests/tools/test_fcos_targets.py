@@ -206,6 +206,7 @@ def test_a_head_unlike_that_of_fcos(
     ('change', 'message'),
     [
         ({'train_dataloader.dataset': None}, 'train_dataloader.dataset is missing'),
+        ({'train_dataloader.dataset.type': 'CocoDatast'}, 'Did you mean CocoDataset'),
         (
             {'train_dataloader.dataset.datasets': [{}]},
             'train_dataloader.dataset is several data sets',

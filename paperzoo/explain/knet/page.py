@@ -13,6 +13,7 @@ from paperzoo.explain.html.report import (
     Bars,
     Figure,
     HeatMap,
+    Mark,
     Matrix,
     Picture,
     Row,
@@ -222,18 +223,7 @@ def _matching(view: KNetView, sample: Sample) -> list[Section]:
     )
     if not view.assignments or not len(view.assignments[0].matching.gt_instances):
         return [losses]
-    truth = view.assignments[0].matching.gt_instances
-    names = [
-        f'{number}: {sample.class_names[label]}'
-        for number, label in enumerate(truth.labels.tolist())
-    ]
-    boxes = boxes_around(truth.masks.cpu() > 0)
-    boxes *= sample.inputs.size(-1) / truth.masks.size(-1)
-    marks = [
-        box_mark(box, colour(number), name)
-        for number, (box, name) in enumerate(zip(boxes, names, strict=True))
-        if box.any()
-    ]
+    names, marks = _objects(view, sample)
     objects = 'The objects; point at a box for its number.'
     costs: dict[str, Figure] = {}
     reasons: dict[str, Figure] = {}
@@ -272,6 +262,23 @@ def _matching(view: KNetView, sample: Sample) -> list[Section]:
         ),
         losses,
     ]
+
+
+def _objects(view: KNetView, sample: Sample) -> tuple[list[str], list[Mark]]:
+    """Return the names of the objects that are matched, and their boxes."""
+    truth = view.assignments[0].matching.gt_instances
+    names = [
+        f'{number}: {sample.class_names[label]}'
+        for number, label in enumerate(truth.labels.tolist())
+    ]
+    boxes = boxes_around(truth.masks.cpu() > 0)
+    boxes *= sample.inputs.size(-1) / truth.masks.size(-1)
+    marks = [
+        box_mark(box, colour(number), name)
+        for number, (box, name) in enumerate(zip(boxes, names, strict=True))
+        if box.any()
+    ]
+    return names, marks
 
 
 def _costs(
