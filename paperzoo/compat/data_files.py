@@ -21,21 +21,16 @@ from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
-from itertools import chain
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from paperzoo.errors import UserError
 from paperzoo.utils.plain_pickle import plain_pickle
 
 _REMEDY = (
     'write it as JSON, or read it with pickle where running foreign code does no harm'
 )
-_TUPLE = 'tag:yaml.org,2002:python/tuple'
-# Counted as often as aliases reach them; no honest file has so many.
-_MOST_YAML_VALUES = 10_000_000
 
 
 def apply() -> None:
@@ -44,7 +39,9 @@ def apply() -> None:
         return
     from mmengine.fileio.handlers import PickleHandler, yaml_handler
 
-    yaml_handler.Loader = _yaml_loader()
+    from paperzoo.utils.plain_yaml import PlainLoader
+
+    yaml_handler.Loader = PlainLoader
     PickleHandler.load_from_fileobj = _load_from_fileobj
     for name, mend in _LATER.items():
         if name in sys.modules:
@@ -98,49 +95,6 @@ _LATER: dict[str, Callable[[Any], None]] = {
     'mmseg.utils.io': _mend_images,
     'mmdet.datasets.openimages': _mend_hierarchy,
 }
-
-
-def _yaml_loader() -> type:
-    import yaml
-
-    class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
-        """Reads plain values and tuples."""
-
-        def get_single_node(self) -> Any:
-            node = super().get_single_node()
-            if node is not None:
-                _count(node, {})
-            return node
-
-    PlainLoader.add_constructor(
-        _TUPLE, lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
-    )
-    return PlainLoader
-
-
-def _count(node: Any, done: dict[int, int]) -> int:
-    """Return how many values a node of YAML stands for, aliases counted each time.
-
-    Args:
-        node: The node.
-        done: The counts of those that were reached, by identity; 0 while one is open.
-
-    Raises:
-        UserError: If they are too many, or the node holds itself.
-    """
-    if isinstance(node.value, str):
-        return 1
-    if id(node) not in done:
-        done[id(node)] = 0
-        pairs = isinstance(node.value[0], tuple) if node.value else False
-        parts = chain.from_iterable(node.value) if pairs else node.value
-        done[id(node)] = 1 + sum(_count(part, done) for part in parts)
-    if not 0 < done[id(node)] <= _MOST_YAML_VALUES:
-        raise UserError(
-            f'YAML whose aliases hold themselves, or stand for more than '
-            f'{_MOST_YAML_VALUES} values, is not read: it would fill the memory'
-        )
-    return done[id(node)]
 
 
 def _load_from_fileobj(self: Any, file: Any, **_: Any) -> Any:
