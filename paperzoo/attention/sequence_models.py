@@ -6,9 +6,9 @@ from typing import Any
 from jaxtyping import Bool, Float
 from mmengine.model import BaseModel
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from paperzoo.attention.positions import SinePositionalEncoding
+from paperzoo.common.losses import mean_cross_entropy
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 
@@ -150,7 +150,7 @@ class SequenceModel(BaseModel):
         """Return the mean cross-entropy of all labels; the arguments are as above."""
         logits = self.logits(inputs, padding, target)
         # Padding has the label that torch leaves out.
-        return {'loss': F.cross_entropy(logits.flatten(0, -2), target.flatten())}
+        return {'loss': mean_cross_entropy(logits.flatten(0, -2), target.flatten())}
 
     def predict(
         self, inputs: Tensor, padding: Tensor | None, target: Tensor | None = None

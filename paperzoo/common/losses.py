@@ -4,7 +4,7 @@ The focal loss, which computes its own gradient, is in focal.py.
 """
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -91,6 +91,33 @@ def average(
         return total
     # mmdet's guard against a factor of zero; without it the numbers would differ.
     return total / (avg_factor + torch.finfo(torch.float32).eps)
+
+
+def mean_cross_entropy(
+    logits: Float[Tensor, 'samples classes *places'],
+    labels: Int[Tensor, 'samples *places'],
+    ignore_index: int = -100,
+) -> Float[Tensor, '']:
+    """Return the mean cross entropy of the labels that count; 0 if none does.
+
+    `F.cross_entropy` divides by their number: of none its mean is NaN.
+
+    Args:
+        logits: Scores of the classes.
+        labels: The classes.
+        ignore_index: Label of what does not count.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common.losses import mean_cross_entropy
+        >>> mean_cross_entropy(torch.zeros(2, 4), torch.tensor([1, -1]), -1)
+        tensor(1.3863)
+    """
+    # Their sum overflows half precision.
+    total = F.cross_entropy(
+        at_least_float32(logits), labels, ignore_index=ignore_index, reduction='sum'
+    )
+    return total / (labels != ignore_index).sum().clamp(min=1)
 
 
 class WeightedLoss(nn.Module):

@@ -8,6 +8,9 @@ Upstream thread: none; mmengine/fileio/handlers/pickle_handler.py, yaml_handler.
 mmseg/utils/io.py (`datafrombytes`), mmdet/datasets/openimages.py (`np.load`).
 Delete when: the supported packages read these without calling what a file names.
 
+A few lines of YAML whose aliases hold one another stand for any number of values, and
+a `Config` copies each: such a file is refused.
+
 A pickle may hold arrays, tensors, mmengine's `InstanceData` (proposals) and plain
 containers. YAML may hold plain values and tuples, which mmengine writes.
 """
@@ -28,7 +31,6 @@ from paperzoo.utils.plain_pickle import plain_pickle
 _REMEDY = (
     'write it as JSON, or read it with pickle where running foreign code does no harm'
 )
-_TUPLE = 'tag:yaml.org,2002:python/tuple'
 
 
 def apply() -> None:
@@ -37,7 +39,9 @@ def apply() -> None:
         return
     from mmengine.fileio.handlers import PickleHandler, yaml_handler
 
-    yaml_handler.Loader = _yaml_loader()
+    from paperzoo.utils.plain_yaml import PlainLoader
+
+    yaml_handler.Loader = PlainLoader
     PickleHandler.load_from_fileobj = _load_from_fileobj
     for name, mend in _LATER.items():
         if name in sys.modules:
@@ -91,18 +95,6 @@ _LATER: dict[str, Callable[[Any], None]] = {
     'mmseg.utils.io': _mend_images,
     'mmdet.datasets.openimages': _mend_hierarchy,
 }
-
-
-def _yaml_loader() -> type:
-    import yaml
-
-    class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
-        """Reads plain values and tuples."""
-
-    PlainLoader.add_constructor(
-        _TUPLE, lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
-    )
-    return PlainLoader
 
 
 def _load_from_fileobj(self: Any, file: Any, **_: Any) -> Any:

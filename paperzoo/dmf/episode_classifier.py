@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperzoo.common import rename_on_load
+from paperzoo.common.losses import mean_cross_entropy
 from paperzoo.dmf.preprocessor import EpisodeDataPreprocessor, count_ways
 from paperzoo.dmf.resnet12 import ResNet12
 from paperzoo.errors import UserError
@@ -69,8 +70,7 @@ def dense_cross_entropy(
     """
     places = logits.shape[2:]
     targets = labels.view(-1, *(1 for _ in places)).expand(len(labels), *places)
-    total = F.cross_entropy(logits, targets, ignore_index=-1, reduction='sum')
-    return total / ((labels >= 0).sum() * places.numel()).clamp(min=1)
+    return mean_cross_entropy(logits, targets, ignore_index=-1)
 
 
 class EpisodeClassifier(BaseModel):

@@ -66,7 +66,9 @@ class Assignment(NamedTuple):
 class MaskHungarianAssigner:
     """Give each object one kernel, so that the sum of the costs is smallest.
 
-    It has the interface of mmdet's `HungarianAssigner`, and is interchangeable with it.
+    It has the interface of mmdet's `HungarianAssigner`, and mmdet's models take it in
+    place of that one. K-Net asks for `terms` and `solve`, to wait for the device once
+    in a step: a subclass changes these, not `assign`.
     Costs are computed in single precision under any autocast. Our `DiceCost` and
     `MaskCost` share one pass over the masks; other costs are computed by themselves.
 
@@ -220,6 +222,30 @@ class MaskHungarianAssigner:
             rest = {key: value for key, value in data.items() if key != 'masks'}
             sampled.append(InstanceData(masks=points[0, :, 0], **rest))
         return sampled[0], sampled[1]
+
+
+def build_assigner(config: Config | None) -> MaskHungarianAssigner:
+    """Return the assigner of kernels.
+
+    Args:
+        config: Its config; None for the default.
+
+    Raises:
+        UserError: If it is none whose `terms` and `solve` say all of what it does.
+
+    Example:
+        >>> build_assigner({'topk': 2}).topk
+        2
+    """
+    given = {'type': MaskHungarianAssigner, **(config or {})}
+    assigner = TASK_UTILS.build(given)
+    if getattr(type(assigner), 'assign', None) is not MaskHungarianAssigner.assign:
+        raise UserError(
+            f'assigner of K-Net: {type(assigner).__name__} has an `assign` of its own, '
+            'which K-Net does not call: use paperzoo.MaskHungarianAssigner, or a '
+            'subclass with its own `terms` or `solve`'
+        )
+    return assigner
 
 
 def match_all(matchings: Sequence[Matching]) -> list[Assignment]:

@@ -12,12 +12,7 @@ from torch import Tensor
 
 from paperzoo.common import rename_on_load
 from paperzoo.errors import UserError
-from paperzoo.knet.assigner import (
-    Assignment,
-    MaskHungarianAssigner,
-    Matching,
-    match_all,
-)
+from paperzoo.knet.assigner import Assignment, Matching, build_assigner, match_all
 from paperzoo.knet.init_head import InitialKernels, KNetKernelInitHead
 from paperzoo.knet.iter_head import KNetKernelIterHead, Prediction
 from paperzoo.knet.kernels import upsample
@@ -38,7 +33,7 @@ from paperzoo.knet.targets import (
     hardened,
     kernel_targets,
 )
-from paperzoo.registry import MODELS, TASK_UTILS
+from paperzoo.registry import MODELS
 from paperzoo.utils.precision import at_least_float32
 
 Config = dict[str, Any]
@@ -71,8 +66,8 @@ class KNet(BaseDetector):
 
     Raises:
         UserError: If the parts differ in their numbers of classes or kernels, the size
-            or the channels of kernels, or stuff classes and stuff kernels do not come
-            together.
+            or the channels of kernels, stuff classes and stuff kernels do not come
+            together, or an assigner is none of K-Net's.
 
     Example:
         >>> kernels = {'num_proposals': 10}
@@ -110,7 +105,7 @@ class KNet(BaseDetector):
         self.kernel_init_head = MODELS.build(init_head)
         self.kernel_iter_head = MODELS.build(iter_head)
         assigner = (train.get('rpn') or {}).get('assigner')
-        self.assigner = TASK_UTILS.build(assigner or {'type': MaskHungarianAssigner})
+        self.assigner = build_assigner(assigner)
         self.mask_assign_stride = mask_assign_stride
         self.num_thing_classes = self.kernel_iter_head.num_thing_classes
         self.num_stuff_classes = self.kernel_iter_head.num_stuff_classes

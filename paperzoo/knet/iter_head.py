@@ -9,15 +9,14 @@ from torch import Tensor
 
 from paperzoo.common import rename_on_load
 from paperzoo.errors import UserError
-from paperzoo.knet.assigner import MaskHungarianAssigner, Matching
+from paperzoo.knet.assigner import Matching, build_assigner
 from paperzoo.knet.init_head import InitialKernels
 from paperzoo.knet.kernels import assemble_group_features, group_pixels, upsample
 from paperzoo.knet.targets import GroundTruth, KernelTargets
 from paperzoo.knet.update_head import KNetKernelUpdateHead, StageOutput
-from paperzoo.registry import MODELS, TASK_UTILS
+from paperzoo.registry import MODELS
 
 Config = dict[str, Any]
-ASSIGNER: Config = {'type': MaskHungarianAssigner}
 # The logit of a kernel that has no class: a probability of 2e-9.
 NO_CLASS = -20.0
 
@@ -64,7 +63,7 @@ class KNetKernelIterHead(BaseModule):
     Raises:
         UserError: If a list has not one entry for each stage, no stage is assigned, or
             `mask_head` has other classes than this head, no classes, or masks of
-            another size than the masks given to it.
+            another size than the masks given to it, or an assigner is none of K-Net's.
 
     Example:
         >>> size = {'in_channels': 16, 'out_channels': 16, 'feedforward_channels': 32}
@@ -109,9 +108,7 @@ class KNetKernelIterHead(BaseModule):
             'stage_loss_weights', stage_loss_weights or 1.0, num_stages
         )
         options = _per_stage('train_cfg', train_cfg or {}, num_stages)
-        self.assigners = [
-            TASK_UTILS.build(option.get('assigner') or ASSIGNER) for option in options
-        ]
+        self.assigners = [build_assigner(one.get('assigner')) for one in options]
         self.pos_weights = [option.get('pos_weight', 1.0) for option in options]
         heads = [
             MODELS.build({'type': KNetKernelUpdateHead, **config})

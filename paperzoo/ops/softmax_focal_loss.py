@@ -20,6 +20,8 @@ from torch import Tensor
 
 from paperzoo.utils.precision import at_least_float32
 
+_TINY = torch.finfo(torch.float32).tiny
+
 
 def softmax_focal_loss(
     logits: Float[Tensor, 'rows classes'],
@@ -116,7 +118,7 @@ def _slope_of_log(
     """Return the derivative of each row's loss by log p."""
     p, factor, _ = _of_class(softmax, target, weight, alpha)
     miss = 1 - p
-    ratio = torch.where(miss > 0, p * _log(p) / miss.clamp(min=_tiny(p)), -1.0)
+    ratio = torch.where(miss > 0, p * _log(p) / miss.clamp(min=_TINY), -1.0)
     return -factor * miss.pow(gamma) * (1 - gamma * ratio)
 
 
@@ -154,8 +156,4 @@ def softmax_focal_loss_backward(
 
 def _log(p: Tensor) -> Tensor:
     # As mmcv: a probability that underflowed has the loss of the smallest float32.
-    return p.clamp(min=_tiny(p)).log()
-
-
-def _tiny(p: Tensor) -> float:
-    return torch.finfo(torch.float32).tiny
+    return p.clamp(min=_TINY).log()

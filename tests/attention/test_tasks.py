@@ -91,6 +91,20 @@ def test_what_lies_in_the_padding_does_not_matter(path: Path) -> None:
 
 
 @by_config
+def test_a_batch_without_labels_has_no_loss_and_no_gradient(path: Path) -> None:
+    """All is padding: nothing is learnt of it, and no weight becomes NaN."""
+    cfg = load(path)
+    model = model_of(cfg)
+    batch = pad_collate(some_items(cfg))
+    batch['padding'] = torch.ones_like(batch['padding'])
+    batch['target'] = torch.full_like(batch['target'], IGNORED)
+    loss = model(**batch, mode='loss')['loss']
+    assert loss == 0
+    for slope in torch.autograd.grad(loss, list(model.parameters())):
+        assert (slope == 0).all()
+
+
+@by_config
 def test_predictions_alone_and_together_are_the_same(path: Path) -> None:
     cfg = load(path)
     model = model_of(cfg)

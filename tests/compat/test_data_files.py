@@ -99,6 +99,41 @@ def test_yaml_comes_as_it_was_written() -> None:
     assert mmengine.load('a.yaml') == value
 
 
+def doubled(times: int, link: str) -> str:
+    lines = ['a0: &a0 {x: 1}']
+    for n in range(times):
+        lines.append(f'a{n + 1}: &a{n + 1} ' + link.replace('@', f'*a{n}'))
+    return '\n'.join(lines)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        doubled(40, '[@, @]'),
+        doubled(40, '{<<: [@, @]}'),
+        'a: &a [1, *a]',
+        'a: &a {b: *a}',
+    ],
+    ids=['lists', 'merged', 'own list', 'own dict'],
+)
+def test_aliases_do_not_fill_the_memory(text: str) -> None:
+    Path('a.yaml').write_text(text)
+    for load in (mmengine.load, Config.fromfile):
+        with pytest.raises(UserError, match='YAML whose aliases'):
+            load('a.yaml')
+    with pytest.raises(UserError, match='YAML whose aliases'):
+        Config.fromstring(text, '.yaml')
+
+
+def test_honest_aliases_are_followed() -> None:
+    Path('a.yaml').write_text(doubled(3, '[@, @]') + '\nb: {<<: *a0, y: []}')
+    found = mmengine.load('a.yaml')
+    assert found['b'] == {'x': 1, 'y': []}
+    assert found['a3'] == [found['a2']] * 2
+    Path('empty.yaml').write_text('')
+    assert mmengine.load('empty.yaml') is None
+
+
 def test_images_and_hierarchies_run_nothing() -> None:
     from mmdet.datasets import OpenImagesChallengeDataset
     from mmseg.utils import datafrombytes

@@ -1,5 +1,6 @@
 """A batch comes back from plain containers as it was, and nothing else does."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,16 @@ def test_random_states_come_back_usable() -> None:
 
 
 @pytest.mark.parametrize(
-    'path', ['os.system', 'subprocess.Popen', 'mmengine.runner.Runner']
+    'path',
+    [
+        'os.system',
+        'subprocess.Popen',
+        'mmengine.runner.Runner',
+        'mmengine.testing.runner_test_case.RunnerTestCase',
+    ],
 )
 def test_no_other_class_is_made(path: str) -> None:
     element = {'__kind__': 'element', 'class': path, 'meta': {}, 'data': {}}
     with pytest.raises(ValueError, match=path):
         from_plain(element)
+    assert 'mmengine.testing.runner_test_case' not in sys.modules

@@ -14,8 +14,15 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from paperzoo.errors import UserError
-from paperzoo.knet import DiceCost, FocalLossCost, MaskCost, MaskHungarianAssigner
-from paperzoo.knet.assigner import Matching, match_all
+from paperzoo.knet import (
+    DiceCost,
+    FocalLossCost,
+    KNet,
+    KNetKernelIterHead,
+    MaskCost,
+    MaskHungarianAssigner,
+)
+from paperzoo.knet.assigner import Matching, build_assigner, match_all
 
 COSTS: list[dict[str, Any]] = [
     {'type': FocalLossCost, 'weight': 2.0},
@@ -238,6 +245,38 @@ def test_numbers_that_are_none_are_named() -> None:
     assigner.costs['boundary_cost'] = lambda *_: torch.full((6, 2), float('inf'))
     with pytest.raises(UserError, match=r'object 0 is inf \(boundary_cost'):
         assigner.assign(data, gt)
+
+
+class OwnTerms(MaskHungarianAssigner):
+    def terms(self, *given: Any) -> dict[str, Tensor]:
+        return super().terms(*given)
+
+
+class OwnAssign(MaskHungarianAssigner):
+    def assign(self, *given: Any, **_: Any) -> Any:
+        return super().assign(*given)
+
+
+def test_knet_refuses_an_assigner_of_which_it_would_leave_out_a_part() -> None:
+    assert isinstance(build_assigner({'type': OwnTerms, 'topk': 2}), OwnTerms)
+    assert type(build_assigner(None)) is MaskHungarianAssigner
+    theirs = {'type': HungarianAssigner, 'match_costs': COSTS}
+    small = {'in_channels': 16, 'out_channels': 16, 'feedforward_channels': 32}
+    for config in (theirs, {'type': OwnAssign}):
+        with pytest.raises(UserError, match=r'has an `assign` of its own'):
+            KNetKernelIterHead(
+                1,
+                num_thing_classes=3,
+                mask_head={'num_classes': 3, **small},
+                train_cfg={'assigner': config},
+            )
+        with pytest.raises(UserError, match=r'has an `assign` of its own'):
+            KNet(
+                {'type': 'mmdet.ResNet', 'depth': 18},
+                rpn_head={'num_proposals': 10},
+                roi_head={'num_proposals': 10},
+                train_cfg={'rpn': {'assigner': config}},
+            )
 
 
 def test_what_a_user_can_get_wrong() -> None:

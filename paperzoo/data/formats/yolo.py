@@ -32,6 +32,7 @@ from paperzoo.data.formats.folder import (
     without_image,
 )
 from paperzoo.errors import UserError
+from paperzoo.utils.plain_yaml import plain_yaml
 
 _NAME_LISTS = ('obj.names', 'classes.txt', 'labels.txt', 'class_names.txt')
 # Labels are written with a few digits: what is beyond the edge by less is no fault.
@@ -111,7 +112,7 @@ def _yaml_file(folder: Folder) -> str | None:
     """Return the data.yaml that is nearest to the root."""
     for one in sorted(folder.ending('.yaml', '.yml'), key=lambda name: name.count('/')):
         try:
-            content = yaml.safe_load(folder.read_text(one))
+            content = plain_yaml(folder.read_text(one))
         except (UserError, yaml.YAMLError, RecursionError):
             if PurePosixPath(one).stem.lower() in ('data', 'dataset'):
                 return one  # the reader says what is wrong with it
@@ -144,9 +145,9 @@ def _from_yaml(
 ) -> tuple[tuple[str, ...], dict[str, set[str]]]:
     path = folder.path(file)
     try:
-        content = yaml.safe_load(folder.read_text(file))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f'{path} is no YAML: {error}') from error
+        content = plain_yaml(folder.read_text(file))
+    except (UserError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f'{path} is no YAML that can be read: {error}') from error
     if not isinstance(content, dict):
         raise UserError(f'{path} holds no keys: it needs names, train and val')
     names = content.get('names')

@@ -225,6 +225,7 @@ def test_a_coco_file_with_a_byte_order_mark(tmp_path: Path) -> None:
         ('train: images\nnames: [a, b]\nnc: 3', 'nc is 3, but names has 2'),
         ('train: images\nnames: [a, a]', "'a' is named twice"),
         ('train: images\nnames: [a]\nkpt_shape: [17, 3]', 'key points'),
+        ('train: images\nnames: [a]\nnc: &n [*n]', 'aliases hold themselves'),
     ],
 )
 def test_a_wrong_data_yaml(text: str, why: str, tmp_path: Path) -> None:
