@@ -2,15 +2,23 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import family
-from paperzoo.apis.config import test_scale, type_name
+from paperzoo.apis.build import (
+    build_model,
+    build_stored_model,
+    family,
+    load_weights,
+    read_checkpoint,
+)
+from paperzoo.apis.config import dataset_config, load_config, type_name
+from paperzoo.apis.config_errors import merge
+from paperzoo.apis.export_arrays import export_arrays, versions
 from paperzoo.apis.export_check import Comparison, compare, real_images
 from paperzoo.apis.exported import ExportedModel
-from paperzoo.apis.inference import Predictor, load, pixels_of
+from paperzoo.apis.inference import Predictor, pixels_of
+from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError, check_choice
 from paperzoo.runtime.card import INTERPOLATIONS, Card
 from paperzoo.runtime.sessions import open_session
@@ -20,7 +28,6 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 _ENDINGS = {'onnx': '.onnx', 'torch': '.pt2', 'openvino': '.xml'}
-_WRITERS = ('paperzoo', 'torch', 'onnx', 'onnxscript', 'openvino')
 
 
 def export(
@@ -28,7 +35,7 @@ def export(
     file: str | Path,
     config: 'str | Path | Config | None' = None,
     *,
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002
     size: tuple[int, int] | None = None,
     dynamic: bool = False,
     images: Sequence[str | Path] = (),
@@ -72,16 +79,18 @@ def export(
     kind = _kind(file, format)
     refuse_unwritable(file)
     from paperzoo.deploy.formats import check_packages, remove, write
-    from paperzoo.deploy.networks import image_graph
 
     check_packages(kind)
-    predictor: Any = load(
-        checkpoint, config, cfg_options=cfg_options, device='cpu', score=0.0
-    )
+    model, cfg, meta = _model(checkpoint, config, cfg_options)
+    if family(model) is None:
+        return export_arrays(model, cfg, file, kind, dynamic)
+    predictor = Predictor(model, cfg, meta, score=0.0)
     if size is not None:
         predictor = _with_scale(predictor, size)
     card = image_card(predictor, size, dynamic)
     example = card.scale if card.size is None else card.size
+    from paperzoo.deploy.networks import image_graph
+
     graph = image_graph(predictor.model, example or (256, 256), card.divisor, dynamic)
     card = _completed(card, graph.task, graph.module.settings)
     write(graph, card, file, kind)
@@ -94,6 +103,30 @@ def export(
         remove(file, kind)
         raise
     return found
+
+
+def _model(
+    checkpoint: str | Path, config: Any, cfg_options: Mapping[str, Any] | None
+) -> tuple[Any, 'Config', dict[str, Any]]:
+    """Return a checkpoint's model on the CPU, its config and its meta."""
+    if config is None:
+        from paperzoo.apis.stored_config import stored_config
+
+        loaded = read_checkpoint(checkpoint)
+        cfg = stored_config(loaded.get('meta') or {}, str(checkpoint))
+        if cfg_options:
+            merge(cfg, cfg_options)
+        model = build_stored_model(cfg, 'cpu', str(checkpoint))
+        return model, cfg, load_weights(model, checkpoint, loaded)
+    cfg = config
+    if isinstance(config, str | Path):
+        cfg = load_config(config, cfg_options)
+    elif cfg_options:
+        cfg = config.copy()
+        merge(cfg, cfg_options)
+    check_stack(cfg.get('default_scope'))
+    model = build_model(cfg, 'cpu')
+    return model, cfg, load_weights(model, checkpoint)
 
 
 def _opened(file: Path, kind: str, card: Card) -> ExportedModel:
@@ -133,8 +166,6 @@ def _with_scale(predictor: Predictor, size: tuple[int, int]) -> Predictor:
 
 
 def _pipeline(cfg: 'Config') -> list[Any]:
-    from paperzoo.apis.config import dataset_config
-
     return dataset_config(cfg, 'test').get('pipeline') or cfg.get('test_pipeline') or []
 
 
@@ -164,7 +195,8 @@ def image_card(
     """
     cfg, model = predictor.cfg, predictor.model
     resize = _resize_step(predictor)
-    scale, keep_ratio = size, True
+    scale: Any = size
+    keep_ratio = True
     if resize is not None:
         scale, keep_ratio = tuple(map(int, resize.scale)), bool(resize.keep_ratio)
     if scale is None and not dynamic:
@@ -191,7 +223,7 @@ def image_card(
         batch=None if dynamic else 1,
         mean=tuple(pre.mean.flatten().tolist()) if normal else (),
         std=tuple(pre.std.flatten().tolist()) if normal else (),
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -259,13 +291,3 @@ def _palette(cfg: 'Config', count: int) -> tuple[tuple[int, int, int], ...]:
         blue, green, red = color_of(label)
         found.append((red, green, blue))
     return tuple(found)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _WRITERS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 from paperzoo.runtime.images import prepare
-from paperzoo.runtime.sample import sample_of
+from paperzoo.runtime.sample import OUTPUTS, sample_of
 from paperzoo.runtime.sessions import Session
 
 Image = str | Path | NDArray[np.uint8]
@@ -37,7 +37,7 @@ class ExportedModel:
         *,
         score: float = 0.3,
     ) -> None:
-        if session.card.task in ('few-shot', 'sequence'):
+        if session.card.task not in OUTPUTS:
             raise UserError(
                 f"'{session.file}' is for {session.card.task}, and takes arrays: "
                 'paperzoo.runtime.sessions.open_session(FILE).run({...})'
@@ -72,14 +72,36 @@ class ExportedModel:
         """
         if isinstance(image, list | tuple):
             return [self(one, score=score) for one in image]
+        (found,) = self.attempt([image], score=score)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def attempt(
+        self, images: Sequence[Any], *, score: float | None = None
+    ) -> list[Result | Exception]:
+        """Return for each image the result, or why there is none.
+
+        Args:
+            images: As of a call.
+            score: Objects that score lower are left out; by default the model's.
+        """
+        found: list[Result | Exception] = []
+        for image in images:
+            # Whatever is wrong with one image, the others go on.
+            try:
+                found.append(self._one(image, self.score if score is None else score))
+            except Exception as error:
+                found.append(error)
+        return found
+
+    def _one(self, image: Any, score: float) -> Result:
         pixels = self.read(image)
-        ready = prepare(pixels, self.card)
-        outputs = self.session.run(ready._asdict())
+        outputs = self.session.run(prepare(pixels, self.card)._asdict())
         height, width = pixels.shape[:2]
         sample = sample_of(outputs, self.card, (height, width), self.session.file)
-        threshold = self.score if score is None else score
-        shown = image if isinstance(image, np.ndarray) else Path(image)
-        return Result(sample, self.classes, shown, threshold)
+        file = Path(image) if isinstance(image, str | Path) else pixels
+        return Result(sample, self.classes, file, score)
 
     def __repr__(self) -> str:
         """Return the file, the model that it was and the number of its classes."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paperzoo.apis.exported import ExportedModel
 from paperzoo.apis.inference import Predictor, reason_of
 from paperzoo.apis.progress import track
 from paperzoo.evaluation.results import categories
@@ -17,7 +18,7 @@ from paperzoo.utils.run_info import run_info
 
 
 def predict_files(
-    model: Predictor,
+    model: Predictor | ExportedModel,
     files: Sequence[Path],
     *,
     out: str | Path = 'predictions',

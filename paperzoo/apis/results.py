@@ -230,7 +230,7 @@ class Result:
                 f"'{self.image}' cannot be drawn on: it is no longer the image of "
                 f'{self.width} x {self.height} pixels that the model has seen'
             )
-        return pixels
+        return np.asarray(pixels, np.uint8)
 
 
 def _numpy(value: Any) -> NDArray:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from paperzoo.deploy.networks import Graph
+from paperzoo.deploy.graph import Graph
 from paperzoo.errors import UserError
 from paperzoo.runtime.card import KEY, Card
 from paperzoo.runtime.sessions import Session, need
@@ -35,7 +35,7 @@ def program(graph: Graph) -> torch.export.ExportedProgram:
     Example:
         >>> import torch
         >>> from paperzoo.deploy.formats import program
-        >>> from paperzoo.deploy.networks import Graph
+        >>> from paperzoo.deploy.graph import Graph
         >>> given, free = {'x': torch.ones(2)}, {'x': None}
         >>> made = program(Graph(torch.nn.ReLU(), 'sequence', given, free, ('y',)))
         >>> made.module()(torch.tensor([-1.0, 2.0]))
@@ -121,7 +121,7 @@ def write(graph: Graph, card: Card, file: Path, kind: str) -> Path:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> from paperzoo.deploy.formats import write
-        >>> from paperzoo.deploy.networks import Graph
+        >>> from paperzoo.deploy.graph import Graph
         >>> from paperzoo.runtime.card import Card
         >>> given, free = {'x': torch.ones(2)}, {'x': None}
         >>> graph = Graph(torch.nn.ReLU(), 'sequence', given, free, ('y',))
@@ -195,7 +195,13 @@ def _openvino(model: Any, card: Card, file: Path) -> Path:
     with TemporaryDirectory() as folder:
         source, target = Path(folder, 'model.onnx'), Path(folder, file.name)
         source.write_bytes(model.SerializeToString())
-        converted = openvino.convert_model(source)
+        try:
+            converted = openvino.convert_model(source)
+        except Exception as error:  # Anything: its classes are private.
+            first = ' '.join(str(error).split())[-300:]
+            raise UserError(
+                f'OpenVINO cannot read this model ({first}): --format onnx'
+            ) from error
         converted.set_rt_info(card.to_json(), [KEY])
         # Weights in single precision: smaller ones change the results.
         openvino.save_model(converted, target, compress_to_fp16=False)

@@ -113,7 +113,9 @@ def rows_at(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
 
 
-def enlarged(maps: Tensor, padded: Any, image_size: Tensor, result_size: Tensor) -> Tensor:
+def enlarged(
+    maps: Tensor, padded: Any, image_size: Tensor, result_size: Tensor
+) -> Tensor:
     """Return maps at the size of the results, without what lies on padding.
 
     Args:
@@ -190,8 +192,8 @@ def with_mean_pools(model: nn.Module) -> nn.Module:
         if not isinstance(child, nn.AdaptiveAvgPool2d):
             with_mean_pools(child)
             continue
-        size = child.output_size
-        pair = (size, size) if isinstance(size, int) else tuple(size)
-        if None not in pair:
-            setattr(model, name, MeanPool((int(pair[0]), int(pair[1]))))
+        size: Any = child.output_size
+        high, wide = (size, size) if isinstance(size, int) else size
+        if high is not None and wide is not None:
+            setattr(model, name, MeanPool((high, wide)))
     return model

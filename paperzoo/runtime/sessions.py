@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from paperzoo.errors import UserError
 from paperzoo.runtime.card import KEY, Card, read_card
+from paperzoo.runtime.sample import OUTPUTS
 
 ENDINGS = ('.onnx', '.xml')
 PIP = {
@@ -119,21 +120,21 @@ def open_session(file: str | os.PathLike, threads: int | None = None) -> Session
         raise UserError(f"'{file}' has {path.stat().st_size} bytes: more than 2 GiB")
     opened = _onnx if path.suffix.lower() == '.onnx' else _openvino
     session = opened(path, threads)
-    for name in ('images', 'image_size', 'result_size'):
-        if session.card.task not in ('few-shot', 'sequence') and name not in {
-            port.name for port in session.inputs
-        }:
-            raise UserError(f"'{file}': it has no input '{name}': export it again")
-    _compare(session)
+    if session.card.task in OUTPUTS:
+        _compare(session)
     return session
 
 
 def _compare(session: Session) -> None:
-    """Refuse a file whose card says another input than it has."""
-    shape = next((p.shape for p in session.inputs if p.name == 'images'), None)
-    if shape is None:
-        return
-    card = session.card
+    """Refuse a file of images whose card says other inputs than it has."""
+    shapes = {port.name: port.shape for port in session.inputs}
+    names = ('images', 'image_size', 'result_size')
+    if set(names) != set(shapes):
+        raise UserError(
+            f"'{session.file}': its inputs are {', '.join(shapes)[:200]}, not "
+            f'{", ".join(names)}: export it again'
+        )
+    shape, card = shapes['images'], session.card
     sides = (None, None) if card.size is None else card.size[::-1]
     wanted = (card.batch, 3, *sides)
     fits = len(shape) == 4 and all(
@@ -215,9 +216,7 @@ def _openvino(path: Path, threads: int | None) -> Session:
 
 
 def _free(shape: Any) -> tuple[int | None, ...]:
-    return tuple(
-        side.get_length() if side.is_static else None for side in shape
-    )
+    return tuple(side.get_length() if side.is_static else None for side in shape)
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
