@@ -27,7 +27,9 @@ segmentation also makes kernels compete for each pixel (`loss_rank`).
 Where we differ from the authors' code: any batch size; images without objects, and
 batches without any, take the same path as all others; defaults are the values of their
 configs, not of their classes; assignments of all stages are made together; boxes of
-instances are those around the masks; kernels may be more than 255. `filter_first`,
+instances are those around the masks; kernels may be more than 255;
+`s{i}_pos_acc` is a percentage whatever the stage weighs (theirs is multiplied by
+`stage_loss_weights`). `filter_first`,
 `num_points` and `num_stages=0` are ours.
 
 This module imports its parts when they are asked for: the kernel updates need mmcv, the
