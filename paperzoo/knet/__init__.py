@@ -14,6 +14,7 @@ Files, in the order in which the paper introduces them:
     match_costs.py, assigner.py: which kernel learns which object ("Training Instance
         Kernels"); targets.py: the objects of an image, and what kernels learn of them;
         losses.py: the losses, of which dice and focal are in `paperzoo.common`.
+    pasting.py: masks at the size of the image.
     panoptic.py: from classes and masks to instances or one panoptic map.
     detector.py: KNet, the mmdet detector that holds all this. Its `loss` is the order
         in which to read: predictions of all stages, their targets, their losses.

@@ -14,12 +14,8 @@ from paperzoo.errors import UserError
 from paperzoo.knet import KNet, RankLoss, SemanticFPNWrapper
 from paperzoo.knet.init_head import InitialKernels
 from paperzoo.knet.iter_head import class_of_pixels
-from paperzoo.knet.panoptic import (
-    Sizes,
-    enlarged_blocks,
-    merge_panoptic,
-    segment_scores,
-)
+from paperzoo.knet.panoptic import merge_panoptic, segment_scores
+from paperzoo.knet.pasting import Sizes, enlarged_blocks
 
 PADDED = (32, 64)
 
