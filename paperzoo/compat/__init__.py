@@ -18,10 +18,12 @@ from paperzoo.compat import (
     package_utils,
     panopticapi,
     run_lengths,
+    slow_imports,
     torchvision_urls,
 )
 
 for _remedy in (
+    slow_imports,  # before anything imports mmengine.optim
     image_sizes,  # before anything imports OpenCV
     find_loader,
     package_utils,
