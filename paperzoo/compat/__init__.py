@@ -19,6 +19,7 @@ from paperzoo.compat import (
     panopticapi,
     run_lengths,
     torchvision_urls,
+    transform_names,
 )
 
 for _remedy in (
@@ -35,5 +36,6 @@ for _remedy in (
     checkpoint_writing,
     cpu_processes,
     fsdp,
+    transform_names,
 ):
     _remedy.apply()
