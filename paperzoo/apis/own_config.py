@@ -151,6 +151,7 @@ def _semantic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
         f'scale, crop_size = {scale}, ({crop}, {crop})',
         "model['data_preprocessor'].update(size=crop_size)",
         'train_pipeline[1] = test_pipeline[2] = dict(type=LoadMappedAnnotations)',
+        "tta_pipeline[1]['transforms'][2] = [dict(type=LoadMappedAnnotations)]",
         'train_pipeline[2].update(scale=scale)',
         'train_pipeline[3].update(crop_size=crop_size)',
         'test_pipeline[1].update(scale=scale)',

@@ -20,6 +20,7 @@ from paperzoo.compat import (
     run_lengths,
     slow_imports,
     torchvision_urls,
+    transform_names,
 )
 
 for _remedy in (
@@ -37,5 +38,6 @@ for _remedy in (
     checkpoint_writing,
     cpu_processes,
     fsdp,
+    transform_names,
 ):
     _remedy.apply()
