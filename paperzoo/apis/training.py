@@ -40,6 +40,7 @@ def train(
     compile_backend: str | None = None,
     vis: Sequence[str] = (),
     auto_scale_lr: bool = False,
+    from_scratch: bool = False,
     resume: bool | str | Path = False,
     preflight: bool = True,
     finite_check: bool = True,
@@ -57,6 +58,7 @@ def train(
         vis: Also log to these: `'tensorboard'`, `'wandb'`, `'mlflow'`.
         auto_scale_lr: Scale the learning rate from the config's `base_batch_size` to
             the real batch size.
+        from_scratch: Begin at random weights, with nothing frozen.
         resume: Go on from a checkpoint; True from the last one in the work dir.
         preflight: Look at config, data and work dir before.
         finite_check: Stop at a loss that is NaN or infinite.
@@ -79,6 +81,7 @@ def train(
         compile_backend=compile_backend,
         vis=vis,
         auto_scale_lr=auto_scale_lr,
+        from_scratch=from_scratch,
         resume=resume,
     )
     from paperzoo.engine.random_state import make_resumable
@@ -184,6 +187,7 @@ def set_training_options(
     compile_backend: str | None = None,
     vis: Sequence[str] = (),
     auto_scale_lr: bool = False,
+    from_scratch: bool = False,
     resume: bool | str | Path = False,
 ) -> None:
     """Write the options of `train` into a config.
@@ -194,6 +198,7 @@ def set_training_options(
         compile_backend: As of `train`.
         vis: As of `train`.
         auto_scale_lr: As of `train`.
+        from_scratch: As of `train`.
         resume: As of `train`.
 
     Raises:
@@ -222,6 +227,10 @@ def set_training_options(
                 'learning rate was set for: auto_scale_lr=dict(base_batch_size=16)'
             )
         cfg.auto_scale_lr.enable = True
+    if from_scratch:
+        from paperzoo.preflight.random_weights import begin_at_random
+
+        begin_at_random(cfg)
     if resume:
         cfg.resume = True
         cfg.load_from = None if resume is True else str(resume)
@@ -299,13 +308,15 @@ def watch(
         >>> runner = SimpleNamespace(hooks=hooks, register_hook=hooks.append)
         >>> watch(runner, preflight=False)
         >>> [type(hook).__name__ for hook in hooks]
-        ['WorkLeftHook', 'FiniteLossHook']
+        ['WorkLeftHook', 'FitClassesHook', 'FiniteLossHook']
     """
+    from paperzoo.engine.fine_tuning import FitClassesHook
     from paperzoo.engine.finite_loss import FiniteLossHook
     from paperzoo.engine.work_left import WorkLeftHook
     from paperzoo.preflight.run import check_space
 
     runner.register_hook(WorkLeftHook())
+    runner.register_hook(FitClassesHook())
     named = any(isinstance(hook, FiniteLossHook) for hook in runner.hooks)
     if finite_check and not named:
         runner.register_hook(FiniteLossHook())

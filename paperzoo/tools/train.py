@@ -32,6 +32,11 @@ def parse_args() -> argparse.Namespace:
         help='scale the learning rate from base_batch_size to the real batch size',
     )
     parser.add_argument(
+        '--from-scratch',
+        action='store_true',
+        help='begin at random weights: nothing is downloaded, nothing frozen',
+    )
+    parser.add_argument(
         '--resume',
         nargs='?',
         const=True,
@@ -67,6 +72,7 @@ def main() -> None:
         compile_backend=args.compile,
         vis=args.vis,
         auto_scale_lr=args.auto_scale_lr,
+        from_scratch=args.from_scratch,
         resume=args.resume,
     )
     if args.replay:
