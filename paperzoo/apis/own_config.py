@@ -9,6 +9,7 @@ from typing import Any
 
 from paperzoo.apis.config import type_name
 from paperzoo.apis.own_data import OwnData
+from paperzoo.apis.own_weights import weights_lines
 from paperzoo.errors import UserError
 
 # Steps that a small set needs from the base's pretrained weights.
@@ -71,7 +72,7 @@ def config_text(data: OwnData, target: Path) -> str:
         '',
         f'data_root = {str(data.found.root)!r}',
     ]
-    return '\n'.join([*head, *lines, *_weights(data), *_stop(data)]) + '\n'
+    return '\n'.join([*head, *lines, *weights_lines(data), *_stop(data)]) + '\n'
 
 
 def _objects(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
@@ -424,18 +425,6 @@ def _rate(data: OwnData, batch: int) -> list[str]:
     return [
         f'# For batches of {batch} images.',
         f"optim_wrapper['optimizer'].update(lr={rate:.3g})",
-    ]
-
-
-def _weights(data: OwnData) -> list[str]:
-    if data.task == 'few-shot' or not data.scratch:
-        return []
-    return [
-        '# From random weights: nothing may be frozen, no statistics be kept.',
-        "model['backbone'].update(",
-        '    init_cfg=None, frozen_stages=-1, norm_eval=False,',
-        "    norm_cfg=dict(type='BN', requires_grad=True),",
-        ')',
     ]
 
 

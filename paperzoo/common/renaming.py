@@ -60,7 +60,8 @@ def rename_on_load(module: nn.Module, names: Mapping[str, str]) -> None:
 
     module.register_load_state_dict_pre_hook(hook)
     # Kept for `renamed_keys`, which asks without loading.
-    module._names_on_load = [*getattr(module, '_names_on_load', ()), names]
+    before = getattr(module, '_names_on_load', ())
+    module.__dict__['_names_on_load'] = [*before, names]
 
 
 def renamed_keys(

@@ -109,9 +109,12 @@ def _given(cfg: Config, backbone: dict[str, Any], name: str) -> Any:
         names = KnownNames(cfg.get('default_scope') or 'mmengine', {'paperzoo'})
         kind = next(iter(names.find(kind) or ()), None)
     try:
-        default = inspect.signature(kind).parameters[name].default
-    except (TypeError, ValueError, KeyError):
+        parameters = inspect.signature(kind).parameters if kind else {}
+    except (TypeError, ValueError):
         return None
+    if name not in parameters:
+        return None
+    default = parameters[name].default
     return None if default is inspect.Parameter.empty else default
 
 

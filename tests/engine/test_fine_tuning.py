@@ -67,7 +67,8 @@ CASES = {
 
 
 @pytest.mark.parametrize(
-    ('name', 'meta'), [*zip(CASES, 3 * ['CLASSES']), ('fcos_r50_fpn', 'dataset_meta')]
+    ('name', 'meta'),
+    [*zip(CASES, 3 * ['CLASSES'], strict=True), ('fcos_r50_fpn', 'dataset_meta')],
 )
 def test_rows_of_equal_names(name: str, meta: str) -> None:
     theirs, ours = built(name, 80), built(name, 3)
@@ -78,7 +79,7 @@ def test_rows_of_equal_names(name: str, meta: str) -> None:
     first = copy.deepcopy(ours.state_dict())
     classes = coco_classes()
     said = {'CLASSES': classes, 'dataset_meta': {'classes': classes}}
-    checkpoint = {
+    checkpoint: dict[str, Any] = {
         'state_dict': authors_names(state) if name.startswith('knet') else state,
         'meta': {meta: said[meta]},
     }
@@ -103,7 +104,7 @@ def test_equal_counts_of_other_names_change_places() -> None:
     model = torch.nn.ModuleDict({'fc_cls': torch.nn.Linear(2, 3)})
     state = {key: torch.randn_like(one) for key, one in model.state_dict().items()}
     meta = {'CLASSES': ('b', 'a', 'c')}
-    checkpoint = {'state_dict': dict(state), 'meta': meta}
+    checkpoint: dict[str, Any] = {'state_dict': dict(state), 'meta': meta}
     fit_classes(model, checkpoint, ('a', 'b', 'c'))
     for key, value in checkpoint['state_dict'].items():
         assert_close(value, state[key][[1, 0, 2]])
@@ -132,7 +133,7 @@ def test_background_and_anchors() -> None:
 def test_without_names_all_begins_anew_and_it_is_said() -> None:
     model = torch.nn.ModuleDict({'fc_cls': torch.nn.Linear(2, 3)})
     state = {'fc_cls.weight': torch.zeros(80, 2), 'fc_cls.bias': torch.zeros(80)}
-    checkpoint = {'state_dict': state, 'meta': {}}
+    checkpoint: dict[str, Any] = {'state_dict': state, 'meta': {}}
     (line,) = fit_classes(model, checkpoint, NAMES)
     assert line == (
         'of another shape, begin anew: fc_cls.weight, fc_cls.bias '
@@ -166,7 +167,7 @@ def test_a_training_begins_with_them(tmp_path: Path, capfd: Any) -> None:
     watch(runner, preflight=False)
     seen = {}
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(*_: Any) -> None:
@@ -174,10 +175,10 @@ def test_a_training_begins_with_them(tmp_path: Path, capfd: Any) -> None:
         key = 'bbox_head.conv_cls.weight'
         seen['model'] = runner.model.state_dict()[key].clone()
         seen['mean'] = hook.ema_model.module.state_dict()[key].clone()
-        raise Stop
+        raise StopError
 
     runner.call_hook = _after(runner.call_hook, 'before_train', stop)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         runner.train()
     assert_close(seen['model'][1], state['bbox_head.conv_cls.weight'][0])
     assert_close(seen['mean'], seen['model'])
