@@ -425,6 +425,7 @@ def _rate(data: OwnData, batch: int) -> list[str]:
     return [
         f'# For batches of {batch} images.',
         f"optim_wrapper['optimizer'].update(lr={rate:.3g})",
+        f'auto_scale_lr.update(base_batch_size={batch})',
     ]
 
 

@@ -39,6 +39,9 @@ def train(
     amp: bool = False,
     compile_backend: str | None = None,
     vis: Sequence[str] = (),
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     auto_scale_lr: bool = False,
     from_scratch: bool = False,
     resume: bool | str | Path = False,
@@ -56,6 +59,10 @@ def train(
         compile_backend: Of `torch.compile`, such as `'inductor'`, for backbone, neck
             and heads, each by itself; by default what the config says.
         vis: Also log to these: `'tensorboard'`, `'wandb'`, `'mlflow'`.
+        epochs: Passes over the training images; the schedule moves along.
+        batch_size: Of each process, in the training; the schedule moves along, the
+            learning rate does not.
+        lr: Learning rate.
         auto_scale_lr: Scale the learning rate from the config's `base_batch_size` to
             the real batch size.
         from_scratch: Begin at random weights, with nothing frozen.
@@ -80,6 +87,9 @@ def train(
         amp=amp,
         compile_backend=compile_backend,
         vis=vis,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
         auto_scale_lr=auto_scale_lr,
         from_scratch=from_scratch,
         resume=resume,
@@ -186,6 +196,9 @@ def set_training_options(
     amp: bool = False,
     compile_backend: str | None = None,
     vis: Sequence[str] = (),
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     auto_scale_lr: bool = False,
     from_scratch: bool = False,
     resume: bool | str | Path = False,
@@ -197,12 +210,16 @@ def set_training_options(
         amp: As of `train`.
         compile_backend: As of `train`.
         vis: As of `train`.
+        epochs: As of `train`.
+        batch_size: As of `train`.
+        lr: As of `train`.
         auto_scale_lr: As of `train`.
         from_scratch: As of `train`.
         resume: As of `train`.
 
     Raises:
-        UserError: If the config has no base batch size to scale by.
+        UserError: If the config has no base batch size to scale by, or no place for
+            another length, batch size or rate.
 
     Example:
         >>> from paperzoo.apis.config import load_config, set_work_dir
@@ -220,6 +237,10 @@ def set_training_options(
     use_compile(cfg, backend or cfg.get('compile', False))
     for name in vis:
         add_backend(cfg, name)
+    if (epochs, batch_size, lr) != (None, None, None):
+        from paperzoo.apis.schedule import set_schedule
+
+        set_schedule(cfg, epochs=epochs, batch_size=batch_size, lr=lr)
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError(

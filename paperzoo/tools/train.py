@@ -27,6 +27,16 @@ def parse_args() -> argparse.Namespace:
         help='also log to TensorBoard, Weights & Biases or MLflow',
     )
     parser.add_argument(
+        '--epochs', type=int, metavar='N', help='length; the schedule moves along'
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        metavar='N',
+        help='of each process; the schedule moves along, the rate by --auto-scale-lr',
+    )
+    parser.add_argument('--lr', type=float, metavar='X', help='learning rate')
+    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate from base_batch_size to the real batch size',
@@ -71,6 +81,9 @@ def main() -> None:
         amp=args.amp,
         compile_backend=args.compile,
         vis=args.vis,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
         auto_scale_lr=args.auto_scale_lr,
         from_scratch=args.from_scratch,
         resume=args.resume,
