@@ -101,7 +101,7 @@ def init_config(
         data.notes + data.found.notes,
         weights_note(weights_url(data)),
         data.found.left_out,
-        _commands(data.task, target),
+        _commands(data, target),
     )
 
 
@@ -136,12 +136,20 @@ def _summary(data: OwnData) -> str:
     )
 
 
-def _commands(task: str, target: Path) -> list[str]:
+def _commands(data: OwnData, target: Path) -> list[str]:
     config = shlex.quote(str(target))
     best = f'work_dirs/{shlex.quote(target.stem)}/best_*.pth'
-    first = 'print-config' if task == 'few-shot' else 'browse'
+    first = (
+        ['check', 'train'] if data.task == 'few-shot' else ['check', 'browse', 'train']
+    )
+    lines = [f'paperzoo {name} {config}' for name in first]
+    if data.task == 'few-shot':
+        return [*lines, f'paperzoo test {config} {best}']
+    results = shlex.quote(f'{target.stem}_results.json')
+    images = shlex.quote(str(data.check['val'][0].path.parent))
     return [
-        f'paperzoo {first} {config}',
-        f'paperzoo train {config}',
-        f'paperzoo test {config} {best}',
+        *lines,
+        f'paperzoo test {config} {best} --out {results}',
+        f'paperzoo analyze {results}',
+        f'paperzoo predict {config} {best} {images}',
     ]

@@ -138,9 +138,7 @@ def _semantic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     scale = (round(longer * factor), round(shorter * factor))
     crop = 32 * max(1, math.ceil(scale[1] / 32))
     batch = 4
-    steps = max(_STEPS['semantic'], min(80000, 60 * len(data.train) // batch))
-    steps = 1000 * math.ceil(steps * (1 + data.scratch) / 1000)
-    every, warm = steps // 20, min(1000, steps // 10)
+    in_epochs = 'max_epochs' in data.base_config.train_cfg
     lines = [
         *_meta(data),
         *_numbers('decode_head', data.base_config.model.decode_head, classes),
@@ -151,25 +149,50 @@ def _semantic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
         f'# The images are about {longer} x {shorter} pixels.',
         f'scale, crop_size = {scale}, ({crop}, {crop})',
         "model['data_preprocessor'].update(size=crop_size)",
-        'train_pipeline[1] = test_pipeline[2] = dict(type=LoadMappedAnnotations)',
-        'train_pipeline[2].update(scale=scale)',
-        'train_pipeline[3].update(crop_size=crop_size)',
-        'test_pipeline[1].update(scale=scale)',
+        *_map_pipelines(data),
         '',
         *_folder_sets(data, 'MaskFolderDataset', '', batch),
-        '',
-        f'max_iters = {steps}',
-        f'train_cfg.update(max_iters=max_iters, val_interval={every})',
-        f'warm_up, milestones = {warm}, [{steps * 3 // 4}, {steps * 9 // 10}]',
-        'param_scheduler[0].update(end=warm_up)',
-        'param_scheduler[1].update(',
-        '    begin=warm_up, end=max_iters, milestones=milestones',
-        ')',
-        *_rate(data, batch),
-        *_keep_best(data, every),
+        *(_epochs(data, batch) if in_epochs else _iterations(data, batch)),
     ]
     home = 'paperzoo.data.formats.semantic'
     return [f'from {home} import LoadMappedAnnotations, MaskFolderDataset'], lines
+
+
+def _map_pipelines(data: OwnData) -> list[str]:
+    """Return the lines that load label maps and scale them."""
+    lines = []
+    for name in ('train_pipeline', 'test_pipeline'):
+        for place, step in enumerate(data.base_config[name]):
+            kind = type_name(step['type'])
+            if kind == 'LoadAnnotations':
+                lines.append(f'{name}[{place}] = dict(type=LoadMappedAnnotations)')
+            elif kind in ('Resize', 'RandomResize'):
+                lines.append(f'{name}[{place}].update(scale=scale)')
+            elif kind == 'RandomCrop':
+                lines.append(f'{name}[{place}].update(crop_size=crop_size)')
+    return lines
+
+
+def _iterations(data: OwnData, batch: int) -> list[str]:
+    """Return the schedule of a base that counts iterations."""
+    steps = max(_STEPS[data.task], min(80000, 60 * len(data.train) // batch))
+    steps = 1000 * math.ceil(steps * (1 + data.scratch) / 1000)
+    every, warm = steps // 20, min(1000, steps // 10)
+    return [
+        '',
+        f'max_iters = {steps}',
+        f'train_cfg.update(max_iters=max_iters, val_interval={every})',
+        f'param_scheduler[0].update(end={warm})',
+        f'param_scheduler[1].update(begin={warm}, end=max_iters'
+        f'{_milestones(data, steps * 3 // 4, steps * 9 // 10)})',
+        *_rate(data, batch),
+        *_keep_best(data, every),
+    ]
+
+
+def _milestones(data: OwnData, *steps: int) -> str:
+    last = data.base_config.param_scheduler[1]
+    return f', milestones={list(steps)}' if 'milestones' in last else ''
 
 
 def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
@@ -388,9 +411,9 @@ def _batch(data: OwnData) -> int:
     return 2 if width * height > 600_000 else 4
 
 
-def _epochs(data: OwnData) -> list[str]:
+def _epochs(data: OwnData, batch: int | None = None) -> list[str]:
     """Return the schedule by the number of images."""
-    batch = _batch(data)
+    batch = batch or _batch(data)
     steps = _STEPS[data.task] * (2 if data.scratch else 1)
     epochs = min(300, max(12, math.ceil(steps * batch / len(data.train))))
     total = math.ceil(len(data.train) / batch) * epochs
@@ -400,8 +423,8 @@ def _epochs(data: OwnData) -> list[str]:
         f'max_epochs = {epochs}',
         f'train_cfg.update(max_epochs=max_epochs, val_interval={every})',
         f'param_scheduler[0].update(end={max(1, min(500, total // 10))})',
-        f'milestones = [{epochs * 2 // 3}, {epochs * 11 // 12}]',
-        'param_scheduler[1].update(end=max_epochs, milestones=milestones)',
+        'param_scheduler[1].update(end=max_epochs'
+        f'{_milestones(data, epochs * 2 // 3, epochs * 11 // 12)})',
         *_rate(data, batch),
         *_keep_best(data, every),
     ]
@@ -417,15 +440,20 @@ def _keep_best(data: OwnData, every: int) -> list[str]:
 
 
 def _rate(data: OwnData, batch: int) -> list[str]:
-    """Return the learning rate for the batch: the base's is for 16 images."""
+    """Return the learning rate for the batch, by what the base's is for."""
     optimizer = data.base_config.optim_wrapper.optimizer
+    before = data.base_config.train_dataloader.batch_size
+    scaling = data.base_config.get('auto_scale_lr') or {}
+    # Inherited by a config of one process, it is of another rate.
+    if scaling.get('base_batch_size') in (8 * before, 16 * before):
+        before = scaling['base_batch_size']
     adaptive = type_name(optimizer.type).startswith('Adam')
-    share = batch / 16
+    share = batch / before
     rate = optimizer.lr * (math.sqrt(share) if adaptive else share)
     return [
         f'# For batches of {batch} images.',
         f"optim_wrapper['optimizer'].update(lr={rate:.3g})",
-        f'auto_scale_lr.update(base_batch_size={batch})',
+        f'auto_scale_lr = dict(enable=False, base_batch_size={batch})',
     ]
 
 

@@ -221,7 +221,7 @@ def _fits(task: str, config: 'Config') -> bool:
     if task == 'few-shot':
         return 'layout' in ((config.get('train_dataloader') or {}).get('dataset') or {})
     if task == 'semantic':
-        return 'decode_head' in model and 'max_iters' in config.train_cfg
+        return 'decode_head' in model
     steps = config.get('train_pipeline') or []
     resized = len(steps) > 2 and type_name(steps[2]['type']) in (
         'Resize',
