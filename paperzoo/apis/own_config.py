@@ -198,7 +198,9 @@ def _milestones(data: OwnData, *steps: int) -> str:
 def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     """Return imports and lines of a set of classes."""
     _, shorter = data.sides
-    side = min(84, max(32, 4 * round(shorter / 4)))
+    steps = data.base_config.train_pipeline
+    usual = next((one['size'] for one in steps if 'size' in one), 84)
+    side = min(usual, max(32, 4 * round(shorter / 4)))
     classes = len({one.name for one in data.train})
     epochs = min(95, max(20, len(data.train) // 200))
     lines = [
@@ -206,12 +208,17 @@ def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
         '',
         f'# The images have sides of about {shorter} pixels.',
         f'side = {side}',
-        'train_pipeline[0].update(size=side)',
-        f'train_pipeline[1].update(size=side, padding={max(2, side // 10)})',
-        'test_pipeline[0].update(size=side)',
-        'test_pipeline[1].update(size=side)',
+        *(
+            f'train_pipeline[{place}].update(size=side'
+            + (f', padding={max(2, side // 10)})' if 'padding' in one else ')')
+            for place, one in enumerate(steps)
+            if 'size' in one
+        ),
+        'test_pipeline = [',
+        '    dict(type=ImageResize, size=side), dict(type=ImageCenterCrop, size=side)',
+        ']',
     ]
-    if side < 64:
+    if side < 64 <= usual:
         lines += [
             '# Two poolings instead of three leave something to align.',
             "model['backbone'].update(pools=(True, True, False, False))",
@@ -223,7 +230,8 @@ def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
         'train_cfg.update(max_epochs=max_epochs)',
         'param_scheduler[1].update(end=max_epochs)',
     ]
-    return [], lines
+    home = 'paperzoo.data.few_shot_transforms'
+    return [f'from {home} import ImageCenterCrop, ImageResize'], lines
 
 
 def _episodes(data: OwnData, target: Path) -> list[str]:
