@@ -18,6 +18,9 @@ from paperzoo.compat import (
     package_utils,
     panopticapi,
     run_lengths,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
     torchvision_urls,
 )
 
@@ -35,5 +38,8 @@ for _remedy in (
     checkpoint_writing,
     cpu_processes,
     fsdp,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
 ):
     _remedy.apply()
