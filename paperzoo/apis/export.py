@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import family
-from paperzoo.apis.config import test_scale, type_name
+from paperzoo.apis.config import type_name
 from paperzoo.apis.export_check import Comparison, compare, real_images
 from paperzoo.apis.exported import ExportedModel
 from paperzoo.apis.inference import Predictor, load, pixels_of

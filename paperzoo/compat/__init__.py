@@ -19,6 +19,9 @@ from paperzoo.compat import (
     panopticapi,
     run_lengths,
     slow_imports,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
     torchvision_urls,
     transform_names,
 )
@@ -39,5 +42,8 @@ for _remedy in (
     cpu_processes,
     fsdp,
     transform_names,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
 ):
     _remedy.apply()

@@ -113,7 +113,9 @@ def rows_at(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
 
 
-def enlarged(maps: Tensor, padded: Any, image_size: Tensor, result_size: Tensor) -> Tensor:
+def enlarged(
+    maps: Tensor, padded: Any, image_size: Tensor, result_size: Tensor
+) -> Tensor:
     """Return maps at the size of the results, without what lies on padding.
 
     Args:

@@ -47,9 +47,7 @@ def fitted(size: Size, card: Card) -> Size:
         width, height = card.scale
     elif card.scale is not None:
         # As mmcv's rescale_size: the long side within the long one, short in short.
-        factor = min(
-            max(card.scale) / max(size), min(card.scale) / min(size)
-        )
+        factor = min(max(card.scale) / max(size), min(card.scale) / min(size))
         width, height = _scaled(size, factor)
     if card.size is not None and (width > card.size[0] or height > card.size[1]):
         # Of a fixed input: an upright image in a lying one becomes smaller still.

@@ -215,9 +215,7 @@ def _openvino(path: Path, threads: int | None) -> Session:
 
 
 def _free(shape: Any) -> tuple[int | None, ...]:
-    return tuple(
-        side.get_length() if side.is_static else None for side in shape
-    )
+    return tuple(side.get_length() if side.is_static else None for side in shape)
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
