@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,12 +93,12 @@ def export(
     from paperzoo.deploy.networks import image_graph
 
     graph = image_graph(predictor.model, example or (256, 256), card.divisor, dynamic)
-    card = _completed(card, graph.task, graph.module.settings)
+    card = completed(card, graph.task, graph.module.settings)
     write(graph, card, file, kind)
     try:
         fixed = None if dynamic else card.scale
         shown, source = real_images(predictor.cfg, images, fixed)
-        found = compare(predictor, _opened(file, kind, card), shown, source)
+        found = compare(predictor, opened(file, kind, card), shown, source)
         found.check(str(file))
     except BaseException:
         remove(file, kind)
@@ -129,12 +130,27 @@ def _model(
     return model, cfg, load_weights(model, checkpoint)
 
 
-def _opened(file: Path, kind: str, card: Card) -> ExportedModel:
-    """Return a file that was just written, as a model."""
+def opened(file: Path, kind: str, card: Card) -> ExportedModel:
+    """Return a file that this process has written, as a model that leaves nothing out.
+
+    Args:
+        file: The file.
+        kind: Its format.
+        card: What it says of itself.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.apis.export import opened
+        >>> from paperzoo.runtime.card import Card
+        >>> card = Card(task='detection', model='FCOS', classes=())
+        >>> opened(Path('no_such.onnx'), 'onnx', card)
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: 'no_such.onnx': there is no such file
+    """
     from paperzoo.deploy.formats import torch_session
 
-    opened = torch_session(file, card) if kind == 'torch' else open_session(file)
-    return ExportedModel(opened, pixels_of, score=0.0)
+    session = torch_session(file, card) if kind == 'torch' else open_session(file)
+    return ExportedModel(session, pixels_of, score=0.0)
 
 
 def _kind(file: Path, given: str | None) -> str:
@@ -227,9 +243,21 @@ def image_card(
     )
 
 
-def _completed(card: Card, task: str, settings: Mapping[str, Any]) -> Card:
-    from dataclasses import replace
+def completed(card: Card, task: str, settings: Mapping[str, Any]) -> Card:
+    """Return a card that also says what the graph decides.
 
+    Args:
+        card: Of `image_card`.
+        task: The graph's.
+        settings: Its thresholds and numbers.
+
+    Example:
+        >>> from paperzoo.apis.export import completed
+        >>> from paperzoo.runtime.card import Card
+        >>> card = Card(task='detection', model='KNet', classes=())
+        >>> completed(card, 'instance', {'mask_thr': 0.5}).settings
+        {'mask_thr': 0.5}
+    """
     return replace(card, task=task, settings=dict(settings))
 
 

@@ -208,7 +208,7 @@ def real_images(
     """
     import cv2
 
-    files = [Path(file) for file in given] or _test_images(cfg)
+    files = [Path(file) for file in given] or dataset_images(cfg)
     found = [pixels_of(file) for file in files]
     source = 'images' if given else 'images of the test set'
     if not found:
@@ -218,7 +218,19 @@ def real_images(
     return found, source
 
 
-def _test_images(cfg: 'Config') -> list[Path]:
+def dataset_images(cfg: 'Config', number: int = _LOOK_AT) -> list[Path]:
+    """Return image files of a config's test set, else of its validation set, or none.
+
+    Args:
+        cfg: The config.
+        number: How many, at most.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> from paperzoo.apis.export_check import dataset_images
+        >>> dataset_images(Config({}))
+        []
+    """
     from paperzoo.apis.build import build_dataset
     from paperzoo.preflight.image_files import evenly_spaced
 
@@ -230,7 +242,7 @@ def _test_images(cfg: 'Config') -> list[Path]:
             dataset = build_dataset(cfg, split, spec)
             if not hasattr(dataset, 'get_data_info'):
                 continue
-            numbers = evenly_spaced(range(len(dataset)), _LOOK_AT)
+            numbers = evenly_spaced(range(len(dataset)), number)
             return [Path(dataset.get_data_info(n)['img_path']) for n in numbers]
         except (UserError, OSError):
             continue  # Elsewhere the data is not there; patterns do as well.

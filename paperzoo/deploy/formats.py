@@ -162,14 +162,27 @@ def _onnx(made: torch.export.ExportedProgram, graph: Graph, card: Card) -> Any:
     model = written.model_proto
     del model.metadata_props[:]
     model.metadata_props.add(key=KEY, value=card.to_json())
-    _compare_dimensions(model, graph)
+    compare_dimensions(model, graph)
     return model
 
 
-def _compare_dimensions(model: Any, graph: Graph) -> None:
+def compare_dimensions(model: Any, graph: Graph) -> None:
     """Refuse a file whose free sides are not those that were asked for.
 
     The exporter writes a fixed side without a word where the model's code has made one.
+
+    Args:
+        model: As onnx has it.
+        graph: With the sides that should be free.
+
+    Raises:
+        UserError: If a side is fixed or free that should not be, or an input is lost.
+
+    Example:
+        >>> from onnx import ModelProto
+        >>> from paperzoo.deploy.formats import compare_dimensions
+        >>> from paperzoo.deploy.graph import Graph
+        >>> compare_dimensions(ModelProto(), Graph(None, 'sequence', {}, {}, ()))
     """
     for port in model.graph.input:
         found = {

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from paperzoo.errors import UserError
@@ -104,21 +105,22 @@ def read_card(text: str | None, file: str) -> Card:
             f"'{file}': its metadata '{KEY}' has "
             f'{"unknown" if unknown else "no"} keys: {names[:200]}'
         )
-    card = Card(**{key: _tuples(value) for key, value in found.items()})
-    for key, fits in _fits(card).items():
+    values = {key: _tuples(value) for key, value in found.items()}
+    usual = vars(Card(task=TASKS[0], model='', classes=()))
+    for key, fits in _fits(SimpleNamespace(**{**usual, **values})).items():
         if not fits:
             raise UserError(
                 f"'{file}': its metadata '{KEY}' says {key}="
-                f'{str(getattr(card, key))[:100]}, which cannot be: export it again'
+                f'{str(values[key])[:100]}, which cannot be: export it again'
             )
-    return card
+    return Card(**values)
 
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _fits(card: Card) -> dict[str, bool]:
+def _fits(card: SimpleNamespace) -> dict[str, bool]:
     """Return of each value whether it is what it should be."""
     return {
         'task': card.task in TASKS,
