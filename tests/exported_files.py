@@ -39,7 +39,7 @@ def write_detector(
         helper.make_tensor_value_info('image_size', TensorProto.INT64, [2]),
         helper.make_tensor_value_info('result_size', TensorProto.INT64, [2]),
     ]
-    values = {
+    values: dict[str, Any] = {
         'boxes': np.array(BOXES, np.float32),
         'scores': np.array(changes.get('scores', SCORES), np.float32),
         'labels': np.array(LABELS, np.int64),

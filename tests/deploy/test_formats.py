@@ -48,7 +48,7 @@ def test_the_file_doubles_and_tells(free: bool, tmp_path: Path) -> None:
 
 def test_a_fixed_side_that_should_be_free_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / 'a.onnx'
-    with pytest.raises(UserError, match='fixes|cannot write this model'):
+    with pytest.raises(UserError, match=r'fixes|cannot write this model'):
         write(graph(Double(fixing=True), True), CARD, file, 'onnx')
     assert not file.exists()
 

@@ -140,5 +140,5 @@ def test_what_cannot_be_written_is_refused(options: dict, said: str) -> None:
 
 
 def test_other_models_are_refused() -> None:
-    with pytest.raises(UserError, match='model.type is Linear: what can be exported'):
+    with pytest.raises(UserError, match=r'model.type is Linear: what can be exported'):
         image_graph(nn.Linear(1, 1), (96, 64), 32, dynamic=False)

@@ -45,7 +45,7 @@ def test_an_upright_image_fits_into_a_lying_file() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     card = detection_card(size=(64, 64), batch=1)
-    with pytest.raises(UserError, match='65 x 10 pixels does not fit .* 64 x 64'):
+    with pytest.raises(UserError, match=r'65 x 10 pixels does not fit .* 64 x 64'):
         prepare(np.zeros((10, 65, 3), np.uint8), card)
     with pytest.raises(UserError, match='too narrow'):
         fitted((5000, 1), detection_card(scale=(100, 80)))
