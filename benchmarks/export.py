@@ -42,18 +42,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('models', nargs='+', metavar='CONFIG=CHECKPOINT')
     parser.add_argument('--images', type=int, default=64)
     parser.add_argument('--repeats', type=int, default=5, help='turns over the images')
+    parser.add_argument('--formats', nargs='+', default=list(ENDINGS), choices=ENDINGS)
     parser.add_argument('--out', default=str(RESULTS))
     return parser.parse_args()
 
 
-def predictors(name: str, checkpoint: str, folder: Path) -> dict[str, Any]:
+def predictors(
+    name: str, checkpoint: str, folder: Path, formats: list[str]
+) -> dict[str, Any]:
     """Return the model and its files, ready to be called, by format."""
     cfg = paperzoo.load_config(name)
     found: dict[str, Any] = {'eager': load(checkpoint, cfg, device='cpu', score=0.0)}
     assert isinstance(found['eager'], Predictor)
     card = image_card(found['eager'], None, dynamic=True)
-    for kind, ending in ENDINGS.items():
-        file = folder / f'{name}{ending}'
+    for kind in formats:
+        file = folder / f'{name}{ENDINGS[kind]}'
         print(name, kind, export(checkpoint, file, cfg, dynamic=True), flush=True)
         if kind == 'torch':
             found[kind] = opened(file, kind, card)
@@ -61,7 +64,8 @@ def predictors(name: str, checkpoint: str, folder: Path) -> dict[str, Any]:
             session = open_session(file, threads=1)
             found[kind] = ExportedModel(session, pixels_of, score=0.0)
     # The card of a torch file is not read back: the others' is complete.
-    found['torch'].card = found['onnx'].card
+    if 'torch' in found:
+        found['torch'].card = found['onnx'].card
     return found
 
 
@@ -108,6 +112,27 @@ def start(arguments: list[str], folder: Path, repeats: int = 3) -> dict[str, flo
     return {'seconds': round(min(seconds), 2), 'peak_mib': round(min(memory))}
 
 
+def write(args: argparse.Namespace, weights: dict[str, Any], *tables: Any) -> None:
+    """Write what has been measured so far."""
+    ways = {
+        'load_average': [round(value, 1) for value in os.getloadavg()],
+        'threads': 1,
+        'data': f'{args.images} validation images of Shapes, 320 x 240',
+        'commit': commit(),
+        'weights': weights,
+        **run_info(),
+    }
+    whats = {
+        'parity': 'exported files beside their model, free sizes, score 0',
+        'speed': 'an image with pre- and post-processing, by turns',
+        'start': 'paperzoo predict of one image from a cold start',
+    }
+    for (kind, what), values in zip(whats.items(), tables, strict=True):
+        file = Path(args.out, f'export_{kind}.json')
+        write_json(file, {'what': what, 'models': values, **ways}, replace=True)
+        print(f'Written: {file}')
+
+
 def main() -> None:
     """Measure and write."""
     args = parse_args()
@@ -121,7 +146,7 @@ def main() -> None:
         for one in args.models:
             name, _, checkpoint = one.partition('=')
             weights[name] = checkpoint_info(checkpoint)
-            models = predictors(name, checkpoint, folder)
+            models = predictors(name, checkpoint, folder, args.formats)
             cfg = models['eager'].cfg
             files = evenly_spaced(dataset_images(cfg, args.images), args.images)
             images = [pixels_of(file) for file in files]
@@ -138,22 +163,7 @@ def main() -> None:
                 'checkpoint': start([name, checkpoint, str(files[0])], folder),
             }
             print(name, parity[name], fast[name], begun[name], sep='\n', flush=True)
-    ways = {
-        'load_average': [round(value, 1) for value in os.getloadavg()],
-        'threads': 1,
-        'data': f'{args.images} validation images of Shapes, 320 x 240',
-        'commit': commit(),
-        'weights': weights,
-        **run_info(),
-    }
-    for kind, what, values in (
-        ('parity', 'exported files beside their model, free sizes, score 0', parity),
-        ('speed', 'an image with pre- and post-processing, by turns', fast),
-        ('start', 'paperzoo predict of one image from a cold start', begun),
-    ):
-        file = Path(args.out, f'export_{kind}.json')
-        write_json(file, {'what': what, 'models': values, **ways}, replace=True)
-        print(f'Written: {file}')
+            write(args, weights, parity, fast, begun)
 
 
 if __name__ == '__main__':
