@@ -9,11 +9,14 @@ from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 
 
-def locate(data_root: str, parts: Sequence[str], content: str, instead: str) -> str:
+def locate(
+    data_root: str | None, parts: Sequence[str], content: str, instead: str
+) -> str:
     """Return the resolved data root, all parts of which are there.
 
     Args:
-        data_root: As in the config; `data/...` follows `$PAPERZOO_DATA`.
+        data_root: As in the config; `data/...` follows `$PAPERZOO_DATA`. None, as
+            MMEngine has it, is the current folder.
         parts: Files and folders, relative to the root or absolute.
         content: What is expected there, for the message.
         instead: Name of a config that needs no data set, for the message.
@@ -26,7 +29,7 @@ def locate(data_root: str, parts: Sequence[str], content: str, instead: str) -> 
         >>> locate('/', [''], 'anything', 'fcos_tiny_shapes')
         '/'
     """
-    root = ensure_generated(data_root)
+    root = ensure_generated(data_root or '')
     # What lies on another machine is not looked for.
     local = [] if '://' in root else [part for part in parts if '://' not in part]
     needed = [Path(root, part) for part in local]
