@@ -152,6 +152,29 @@ def _take_free_name(partial: Path, path: Path) -> Path:
         return free
 
 
+def refuse_irregular(path: Path) -> None:
+    """Refuse a pipe, a device or a folder in the place of a file that is to be read.
+
+    Reading a pipe would wait for ever, reading a device would not end.
+
+    Args:
+        path: Of the file; a link must lead to a regular file. One that is not there is
+            left to the reader.
+
+    Raises:
+        UserError: If something else than a regular file is there.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.utils.files import refuse_irregular
+        >>> refuse_irregular(Path('/dev/zero'))
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: '/dev/zero' is no regular file
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"'{path}' is no regular file")
+
+
 def refuse_unwritable(path: Path) -> None:
     """Refuse a place at which nothing can be written, before hours of work for it.
 

@@ -236,7 +236,7 @@ def _image(change: Callable[[Path], object]) -> Change:
         for one in others:
             one.unlink()
         change(first)
-        case.names = (first.name, str(folder))
+        case.names = (first.name, str(folder), 'predictions.json')
 
     return changed
 
