@@ -13,6 +13,7 @@ from paperzoo.apis.config_errors import import_custom, merge, reading_explained
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import check_values
+from paperzoo.preflight.top_keys import refuse_unread
 from paperzoo.utils.files import write_safely
 from paperzoo.utils.wrappers import unwrap_datasets
 
@@ -107,6 +108,7 @@ def load_config(
     with reading_explained(path):
         cfg = Config.fromfile(str(path), import_custom_modules=False)
     if cfg_options:
+        refuse_unread(cfg, cfg_options)
         merge(cfg, cfg_options)
     check_values(cfg)
     import_custom(cfg)

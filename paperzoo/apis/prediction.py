@@ -28,7 +28,8 @@ def predict_files(
     """Write what a model finds in images: one JSON file in COCO's layout, and overlays.
 
     An image that cannot be read, or that pipeline or model cannot take, is left out,
-    with a line on stderr and its reason in the file.
+    with a line on stderr and its reason in the file. Ctrl-C ends the work, not what is
+    done: it is written, and the interrupt raised again.
 
     Args:
         model: As `load` gives it.
@@ -42,6 +43,7 @@ def predict_files(
 
     Raises:
         UserError: If the JSON file or an overlay cannot be written.
+        KeyboardInterrupt: If it was interrupted, with what was written.
 
     Example:
         >>> import paperzoo
@@ -64,35 +66,48 @@ def predict_files(
         'annotations': [],
         'failed': [],
     }
-    for file in track(files, 'images'):
-        # Whatever is wrong with one image, the others go on.
-        try:
-            result = model(file)
-            records = result.to_coco()
-            drawn = result.drawn_bgr() if overlays else None
-        except Exception as error:
-            reason = reason_of(error)
-            print(f'paperzoo: {file} is left out: {reason}', file=sys.stderr)
-            found['failed'].append({'file_name': str(file), 'error': reason})
-            continue
-        image = {'id': len(found['images']) + 1, 'file_name': str(file)}
-        image |= {'width': result.width, 'height': result.height}
-        if drawn is not None:
-            overlay = _overlay(file, drawn, folder / 'overlays')
-            image['overlay'] = overlay.relative_to(folder).as_posix()
-        found['images'].append(image)
-        for record in records:
-            number = len(found['annotations']) + 1
-            found['annotations'].append(
-                {'id': number, 'image_id': image['id'], **record}
-            )
+    stopped = False
+    try:
+        for file in track(files, 'images'):
+            _predict(model, file, folder if overlays else None, found)
+    except KeyboardInterrupt:
+        stopped = True
     found['info'] = {
         'score': model.score,
         **(recorded or {}),
         'seconds': round(time.time() - start, 1),
         **run_info(),
     }
-    return found, write_json(folder / 'predictions.json', found, one_a_line=True)
+    written = write_json(folder / 'predictions.json', found, one_a_line=True)
+    if stopped:
+        done = len(found['images']) + len(found['failed'])
+        raise KeyboardInterrupt(f'{done} of {len(files)} images are in {written}')
+    return found, written
+
+
+def _predict(
+    model: Predictor, file: Path, folder: Path | None, found: dict[str, Any]
+) -> None:
+    """Add what is found in an image, and draw it if there is a folder."""
+    # Whatever is wrong with one image, the others go on.
+    try:
+        result = model(file)
+        records = result.to_coco()
+        drawn = result.drawn_bgr() if folder is not None else None
+    except Exception as error:
+        reason = reason_of(error)
+        print(f'paperzoo: {file} is left out: {reason}', file=sys.stderr)
+        found['failed'].append({'file_name': str(file), 'error': reason})
+        return
+    image = {'id': len(found['images']) + 1, 'file_name': str(file)}
+    image |= {'width': result.width, 'height': result.height}
+    if folder is not None and drawn is not None:
+        overlay = _overlay(file, drawn, folder / 'overlays')
+        image['overlay'] = overlay.relative_to(folder).as_posix()
+    found['images'].append(image)
+    for record in records:
+        number = len(found['annotations']) + 1
+        found['annotations'].append({'id': number, 'image_id': image['id'], **record})
 
 
 def _overlay(file: Path, drawn: NDArray[np.uint8], folder: Path) -> Path:

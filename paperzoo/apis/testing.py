@@ -75,12 +75,13 @@ def evaluate_checkpoint(
         show_images=show_images,
         show_score=show_score,
     )
+    from paperzoo.engine.first_steps import first_steps_explained
     from paperzoo.preflight.build_errors import building_explained
 
     with own_instances():
         runner = build_runner(cfg, strict=True, dump='_test')
         start = time.time()
-        with building_explained(cfg):
+        with building_explained(cfg), first_steps_explained(runner):
             metrics = runner.test()
     seconds = round(time.time() - start, 1)
     if runner.rank != 0:
