@@ -86,7 +86,10 @@ def predict_files(
 
 
 def _predict(
-    model: Predictor, file: Path, folder: Path | None, found: dict[str, Any]
+    model: Predictor | ExportedModel,
+    file: Path,
+    folder: Path | None,
+    found: dict[str, Any],
 ) -> None:
     """Add what is found in an image, and draw it if there is a folder."""
     # Whatever is wrong with one image, the others go on.

@@ -42,6 +42,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     return write
 
 
+@pytest.mark.slow
 def test_a_tagger_is_exported_and_compared(tmp_path: Path, checkpoint: Any) -> None:
     file = tmp_path / 'tagger.onnx'
     weights = checkpoint('attention_tagging')
