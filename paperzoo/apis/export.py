@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import (
@@ -45,7 +46,7 @@ def export(
     """Write a checkpoint as a file with everything from pixels to results.
 
     At the end the file and the model look at the same images. If they differ by more
-    than single precision explains, the file is removed.
+    than single precision explains, nothing is written.
 
     Args:
         checkpoint: File or URL.
@@ -79,7 +80,7 @@ def export(
     file = Path(os.path.expanduser(file))
     kind = _kind(file, format)
     refuse_unwritable(file)
-    from paperzoo.deploy.formats import check_packages, remove, write
+    from paperzoo.deploy.formats import check_packages, publish, write
 
     check_packages(kind)
     model, cfg, meta = _model(checkpoint, config, cfg_options)
@@ -94,15 +95,14 @@ def export(
 
     graph = image_graph(predictor.model, example or (256, 256), card.divisor, dynamic)
     card = completed(card, graph.task, graph.module.settings)
-    write(graph, card, file, kind)
-    try:
+    # Only what has been compared takes the place of an earlier file.
+    with TemporaryDirectory() as folder:
+        made = write(graph, card, Path(folder, file.name), kind)
         fixed = None if dynamic else card.scale
         shown, source = real_images(predictor.cfg, images, fixed)
-        found = compare(predictor, opened(file, kind, card), shown, source)
+        found = compare(predictor, opened(made, kind, card), shown, source)
         found.check(str(file))
-    except BaseException:
-        remove(file, kind)
-        raise
+        publish(Path(folder), file.parent)
     return found
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,53 +69,52 @@ def export_arrays(
 def _export_episodes(
     model: Any, cfg: 'Config', file: Path, kind: str, dynamic: bool
 ) -> Comparison:
-    import torch
-
     from paperzoo.deploy.episodes import episode_graphs
-    from paperzoo.deploy.formats import remove, write
+    from paperzoo.deploy.formats import publish, write
 
     episodes = _items(cfg)
     first = episodes[0]
     ways = int(first['support_label'].max()) + 1
     graphs = episode_graphs(model, first['support'].float(), ways, dynamic)
-    files = {
-        'embedding': file,
-        'episode': file.with_stem(f'{file.stem}_episode'),
-    }
     total = Comparison('episodes of the test set')
-    try:
+    with TemporaryDirectory() as folder:
+        files = {
+            'embedding': Path(folder, file.name),
+            'episode': Path(folder, f'{file.stem}_episode{file.suffix}'),
+        }
         runs = {}
         for part, graph in graphs.items():
             card = _card(model, graph.task, {'part': part, 'ways': ways})
             write(graph, card, files[part], kind)
             runs[part] = _session(files[part], kind, card)
         for episode in episodes:
-            each = {key: episode[key] for key in ('support', 'query')}
-            support_label = episode['support_label']
-            if not dynamic:  # as many queries as supports
-                each['query'] = each['query'][: len(each['support'])]
-            maps = {
-                key: runs['embedding'].run({'images': value.float().numpy()})['maps']
-                for key, value in each.items()
-            }
-            found = runs['episode'].run(
-                {
-                    'support': maps['support'],
-                    'support_label': support_label.numpy(),
-                    'query': maps['query'],
-                }
-            )
-            batch = {key: value[None] for key, value in each.items()}
-            batch['support_label'] = support_label[None]
-            with torch.no_grad():
-                scores = model(**model.data_preprocessor(batch), mode='tensor')[0]
-            _add(total, scores.numpy(), found['scores'])
+            _add(total, *_episode_scores(model, runs, episode, dynamic))
         total.check(str(file))
-    except BaseException:
-        for one in files.values():
-            remove(one, kind)
-        raise
+        publish(Path(folder), file.parent)
     return total
+
+
+def _episode_scores(
+    model: Any, runs: Mapping[str, Session], episode: Mapping[str, Any], dynamic: bool
+) -> tuple[Any, Any]:
+    """Return the scores of an episode's queries, by the model and by its files."""
+    import torch
+
+    each = {key: episode[key] for key in ('support', 'query')}
+    if not dynamic:  # as many queries as supports
+        each['query'] = each['query'][: len(each['support'])]
+    labels = episode['support_label']
+    maps = {
+        key: runs['embedding'].run({'images': value.float().numpy()})['maps']
+        for key, value in each.items()
+    }
+    given = {'support': maps['support'], 'support_label': labels.numpy()}
+    found = runs['episode'].run({**given, 'query': maps['query']})
+    batch = {key: value[None] for key, value in each.items()}
+    batch['support_label'] = labels[None]
+    with torch.no_grad():
+        scores = model(**model.data_preprocessor(batch), mode='tensor')[0]
+    return scores.numpy(), found['scores']
 
 
 def _export_sequences(
@@ -122,36 +122,39 @@ def _export_sequences(
 ) -> Comparison:
     import torch
 
-    from paperzoo.deploy.formats import remove, write
+    from paperzoo.deploy.formats import publish, write
     from paperzoo.deploy.sequences import sequence_graph
 
     items = _items(cfg)
     example = torch.stack([items[0]['inputs'], items[0]['inputs']])
     graph = sequence_graph(model, example, dynamic)
     card = _card(model, graph.task, {})
-    write(graph, card, file, kind)
     total = Comparison('sequences of the test set')
-    try:
-        session = _session(file, kind, card)
+    with TemporaryDirectory() as folder:
+        made = write(graph, card, Path(folder, file.name), kind)
+        session = _session(made, kind, card)
         for item in items:
-            inputs = item['inputs']
-            if not dynamic and inputs.shape != example.shape[1:]:
-                continue
-            inputs = torch.stack([inputs, inputs])
-            padding = torch.zeros(inputs.shape[:2], dtype=torch.bool)
-            padding[1, -1] = True
-            given = {'inputs': inputs.numpy(), 'padding': padding.numpy()}
-            found = session.run(given)['scores']
-            with torch.no_grad():
-                scores = model(inputs, padding, mode='tensor').numpy()
-            if scores.ndim == 3:  # of padding nobody asks
-                scores, found = scores[~padding.numpy()], found[~padding.numpy()]
-            _add(total, scores, found)
+            if dynamic or item['inputs'].shape == example.shape[1:]:
+                _add(total, *_sequence_scores(model, session, item['inputs']))
         total.check(str(file))
-    except BaseException:
-        remove(file, kind)
-        raise
+        publish(Path(folder), file.parent)
     return total
+
+
+def _sequence_scores(model: Any, session: Session, inputs: Any) -> tuple[Any, Any]:
+    """Return the scores of a sequence, and of it with padding, by model and file."""
+    import torch
+
+    inputs = torch.stack([inputs, inputs])
+    padding = torch.zeros(inputs.shape[:2], dtype=torch.bool)
+    padding[1, -1] = True
+    given = {'inputs': inputs.numpy(), 'padding': padding.numpy()}
+    found = session.run(given)['scores']
+    with torch.no_grad():
+        scores = model(inputs, padding, mode='tensor').numpy()
+    if scores.ndim == 3:  # of padding nobody asks
+        return scores[~padding.numpy()], found[~padding.numpy()]
+    return scores, found
 
 
 def _items(cfg: 'Config') -> list[Mapping[str, Any]]:

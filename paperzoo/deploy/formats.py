@@ -1,9 +1,9 @@
 """A graph as a file of ONNX, of torch.export or of OpenVINO."""
 
 import contextlib
+import functools
 import io
 import logging
-import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -253,19 +253,29 @@ def torch_session(file: Path, card: Card) -> Session:
     return Session(str(file), card, (), (), run)
 
 
-def remove(file: Path, kind: str) -> None:
-    """Remove what `write` has written.
+def publish(folder: Path, target: Path) -> None:
+    """Copy the files of a folder into another one, each whole or not at all.
 
     Args:
-        file: The file.
-        kind: One of `FORMATS`.
+        folder: Where they are.
+        target: Where they go.
+
+    Raises:
+        UserError: If one cannot be written.
 
     Example:
         >>> from pathlib import Path
-        >>> from paperzoo.deploy.formats import remove
-        >>> remove(Path('no_such.onnx'), 'onnx')
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.deploy.formats import publish
+        >>> with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        ...     _ = Path(one, 'a.onnx').write_bytes(b'x')
+        ...     publish(Path(one), Path(other))
+        ...     Path(other, 'a.onnx').read_bytes()
+        b'x'
     """
-    files = [file, file.with_suffix('.bin')] if kind == 'openvino' else [file]
-    for one in files:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(one)
+    # OpenVINO's weights come before the file that names them.
+    for file in sorted(folder.iterdir()):
+        with file.open('rb') as stream:
+            write_safely(
+                target / file.name, functools.partial(shutil.copyfileobj, stream)
+            )
