@@ -56,9 +56,27 @@ def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     tool.main()
 
 
-def test_the_commands_run(
+def test_init_prints_what_the_page_says(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    page = commands('own_data.md')
+    for words in page:
+        if words[0] == 'init':
+            run(words, monkeypatch)
+        else:
+            monkeypatch.setattr(sys, 'argv', words)
+            import_module(f'paperzoo.tools.{words[0]}').parse_args()
+    said = capsys.readouterr().out
+    assert 'resnet50-0676ba61.pth' in said
+    printed = [line.strip() for line in said.splitlines() if line.startswith('  pap')]
+    wanted = [' '.join(['paperzoo', *words]) for words in page[1:7]]
+    assert [one.replace(f'{home}/', '') for one in printed[:6]] == wanted
+    with pytest.raises(UserError, match='exists already'):
+        run(page[0], monkeypatch)
+
+
+@pytest.mark.slow
+def test_the_commands_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = commands('own_data.md')
     trained = False
     for words in page:
@@ -77,14 +95,6 @@ def test_the_commands_run(
                     f'{split}_dataloader.persistent_workers=False',
                 ]
         run(words, monkeypatch)
-    said = capsys.readouterr().out
-    assert 'resnet50-0676ba61.pth' in said
-    printed = [line.strip() for line in said.splitlines() if line.startswith('  pap')]
-    # What init prints is what the page begins with.
-    wanted = [' '.join(['paperzoo', *words]) for words in page[1:7]]
-    assert [one.replace(f'{home}/', '') for one in printed[:6]] == wanted
     for file in ('cells_results.json', 'browse/page.jpg', 'analysis/confusion.png'):
         assert (home / file).is_file()
     assert (home / 'predictions/predictions.json').is_file()
-    with pytest.raises(UserError, match='exists already'):
-        run(page[0], monkeypatch)
