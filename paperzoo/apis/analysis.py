@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.inference import check_image_file, reason_of
+from paperzoo.apis.images import check_image_file, reason_of
 from paperzoo.apis.progress import track
 from paperzoo.errors import UserError
 from paperzoo.evaluation.analysis import (
@@ -136,10 +136,18 @@ def draw_matrix(counts: NDArray[np.int64], names: list[str], file: Path) -> Path
     """
     from matplotlib.figure import Figure
 
+    from paperzoo.visualization.text import plot_fonts
+
     rows = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(max(4.0, 0.45 * len(names) + 2), 40.0)
-    figure = Figure(figsize=(side, side), layout='constrained')
-    axes = figure.subplots()
+    with plot_fonts(*names):
+        figure = Figure(figsize=(side, side), layout='constrained')
+        _fill_matrix(figure.subplots(), rows, names)
+        write_safely(file, lambda out: figure.savefig(out, format='png', dpi=110))
+    return file
+
+
+def _fill_matrix(axes: Any, rows: NDArray[np.float64], names: list[str]) -> None:
     axes.imshow(rows, cmap='Blues', vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
@@ -154,8 +162,6 @@ def draw_matrix(counts: NDArray[np.int64], names: list[str], file: Path) -> Path
                 axes.text(
                     column, row, text, ha='center', va='center', color=color, size=7
                 )
-    write_safely(file, lambda stream: figure.savefig(stream, format='png', dpi=110))
-    return file
 
 
 def draw_images(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.inference import Predictor, reason_of
+from paperzoo.apis.images import reason_of
+from paperzoo.apis.inference import Predictor
 from paperzoo.apis.progress import track
 from paperzoo.evaluation.results import categories
 from paperzoo.utils.files import free_path, new_folder, write_json

@@ -2,7 +2,8 @@
 
 import argparse
 
-from paperzoo.apis.inference import find_images, load
+from paperzoo.apis.images import find_images
+from paperzoo.apis.inference import load
 from paperzoo.apis.prediction import predict_files
 from paperzoo.errors import UserError
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message

@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from paperzoo.apis.build import build_model
 from paperzoo.apis.config import find_config
-from paperzoo.apis.inference import find_images
+from paperzoo.apis.images import find_images
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 from paperzoo.tools import predict
