@@ -206,11 +206,32 @@ def check_array(image: Any) -> None:
         )
 
 
-def find_images(given: Sequence[str]) -> list[Path]:
+def find_inputs(given: Sequence[str]) -> list[Path | str]:
+    """Return images, videos and addresses, in the order in which they are given.
+
+    Args:
+        given: Addresses, and what `find_images` takes.
+
+    Raises:
+        UserError: If one of the files, folders and globs names nothing.
+
+    Example:
+        >>> from paperzoo.apis.images import find_inputs
+        >>> find_inputs(['https://example.org/a.jpg'])
+        ['https://example.org/a.jpg']
+    """
+    found: list[Path | str] = []
+    for one in given:
+        found += [one] if is_url(one) else find_images([one], (*ENDINGS, *VIDEOS))
+    return list(dict.fromkeys(found))
+
+
+def find_images(given: Sequence[str], endings: Sequence[str] = ENDINGS) -> list[Path]:
     """Return the image files that files, folders and globs name, each once.
 
     Args:
         given: Files, folders (searched to the bottom) and globs.
+        endings: Of the files that are taken from a folder.
 
     Raises:
         UserError: If one of the files, folders and globs names no image.
@@ -229,7 +250,7 @@ def find_images(given: Sequence[str]) -> list[Path]:
         path = Path(os.path.expanduser(name))
         # What is there, but no image, is told with the results, not before.
         if path.is_dir():
-            files = sorted(p for p in path.rglob('*') if p.suffix.lower() in ENDINGS)
+            files = sorted(p for p in path.rglob('*') if p.suffix.lower() in endings)
         elif os.path.lexists(path):
             files = [path]
         else:

@@ -1,18 +1,19 @@
 """How far a loop over images is, for who watches it."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sized
 from typing import TypeVar
 
 T = TypeVar('T')
 
 
-def track(items: Sequence[T], text: str) -> Iterable[T]:
+def track(items: Iterable[T], text: str, total: int | None = None) -> Iterable[T]:
     """Yield the items beside a bar with the time left, on a terminal only.
 
     Args:
         items: All of them.
         text: What they are.
+        total: How many, where they do not know it themselves.
 
     Example:
         >>> from paperzoo.apis.progress import track
@@ -24,5 +25,8 @@ def track(items: Sequence[T], text: str) -> Iterable[T]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        print(f'{text}: {len(items)}', file=sys.stderr, flush=True)
-    return rich_track(items, text, console=console, disable=not console.is_terminal)
+        count = len(items) if isinstance(items, Sized) else total or 'some'
+        print(f'{text}: {count}', file=sys.stderr, flush=True)
+    return rich_track(
+        items, text, total=total, console=console, disable=not console.is_terminal
+    )
