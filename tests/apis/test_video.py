@@ -74,8 +74,13 @@ def test_a_video_that_is_none(tmp_path: Path, model: Any, capsys: Any) -> None:
 
 def test_a_video_that_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
     frame = np.zeros((48, 64, 3), np.uint8)
-    with pytest.raises(KeyboardInterrupt), video_file(tmp_path / 'a.mp4', 25) as video:
-        video.add(frame)
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with video_file(tmp_path / 'a.mp4', 25) as video:
+            video.add(frame)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert cv2.imwrite(str(tmp_path / 'b.png'), frame)
     assert [one.name for one in tmp_path.iterdir()] == ['b.png']
