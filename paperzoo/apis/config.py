@@ -190,7 +190,7 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
 
     known = {key.lower(): value for key, value in meta.items()}
     found = (known.get('dataset_meta') or {}).get('classes') or known.get('classes')
-    for split in ('test', 'val', 'train'):
+    for split in () if found else ('test', 'val', 'train'):
         for one in data_sets(cfg, split):
             found = found or one.classes
     if not found:
@@ -216,7 +216,7 @@ def palette(cfg: 'Config', meta: dict) -> list[tuple[int, int, int]] | None:
     from paperzoo.preflight.datasets import data_sets
 
     found = (meta.get('dataset_meta') or {}).get('palette')
-    for split in ('test', 'val', 'train'):
+    for split in () if found else ('test', 'val', 'train'):
         for one in data_sets(cfg, split):
             found = found or one.metainfo.get('palette')
     # MMEngine takes the name of a palette, too.

@@ -50,14 +50,14 @@ def is_url(image: Any) -> bool:
 
 
 def pixels_of(image: Any) -> NDArray[np.uint8]:
-    """Return an image that is no file as pixels, (H, W, 3), BGR.
+    """Return an image as pixels, (H, W, 3), BGR.
 
     Args:
-        image: A URL, a PIL image or an array (H, W, 3) of uint8 in BGR.
+        image: A file, a URL, a PIL image or an array (H, W, 3) of uint8 in BGR.
 
     Raises:
-        ImageError: If the URL gives no image, or too large a one, or the array has
-            another shape or type.
+        ImageError: If the file is not there or damaged, the URL gives no image or too
+            large a one, or the array has another shape or type.
 
     Example:
         >>> from PIL import Image
@@ -67,6 +67,10 @@ def pixels_of(image: Any) -> NDArray[np.uint8]:
     """
     if is_url(image):
         return _decoded(fetch(image), image)
+    if isinstance(image, str | Path):
+        file = Path(os.path.expanduser(image))
+        check_image_file(file)
+        return _decoded(file.read_bytes(), str(file))
     if type(image).__module__.partition('.')[0] == 'PIL' or hasattr(image, 'getexif'):
         from PIL import ImageOps
 

@@ -14,10 +14,14 @@ from paperzoo.apis.build import (
 )
 from paperzoo.apis.config import load_config
 from paperzoo.apis.config_errors import merge
+from paperzoo.apis.exported import ExportedModel
+from paperzoo.apis.image_model import ImageModel
+from paperzoo.apis.images import pixels_of
 from paperzoo.apis.predictor import Predictor as Predictor
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError, check_choice
 from paperzoo.preflight.common_values import check_values
+from paperzoo.runtime.sessions import is_exported, open_session
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -34,14 +38,17 @@ def load(
     device: str | None = None,
     score: float = 0.3,
     precision: str = 'float32',
-) -> 'Predictor':
+) -> ImageModel:
     """Return a model with its weights, to be called with images.
+
+    A file of `paperzoo export` (`.onnx`, or `.xml` of OpenVINO) runs without torch and
+    mm*, which are not imported.
 
     The config that the checkpoint holds is read as data and never run (see
     `paperzoo.apis.stored_config`).
 
     Args:
-        checkpoint: File or URL.
+        checkpoint: File or URL, or an exported file.
         config: A path or a bare name, or what `load_config` gives; by default the
             config that the checkpoint holds.
         cfg_options: Overrides by dotted key, such as `{'model.test_cfg.nms_pre': 100}`.
@@ -65,6 +72,13 @@ def load(
         ...     paperzoo.load(file.name, cfg, device='cpu')
         Predictor(FCOS, 7 classes, on cpu)
     """
+    if is_exported(checkpoint):
+        if config is not None or cfg_options:
+            raise UserError(
+                f"'{checkpoint}' is an exported file: it takes no config and no "
+                'overrides, all settings are in it'
+            )
+        return ExportedModel(open_session(checkpoint), pixels_of, score=score)
     import torch
 
     check_choice('load', 'precision', precision, PRECISIONS)

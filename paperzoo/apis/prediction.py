@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paperzoo.apis.image_model import ImageModel
 from paperzoo.apis.images import ImageError, reason_of
-from paperzoo.apis.predictor import Predictor
 from paperzoo.apis.progress import track
 from paperzoo.apis.results import Result
 from paperzoo.apis.tiling import predict_tiled
@@ -23,7 +23,7 @@ from paperzoo.utils.run_info import run_info
 
 
 def predict_files(
-    model: Predictor,
+    model: ImageModel,
     files: Sequence[str | Path],
     *,
     out: str | Path = 'predictions',
@@ -98,7 +98,11 @@ def predict_files(
 
 
 def _tiled(
-    model: Predictor, image: Any, tile: tuple[int, int], overlap: float, batch_size: int
+    model: ImageModel,
+    image: Any,
+    tile: tuple[int, int],
+    overlap: float,
+    batch_size: int,
 ) -> Result | Exception:
     try:
         return predict_tiled(model, image, tile, overlap=overlap, batch_size=batch_size)
@@ -109,7 +113,7 @@ def _tiled(
 class _Found:
     """What is written, growing image by image."""
 
-    def __init__(self, model: Predictor, folder: Path, overlays: bool) -> None:
+    def __init__(self, model: ImageModel, folder: Path, overlays: bool) -> None:
         self.folder, self.overlays = folder, overlays
         self.written: dict[str, Any] = {
             'images': [],

@@ -1,18 +1,19 @@
 """What calls a model with images: reads, prepares, runs, and gives results."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paperzoo.apis.build import default_scope, family
 from paperzoo.apis.config import class_names, image_pipeline, palette
-from paperzoo.apis.images import Image, check_image_file, is_url, pixels_of
+from paperzoo.apis.image_model import ImageModel
+from paperzoo.apis.images import check_image_file, is_url, pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Predictor:
+class Predictor(ImageModel):
     """A model with the pipeline that its images go through; `load` makes one.
 
     Several threads may call it at a time. A call changes nothing outside of it.
@@ -56,8 +57,8 @@ class Predictor:
                 'sequences: paperzoo test CONFIG CHECKPOINT'
             )
         self.classes = class_names(cfg, meta)
-        self._prepare(model, cfg, score, precision)
         self.palette = palette(cfg, meta)
+        self._prepare(model, cfg, score, precision)
         with default_scope(cfg):
             self.pipeline = Compose(image_pipeline(cfg))
 
@@ -69,58 +70,6 @@ class Predictor:
         self.score = score
         self.precision = precision
         _follow_hooks(model, cfg)
-
-    @overload  # A text is a name first, a sequence last.
-    def __call__(  # type: ignore[overload-overlap]
-        self, image: Image, *, score: float | None = None, batch_size: int = 1
-    ) -> Result: ...
-    @overload
-    def __call__(
-        self,
-        image: Sequence[Image],
-        *,
-        score: float | None = None,
-        batch_size: int = 1,
-    ) -> list[Result]: ...
-    @overload
-    def __call__(
-        self,
-        image: Iterator[Image],
-        *,
-        score: float | None = None,
-        batch_size: int = 1,
-    ) -> Iterator[Result]: ...
-    def __call__(
-        self, image: Any, *, score: float | None = None, batch_size: int = 1
-    ) -> Result | list[Result] | Iterator[Result]:
-        """Return what the model finds in an image, or in each of several.
-
-        Args:
-            image: A file, a URL, a PIL image, or an array (H, W, 3) of uint8 in BGR, as
-                OpenCV reads it; a list of those gives a list, a generator a generator.
-            score: Objects that score lower are left out; by default the model's.
-            batch_size: How many images go through the model at once, where they have
-                one size; the results are the same up to rounding.
-
-        Raises:
-            UserError: If a file is not there or damaged, an address gives no image, or
-                an array is not uint8 (H, W, 3).
-        """
-        if isinstance(image, list | tuple):
-            return list(self._each(image, score, batch_size))
-        if isinstance(image, Iterator):
-            return self._each(image, score, batch_size)
-        return next(self._each([image], score, 1))
-
-    def _each(
-        self, images: Iterable[Any], score: float | None, batch_size: int
-    ) -> Iterator[Result]:
-        rest = iter(images)
-        while some := list(islice(rest, max(1, batch_size))):
-            for result in self.attempt(some, score=score):
-                if isinstance(result, Exception):
-                    raise result
-                yield result
 
     def attempt(
         self, images: Sequence[Any], *, score: float | None = None
@@ -181,20 +130,6 @@ class Predictor:
             return nullcontext()
         kind = next(self.model.parameters()).device.type
         return torch.autocast(kind, dtype=torch.bfloat16)
-
-    def fit(self, support: Any) -> 'Predictor':
-        """Learn classes from a few images: of few-shot models only.
-
-        Args:
-            support: A folder with a folder for each class, or images by class name.
-
-        Raises:
-            UserError: If the model is no few-shot classifier.
-        """
-        raise UserError(
-            f'a {type(self.model).__name__} learns its classes in a training: '
-            'paperzoo train; only few-shot models are fitted to a few images'
-        )
 
     def __repr__(self) -> str:
         """Return the model's class, its number of classes and its device."""

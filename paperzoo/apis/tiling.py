@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paperzoo.apis.image_model import ImageModel
 from paperzoo.apis.images import check_image_file, is_url, pixels_of
-from paperzoo.apis.predictor import Predictor
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 from paperzoo.utils.masks import encode
@@ -59,7 +59,7 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
 
 
 def predict_tiled(
-    model: Predictor,
+    model: ImageModel,
     image: Any,
     tile: tuple[int, int],
     *,
@@ -111,7 +111,7 @@ def predict_tiled(
     return Result(sample, model.classes, shown, model.score, palette=model.palette)
 
 
-def _read(model: Predictor, image: Any) -> tuple[Any, NDArray[np.uint8]]:
+def _read(model: ImageModel, image: Any) -> tuple[Any, NDArray[np.uint8]]:
     import mmcv
 
     if isinstance(image, str | Path) and not is_url(image):
@@ -123,7 +123,7 @@ def _read(model: Predictor, image: Any) -> tuple[Any, NDArray[np.uint8]]:
 
 
 def _merged_maps(
-    model: Predictor,
+    model: ImageModel,
     found: Sequence[Result],
     places: Sequence[Window],
     shape: tuple[int, int],
@@ -145,7 +145,7 @@ def _merged_maps(
 
 
 def _merged_objects(
-    model: Predictor,
+    model: ImageModel,
     found: Sequence[Result],
     places: Sequence[Window],
     shape: tuple[int, int],
@@ -167,7 +167,8 @@ def _merged_objects(
     numbers = whole.nonzero()[:, 0]
     chosen = numbers
     if len(numbers):  # mmcv's suppression wants something
-        nms = _suppression(model.cfg.model)
+        cfg = getattr(model, 'cfg', None)  # an exported file has none
+        nms = _suppression(cfg.model if cfg else {})
         _, kept = batched_nms(box[numbers], score[numbers], label[numbers], nms)
         chosen = numbers[kept]
     merged = InstanceData(

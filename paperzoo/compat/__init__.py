@@ -18,11 +18,16 @@ from paperzoo.compat import (
     package_utils,
     panopticapi,
     run_lengths,
+    slow_imports,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
     torchvision_urls,
     transform_names,
 )
 
 for _remedy in (
+    slow_imports,  # before anything imports mmengine.optim
     image_sizes,  # before anything imports OpenCV
     find_loader,
     package_utils,
@@ -37,5 +42,8 @@ for _remedy in (
     cpu_processes,
     fsdp,
     transform_names,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
 ):
     _remedy.apply()

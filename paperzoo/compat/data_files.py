@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from paperzoo.compat.after_import import after_import
+from paperzoo.compat.when_imported import when_imported
 from paperzoo.utils.plain_pickle import plain_pickle
 
 _REMEDY = (
@@ -41,8 +41,8 @@ def apply() -> None:
 
     yaml_handler.Loader = PlainLoader
     PickleHandler.load_from_fileobj = _load_from_fileobj
-    after_import('mmseg.utils.io', _mend_images)
-    after_import('mmdet.datasets.openimages', _mend_hierarchy)
+    when_imported('mmseg.utils.io', _mend_images)
+    when_imported('mmdet.datasets.openimages', _mend_hierarchy)
 
 
 def _mend_images(module: Any) -> None:

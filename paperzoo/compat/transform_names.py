@@ -11,14 +11,14 @@ Delete when: the supported mmdet and mmseg compare classes and the last part of 
 
 from typing import Any
 
-from paperzoo.compat.after_import import after_import
+from paperzoo.compat.when_imported import when_imported
 
 
 def apply() -> None:
     """Let the inferencers compare the last parts of names."""
-    after_import('mmdet.apis.det_inferencer', _mend_mmdet)
-    after_import('mmseg.apis.mmseg_inferencer', _mend_mmseg)
-    after_import('mmseg.apis.utils', _mend_preparing)
+    when_imported('mmdet.apis.det_inferencer', _mend_mmdet)
+    when_imported('mmseg.apis.mmseg_inferencer', _mend_mmseg)
+    when_imported('mmseg.apis.utils', _mend_preparing)
 
 
 def bare_name(kind: Any) -> str:

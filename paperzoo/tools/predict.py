@@ -8,6 +8,7 @@ from paperzoo.apis.inference import PRECISIONS, load
 from paperzoo.apis.prediction import predict_files
 from paperzoo.apis.tiling import windows
 from paperzoo.errors import UserError
+from paperzoo.runtime.sessions import is_exported
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
 from paperzoo.utils.run_info import checkpoint_info
 
@@ -16,9 +17,13 @@ def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument(
-        'images', nargs='+', help='files, folders, globs, addresses (URLs), videos'
+        'checkpoint',
+        help='checkpoint file or URL; none behind a file of paperzoo export, which '
+        'stands in the place of the config',
+    )
+    parser.add_argument(
+        'images', nargs='*', help='files, folders, globs, addresses (URLs), videos'
     )
     parser.add_argument(
         '--support',
@@ -55,7 +60,13 @@ def parse_args() -> argparse.Namespace:
         help='of a tile that the next one repeats',
     )
     parser.add_argument('--precision', choices=PRECISIONS, default='float32')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if is_exported(args.config):
+        args.images.insert(0, args.checkpoint)
+        args.checkpoint = args.config
+    if not args.images:
+        parser.error('the following arguments are required: images')
+    return args
 
 
 def main() -> None:
@@ -64,10 +75,9 @@ def main() -> None:
     files = find_inputs(args.images)
     if args.tile:
         windows(1, 1, tuple(args.tile), args.overlap)  # refuses what is no tile
-    cfg = config_of(args)
     model = load(
         args.checkpoint,
-        cfg,
+        None if is_exported(args.config) else config_of(args),
         device=args.device,
         score=args.score,
         precision=args.precision,
