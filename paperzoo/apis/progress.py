@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sized
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar('T')
 
@@ -24,13 +24,16 @@ def track(items: Iterable[T], text: str, total: int | None = None) -> Iterable[T
         from rich.console import Console
         from rich.progress import track as rich_track
     except ModuleNotFoundError:  # where only exported files run
-        print(f'{text}: {len(items)}', file=sys.stderr, flush=True)
+        print(f'{text}: {_count(items, total)}', file=sys.stderr, flush=True)
         return items
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        count = len(items) if isinstance(items, Sized) else total or 'some'
-        print(f'{text}: {count}', file=sys.stderr, flush=True)
+        print(f'{text}: {_count(items, total)}', file=sys.stderr, flush=True)
     return rich_track(
         items, text, total=total, console=console, disable=not console.is_terminal
     )
+
+
+def _count(items: Iterable[Any], total: int | None) -> int | str:
+    return len(items) if isinstance(items, Sized) else total or 'some'

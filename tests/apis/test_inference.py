@@ -338,7 +338,7 @@ def test_one_wrong_image_costs_no_other(checkpoint, file: Path) -> None:
 def test_half_precision(checkpoint, file: Path) -> None:
     weights = checkpoint('knet_tiny_shapes_semantic')
     exact = load(weights, device='cpu')(file).sem_seg
-    model = load(weights, device='cpu', precision='bfloat16')
+    model: Any = load(weights, device='cpu', precision='bfloat16')
     convolution = next(m for m in model.model.modules() if isinstance(m, nn.Conv2d))
     kinds = set()
     convolution.register_forward_hook(lambda _, __, out: kinds.add(out.dtype))
@@ -354,7 +354,7 @@ def test_half_precision(checkpoint, file: Path) -> None:
 @pytest.mark.parametrize('alone', [True, False])
 def test_the_config_says_where_channels_lie(alone: bool, checkpoint) -> None:
     name = 'fcos_tiny_shapes'
-    model = load(checkpoint(name), None if alone else name, device='cpu').model
-    weight = model.backbone.layer2[0].conv2.weight
+    loaded: Any = load(checkpoint(name), None if alone else name, device='cpu')
+    weight = loaded.model.backbone.layer2[0].conv2.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert not weight.is_contiguous()
