@@ -147,7 +147,6 @@ class _Found:
                     'id': len(self.written['annotations']) + 1,
                     'image_id': own['id'],
                     **record,
-                    **_for_training(record),
                 }
             )
         return drawn
@@ -179,17 +178,6 @@ class _Found:
                         drawn_video.add(frame if drawn is None else drawn)
         if len(self.written['images']) == before:
             self.fail(file, ImageError(file, 'no frame of it gave a result'))
-
-
-def _for_training(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what COCO's readers want of an annotation besides."""
-    if 'segmentation' in record:
-        from pycocotools import mask as coco_mask
-
-        return {'area': float(coco_mask.area(record['segmentation'])), 'iscrowd': 0}
-    if 'bbox' in record:
-        return {'area': round(record['bbox'][2] * record['bbox'][3], 2), 'iscrowd': 0}
-    return {}
 
 
 def _overlay(image: str | Path, drawn: NDArray[np.uint8], folder: Path) -> Path:

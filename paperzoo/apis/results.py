@@ -154,8 +154,8 @@ class Result:
         """Return one record for each object, segment or class, as COCO writes them.
 
         A record has `category_id` (the index in `classes`), `category`, `bbox` (x, y,
-        width, height) and, as the task has them, `score` and `segmentation` (run
-        lengths): what `paperzoo predict` writes.
+        width, height), `area`, `iscrowd` and, as the task has them, `score` and
+        `segmentation` (run lengths): what `paperzoo predict` writes.
         """
         sample = self.sample.to_dict()
         # Before their masks are encoded, which takes the time.
@@ -167,7 +167,8 @@ class Result:
                 else value[kept]
                 for key, value in found.items()
             }
-        return found_records(sample, self.classes)
+        records = found_records(sample, self.classes)
+        return [{**one, **_for_training(one)} for one in records]
 
     def to_supervision(self) -> Any:
         """Return `supervision.Detections`: boxes, masks, labels, scores and names.
@@ -286,3 +287,14 @@ def _numpy(value: Any) -> NDArray:
 def _plane(pixels: Any) -> NDArray:
     # mmdet names it `sem_seg`, mmseg `data`; one channel.
     return _numpy(pixels.sem_seg if 'sem_seg' in pixels else pixels.data)[0]
+
+
+def _for_training(record: Record) -> dict[str, Any]:
+    """Return what COCO's readers want of an annotation besides."""
+    if 'segmentation' in record:
+        from pycocotools import mask as coco_mask
+
+        return {'area': float(coco_mask.area(record['segmentation'])), 'iscrowd': 0}
+    if 'bbox' in record:
+        return {'area': round(record['bbox'][2] * record['bbox'][3], 2), 'iscrowd': 0}
+    return {}

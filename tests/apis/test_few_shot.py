@@ -151,7 +151,5 @@ def test_what_cannot_be_learnt_is_one_message(
 def test_another_model_is_not_fitted() -> None:
     cfg = paperzoo.load_config('fcos_tiny_shapes')
     model = Predictor(paperzoo.build_model(cfg, 'cpu'), cfg, {})
-    with pytest.raises(
-        UserError, match='FCOS, 7 classes, on cpu. learns its classes in'
-    ):
+    with pytest.raises(UserError, match='learns its classes in a training'):
         model.fit('folder')
