@@ -16,6 +16,7 @@ from paperzoo.evaluation.analysis import (
     read_results,
     unusable,
 )
+from paperzoo.evaluation.precision_recall import precision_recall
 from paperzoo.utils.files import (
     free_path,
     new_folder,
@@ -35,6 +36,8 @@ def analyze(
     number: int = 8,
 ) -> tuple[dict[str, Any], dict[str, Path | None]]:
     """Write the confusion matrix, best and worst images, and all numbers of a test.
+
+    Of objects also each class's precision over recall, with its average at `iou`.
 
     Args:
         results: The JSON file that a test has written.
@@ -90,8 +93,38 @@ def analyze(
         'quality': [{'file_name': files[k], 'quality': q} for k, q in order],
         **run_info(),
     }
+    if found['kind'] == 'instances':
+        record['classes'], written['precision and recall'] = _by_class(
+            found, images, folder / 'precision_recall.png', iou
+        )
     written['numbers'] = write_json(folder / 'analysis.json', record)
     return record, written
+
+
+def _by_class(
+    found: dict[str, Any], images: list[dict[str, Any]], file: Path, iou: float
+) -> tuple[list[dict[str, Any]], Path]:
+    """Return average precision and curve of each class, and the picture of them."""
+    from paperzoo.visualization.curves import draw_precision_recall
+
+    curves = precision_recall({**found, 'images': images}, iou)
+    rows = [
+        {
+            'name': name,
+            'average_precision': curve.average,
+            'objects': curve.objects,
+            'found': curve.found,
+            'precision': curve.precision.round(5),
+        }
+        for name, curve in curves.items()
+    ]
+    known = {name: one for name, one in curves.items() if one.objects}
+    picture = draw_precision_recall(
+        file,
+        {name: one.precision.tolist() for name, one in known.items()},
+        {name: one.average for name, one in known.items()},
+    )
+    return rows, picture
 
 
 def _usable(
