@@ -1,6 +1,7 @@
 """Confusion matrix, best and worst images of a test, drawn and written."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ def analyze(
         'names': names,
         'confusion': counts.tolist(),
         'rows': 'truth',
-        'unit': 'objects' if found['kind'] == 'instances' else 'pixels',
+        'unit': {'instances': 'objects', 'episodes': 'queries'}.get(
+            found['kind'], 'pixels'
+        ),
         'mean_quality': sum(quality.values()) / len(quality),
         'left_out': left_out,
         'quality': [{'file_name': files[k], 'quality': q} for k, q in order],
@@ -231,11 +234,18 @@ def draw_images(
         try:
             check_image_file(Path(name))
             picture = mmcv.imread(name)
-            pair = beside(draw(picture, truth[number]), draw(picture, kept))
+            pair = picture
+            if results['kind'] != 'episodes':
+                pair = beside(draw(picture, truth[number]), draw(picture, kept))
         except Exception as error:
             print(f'not drawn: {name}: {reason_of(error)}', file=sys.stderr)
             continue
         title = f'{quality:.3f} {Path(name).stem}: truth, found'
+        if results['kind'] == 'episodes':
+            names = [category['name'] for category in results['categories']]
+            answers = Counter(names[one['category_id']] for one in found[number])
+            real = names[truth[number][0]['category_id']]
+            title = f'{quality:.2f} {real}, found as {answers.most_common(1)[0][0]}'
         pictures.append((title, pair))
     if not pictures:
         return None
