@@ -11,6 +11,9 @@ from paperzoo.errors import UserError
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
+# Times, counts and intervals, whose scales hide the metrics.
+_NO_METRICS = ('time', '_episodes', '_classes', '_ci95', '_ci95_t')
+
 
 @contextmanager
 def curves_drawn(runner: 'Runner') -> Iterator[None]:
@@ -65,7 +68,7 @@ def write_curves(runner: Any) -> Path | None:
         kind, _, name = key.partition('/')
         if kind == 'train' and 'loss' in name:
             losses[name] = values
-        elif kind == 'val' and name not in ('time', 'data_time'):
+        elif kind == 'val' and not name.endswith(_NO_METRICS):
             metrics[name] = values
     if not losses and not metrics:
         return None

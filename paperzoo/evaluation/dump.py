@@ -81,6 +81,11 @@ class DumpRecords(BaseMetric):
             )
 
     def _keep_episodes(self, batch: Any, samples: Sequence[dict]) -> None:
+        if not isinstance(batch, dict):  # episodes, as the loop of episodes gives them
+            batch = {
+                'query_index': [episode.query for episode in batch],
+                'episode_class': [episode.classes for episode in batch],
+            }
         if 'query_index' not in batch:
             raise UserError(
                 '--out: only episodes of a data set in test mode say which images they '

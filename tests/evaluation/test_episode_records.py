@@ -72,6 +72,22 @@ def test_written_and_analyzed(data: EpisodeDataset, tmp_path: Path) -> None:
     assert all(one is not None and one.is_file() for one in pictures.values())
 
 
+def test_the_loop_of_episodes_gives_them_undrawn(
+    data: EpisodeDataset, tmp_path: Path
+) -> None:
+    metric = DumpRecords(str(tmp_path / 'r.json'))
+    metric.dataset_meta = data.metainfo
+    episode = data.draw(0)
+    labels = torch.from_numpy(episode.query_label)
+    metric.process([episode], [{'pred_label': labels, 'gt_label': labels}])
+    metric.evaluate(1)
+    written = json.loads((tmp_path / 'r.json').read_text())
+    assert [row['image_id'] for row in written['truth']] == episode.query.tolist()
+    files = {one['id']: one['file_name'] for one in written['images']}
+    for row in written['truth']:
+        assert Path(files[row['image_id']]).parent.name == CLASSES[row['category_id']]
+
+
 def test_a_set_that_does_not_say_its_images(tmp_path: Path) -> None:
     metric = DumpRecords(str(tmp_path / 'r.json'))
     labels = torch.zeros(1, dtype=torch.long)
