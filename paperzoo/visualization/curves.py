@@ -55,7 +55,7 @@ def draw_curves(
                 axes.plot(steps, means, '.-' if len(steps) < 30 else '-', label=name)
             axes.set_title(title)
             axes.set_xlabel(unit)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.locator_params(axis='x', integer=True)
             axes.grid(alpha=0.3)
             axes.legend(fontsize=8)
         write_safely(file, lambda out: figure.savefig(out, format='png', dpi=110))
