@@ -181,7 +181,8 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
         meta: Of the checkpoint.
 
     Raises:
-        UserError: If neither the checkpoint nor the config says the names.
+        UserError: If neither the checkpoint nor the config says the names, or no head
+            of the model counts as many.
 
     Example:
         >>> from paperzoo.apis.config import class_names, load_config
@@ -200,6 +201,9 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
             'neither the checkpoint nor the config says the names of the classes: add '
             "metainfo=dict(classes=('a', 'b')) to test_dataloader.dataset"
         )
+    from paperzoo.preflight.checkpoint_classes import check_names
+
+    check_names(cfg, tuple(found))
     return tuple(found)
 
 
