@@ -21,7 +21,7 @@ ORDER = [
     ['common'],
     ['data'],
     ['attention'],
-    ['fcos', 'knet', 'dmf'],
+    ['fcos', 'knet', 'dmf', 'can', 'feat'],
     ['visualization'],
     ['evaluation'],
     ['preflight'],
