@@ -43,7 +43,7 @@ class SetToSet(BaseModule):
         channels: Of a member of a set.
         num_heads: Of the attention.
         dropout: Share of what is added that is zeroed in training.
-        norm: Normalise each member at the end.
+        norm: Normalise the sum.
         init_cfg: As in every MMEngine module.
 
     Example:
@@ -61,7 +61,7 @@ class SetToSet(BaseModule):
         *,
         num_heads: int = 1,
         dropout: float = 0.0,
-        norm: bool = True,
+        norm: bool = False,
         init_cfg: Any = None,
     ) -> None:
         super().__init__(init_cfg)

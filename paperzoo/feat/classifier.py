@@ -56,9 +56,9 @@ class FEATClassifier(EpisodeClassifier):
         feat_channels: int = 640,
         num_heads: int = 1,
         dropout: float = 0.0,
-        norm: bool = True,
+        norm: bool = False,
         distance: str = 'euclidean',
-        scale: float = 1 / 64,
+        scale: float = 1.0,
         contrastive_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
