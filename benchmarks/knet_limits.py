@@ -32,7 +32,7 @@ from paperzoo.apis.build import build_model, load_weights
 from paperzoo.data.paths import ensure_generated
 from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
 from paperzoo.knet import KNet
-from paperzoo.knet.panoptic import Sizes, enlarged_blocks
+from paperzoo.knet.pasting import Sizes, enlarged_blocks
 from paperzoo.utils.files import write_json
 from paperzoo.utils.run_info import run_info
 

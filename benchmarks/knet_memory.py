@@ -18,7 +18,8 @@ from _shared import commit
 from knet_speed import peak_mib
 from torch.nn import functional as F
 
-from paperzoo.knet.panoptic import MAX_MASK_MIB, Sizes, instance_results
+from paperzoo.knet.panoptic import MAX_MASK_MIB, instance_results
+from paperzoo.knet.pasting import Sizes
 from paperzoo.utils.files import write_json
 from paperzoo.utils.run_info import run_info
 

@@ -15,6 +15,7 @@ PACKAGE = ROOT / 'paperzoo'
 ORDER = [
     ['errors'],
     ['startup', 'utils'],
+    ['runtime'],
     ['ops'],
     ['compat'],
     ['registry'],
@@ -22,6 +23,7 @@ ORDER = [
     ['data'],
     ['attention'],
     ['fcos', 'knet', 'dmf'],
+    ['deploy'],
     ['visualization'],
     ['evaluation'],
     ['preflight'],

@@ -189,7 +189,7 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
 
     known = {key.lower(): value for key, value in meta.items()}
     found = (known.get('dataset_meta') or {}).get('classes') or known.get('classes')
-    for split in ('test', 'val', 'train'):
+    for split in () if found else ('test', 'val', 'train'):
         for one in data_sets(cfg, split):
             found = found or one.classes
     if not found:

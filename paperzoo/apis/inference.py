@@ -21,10 +21,12 @@ from paperzoo.apis.build import (
 )
 from paperzoo.apis.config import class_names, image_pipeline, load_config
 from paperzoo.apis.config_errors import merge
+from paperzoo.apis.exported import ExportedModel
 from paperzoo.apis.results import Result
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import check_values
+from paperzoo.runtime.sessions import is_exported, open_session
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -54,14 +56,17 @@ def load(
     cfg_options: Mapping[str, Any] | None = None,
     device: str | None = None,
     score: float = 0.3,
-) -> 'Predictor':
+) -> 'Predictor | ExportedModel':
     """Return a model with its weights, to be called with images.
+
+    A file of `paperzoo export` (`.onnx`, or `.xml` of OpenVINO) runs without torch and
+    mm*, which are not imported.
 
     The config that the checkpoint holds is read as data and never run (see
     `paperzoo.apis.stored_config`).
 
     Args:
-        checkpoint: File or URL.
+        checkpoint: File or URL, or an exported file.
         config: A path or a bare name, or what `load_config` gives; by default the
             config that the checkpoint holds.
         cfg_options: Overrides by dotted key, such as `{'model.test_cfg.nms_pre': 100}`.
@@ -83,6 +88,13 @@ def load(
         ...     paperzoo.load(file.name, cfg, device='cpu')
         Predictor(FCOS, 7 classes, on cpu)
     """
+    if is_exported(checkpoint):
+        if config is not None or cfg_options:
+            raise UserError(
+                f"'{checkpoint}' is an exported file: it takes no config and no "
+                'overrides, all settings are in it'
+            )
+        return ExportedModel(open_session(checkpoint), pixels_of, score=score)
     import torch
 
     check_stack()
@@ -321,6 +333,35 @@ def check_array(image: Any) -> None:
             f'it is of {image.dtype}, not uint8. From 0 to 1: '
             '(255 * image).round().astype(numpy.uint8)',
         )
+
+
+def pixels_of(image: Any) -> NDArray[np.uint8]:
+    """Return the pixels (H, W, 3) of an image, in BGR.
+
+    Args:
+        image: A file, or an array, which is returned as it is.
+
+    Raises:
+        ImageError: If the file is not there or damaged, or the array has another shape
+            or type.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.apis.inference import pixels_of
+        >>> pixels_of(np.zeros((4, 6, 3), np.uint8)).shape
+        (4, 6, 3)
+    """
+    if not isinstance(image, str | Path):
+        check_array(image)
+        return image
+    import cv2
+
+    file = Path(os.path.expanduser(image))
+    check_image_file(file)
+    pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ImageError(file, 'empty, cut off or no image')
+    return np.asarray(pixels, np.uint8)
 
 
 def find_images(given: Sequence[str]) -> list[Path]:

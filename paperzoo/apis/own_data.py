@@ -54,6 +54,7 @@ class OwnData:
             its own.
         seed: Of that choice.
         scratch: Whether all weights begin at random.
+        fine_tune: Whether they begin at those of a whole model.
         notes: What the user should know.
     """
 
@@ -66,6 +67,7 @@ class OwnData:
     val: float
     seed: int
     scratch: bool
+    fine_tune: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -130,6 +132,7 @@ def look(
     val: float = 0.2,
     seed: int = 0,
     scratch: bool = False,
+    fine_tune: bool = False,
 ) -> OwnData:
     """Read a folder and decide what follows from it.
 
@@ -141,6 +144,7 @@ def look(
         val: Share of the training images for validation if the folder has none.
         seed: Of that choice.
         scratch: Whether to begin at random weights, where none can be fetched.
+        fine_tune: Whether to begin at a whole model trained on COCO or ADE20K.
 
     Raises:
         UserError: If the folder cannot be used for the task, or there is no such model.
@@ -168,7 +172,7 @@ def look(
         if task == 'instance' and (model or '').startswith('fcos'):
             task = 'detection'  # outlines have boxes, too
     base, config = find_base(task, model)
-    data = OwnData(task, base, config, found, [], {}, val, seed, scratch)
+    data = OwnData(task, base, config, found, [], {}, val, seed, scratch, fine_tune)
     if task == 'few-shot':
         _split_classes(data)
     else:
@@ -217,7 +221,7 @@ def _fits(task: str, config: 'Config') -> bool:
     if task == 'few-shot':
         return 'layout' in ((config.get('train_dataloader') or {}).get('dataset') or {})
     if task == 'semantic':
-        return 'decode_head' in model and 'max_iters' in config.train_cfg
+        return 'decode_head' in model
     steps = config.get('train_pipeline') or []
     resized = len(steps) > 2 and type_name(steps[2]['type']) in (
         'Resize',

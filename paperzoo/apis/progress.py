@@ -19,8 +19,12 @@ def track(items: Sequence[T], text: str) -> Iterable[T]:
         >>> list(track([1, 2], 'images'))
         [1, 2]
     """
-    from rich.console import Console
-    from rich.progress import track as rich_track
+    try:
+        from rich.console import Console
+        from rich.progress import track as rich_track
+    except ModuleNotFoundError:  # where only exported files run
+        print(f'{text}: {len(items)}', file=sys.stderr, flush=True)
+        return items
 
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -219,10 +219,10 @@ class Result:
         if isinstance(self.image, np.ndarray):
             return np.ascontiguousarray(self.image)
         import cv2
-        import mmcv
 
         try:
-            pixels = mmcv.imread(str(self.image))
+            data = np.fromfile(self.image, np.uint8)
+            pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
         except (OSError, cv2.error) as error:
             raise UserError(f"'{self.image}' cannot be drawn on: {error}") from error
         if pixels is None or pixels.shape[:2] != (self.height, self.width):

@@ -21,6 +21,7 @@ default:
     filters of more than one tap      right    authors: official_kernel3=True
     border of the score map           none     authors: zero_pad_score=True
     what the global classifier sees   query    paper: global_on_aligned=True
+    blocks of DropBlock               whole    authors: official_dropblock=True
     counter of DropBlock's schedule   training steps; the authors count evaluations, too
 
 Where we differ from the authors' code: no compiled op; with filters of one tap no map

@@ -73,6 +73,37 @@ def keep_mask(
     return 1 - F.max_pool2d(padded, block_size, stride=1)
 
 
+def official_keep_mask(
+    starts: Float[Tensor, 'batch channels out_height out_width'], block_size: int
+) -> Float[Tensor, 'batch channels height width']:
+    """Return the mask of the authors' code, in which blocks may have holes.
+
+    Marked places and pixels of a block are each listed over and over and paired line by
+    line. So place i meets pixel j only where i = j modulo the greatest common divisor d
+    of the number of places and of `block_size^2`: with d > 1 only one pixel in d drops.
+
+    Args:
+        starts: As for `keep_mask`.
+        block_size: Side of a block.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.dmf.resnet12 import official_keep_mask
+        >>> starts = torch.tensor([[[[1.0, 0.0, 1.0]]]])  # two places, four pixels
+        >>> official_keep_mask(starts, block_size=2)[0, 0]
+        tensor([[0., 1., 1., 0.],
+                [0., 1., 1., 0.]])
+    """
+    margin = block_size - 1
+    keep = F.pad(torch.ones_like(starts), (0, margin, 0, margin), value=1.0)
+    places = starts.nonzero()
+    pairs = torch.arange(len(places) * block_size**2, device=starts.device)
+    image, channel, row, column = places.repeat(block_size**2, 1).unbind(1)
+    pixel = pairs % block_size**2
+    keep[image, channel, row + pixel // block_size, column + pixel % block_size] = 0
+    return keep
+
+
 def apply_keep_mask(
     x: Float[Tensor, 'batch channels height width'],
     keep: Float[Tensor, 'batch channels height width'],
@@ -102,10 +133,14 @@ class DropBlock(nn.Module):
         drop_rate: Share of the pixels that drop at last.
         block_size: Side of a block; that of the map if the map is smaller.
         ramp: Training steps over which the share grows from 0.
+        official: Drop what the authors' code drops (see `official_keep_mask`).
     """
 
-    def __init__(self, drop_rate: float, block_size: int, ramp: int) -> None:
+    def __init__(
+        self, drop_rate: float, block_size: int, ramp: int, *, official: bool = False
+    ) -> None:
         super().__init__()
+        self.keep_mask = official_keep_mask if official else keep_mask
         self.drop_rate = drop_rate
         self.block_size = block_size
         self.ramp = ramp
@@ -123,7 +158,7 @@ class DropBlock(nn.Module):
         gamma = dropblock_gamma(self.rate(step), side, (height, width))
         places = (*x.shape[:2], height - side + 1, width - side + 1)
         starts = torch.rand(places, device=x.device) < gamma
-        return apply_keep_mask(x, keep_mask(starts.float(), side))
+        return apply_keep_mask(x, self.keep_mask(starts.float(), side))
 
 
 class ResidualBlock(nn.Module):
@@ -174,7 +209,8 @@ class ResNet12(BaseModule):
     """The backbone of few-shot classification: 84x84 pixels become 640x11x11.
 
     Differs: the counter that DropBlock's schedule follows counts training steps only;
-    the authors' counts evaluations, too.
+    the authors' counts evaluations, too. Whole blocks drop; in the authors' code some
+    have holes (`official_dropblock=True`).
 
     Args:
         widths: Channels of the stages.
@@ -185,6 +221,8 @@ class ResNet12(BaseModule):
         block_size: Side of a dropped block.
         ramp: Training steps over which the share of dropped blocks grows to
             `drop_rate`.
+        official_dropblock: Drop what the authors' code drops. It waits for the device
+            in every step.
         out_indices: Stages whose maps are returned; by default the last.
         init_cfg: As in every MMEngine module.
 
@@ -212,6 +250,7 @@ class ResNet12(BaseModule):
         drop_blocks: Sequence[bool] = (False, False, True, True),
         block_size: int = 5,
         ramp: int = 40000,
+        official_dropblock: bool = False,
         out_indices: Sequence[int] | None = None,
         init_cfg: Any = INIT_CFG,
     ) -> None:
@@ -235,7 +274,9 @@ class ResNet12(BaseModule):
         for i, width in enumerate(widths):
             drop: nn.Module = nn.Dropout(drop_rate)
             if drop_blocks[i]:
-                drop = DropBlock(drop_rate, block_size, ramp)
+                drop = DropBlock(
+                    drop_rate, block_size, ramp, official=official_dropblock
+                )
             block = ResidualBlock(before, width, pool=pools[i], drop=drop)
             self.stages.append(f'layer{i + 1}')
             self.add_module(self.stages[-1], nn.Sequential(block))

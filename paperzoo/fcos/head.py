@@ -370,7 +370,6 @@ class FCOSHead(AnchorFreeHead):
             _flatten(cls_scores),
             _flatten(bbox_preds),
             _flatten(centernesses).squeeze(-1),
-            torch.cat(list(points)),
             torch.cat([level.unflatten(0, (images, -1)) for level in labels], dim=1),
             torch.cat([level.unflatten(0, (images, -1)) for level in targets], dim=1),
         )
@@ -381,7 +380,6 @@ class FCOSHead(AnchorFreeHead):
         scores: Float[Tensor, 'images points channels'],
         ltrb: Float[Tensor, 'images points 4'],
         quality: Float[Tensor, 'images points'],
-        points: Float[Tensor, 'points 2'],
         labels: Int[Tensor, 'images points'],
         ltrb_targets: Float[Tensor, 'images points 4'],
     ) -> dict[str, LossInput]:
@@ -391,7 +389,6 @@ class FCOSHead(AnchorFreeHead):
             scores: Class logits.
             ltrb: Predicted distances.
             quality: Logits of the centre-ness or of the IoU.
-            points: Where the distances are measured from.
             labels: Classes, `num_classes` on background.
             ltrb_targets: True distances, in the unit of the predicted ones.
 
@@ -413,7 +410,6 @@ class FCOSHead(AnchorFreeHead):
         } | self._box_inputs(
             torch.where(there, ltrb.flatten(0, 1), 1.0),
             torch.where(there, ltrb_targets.flatten(0, 1), 1.0),
-            points.repeat(len(ltrb), 1),
             quality.flatten(),
             positive.to(ltrb.dtype),
             num_pos.clamp(min=1.0),
@@ -423,7 +419,6 @@ class FCOSHead(AnchorFreeHead):
         self,
         ltrb: Float[Tensor, 'rows 4'],
         ltrb_targets: Float[Tensor, 'rows 4'],
-        points: Float[Tensor, 'rows 2'],
         quality: Float[Tensor, ' rows'],
         positive: Float[Tensor, ' rows'],
         num_pos: Float[Tensor, ''],
@@ -433,7 +428,6 @@ class FCOSHead(AnchorFreeHead):
         Args:
             ltrb: Predicted distances.
             ltrb_targets: True distances.
-            points: Where they are measured from.
             quality: Logits of the centre-ness or of the IoU.
             positive: 1 where there is an object, 0 elsewhere.
             num_pos: How many there are, at least 1.
@@ -442,7 +436,10 @@ class FCOSHead(AnchorFreeHead):
         Differs: like the authors' code, the box loss is weighted by centre-ness and
             divided by its sum, except with `box_quality='iou'`.
         """
-        boxes, targets = decode_ltrb(points, ltrb), decode_ltrb(points, ltrb_targets)
+        # No box loss depends on where a pair lies. At the origin corners are distances,
+        # at x = 1000 their difference has lost three of float32's seven digits.
+        origin = ltrb.new_zeros(2)
+        boxes, targets = decode_ltrb(origin, ltrb), decode_ltrb(origin, ltrb_targets)
         if self.box_quality == 'iou':
             iou, _ = aligned_iou_union(boxes, targets, smooth=self.smooth_iou)
             goal, weight, divisor = iou.detach() * positive, positive, num_pos

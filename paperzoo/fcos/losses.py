@@ -147,7 +147,7 @@ class IoULoss(_BoxLoss):
 
     Args:
         mode: `'log'` (the paper's), `'linear'` or `'square'`.
-        eps: Smallest IoU and smallest union.
+        eps: Smallest IoU, against the logarithm of zero.
         smooth_iou: Add 1 to intersection and union, as the authors do: the loss is
             finite without `eps`, and boxes that do not overlap still get a gradient. It
             matters most for small boxes, such as those measured in strides.

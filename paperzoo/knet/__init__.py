@@ -14,6 +14,7 @@ Files, in the order in which the paper introduces them:
     match_costs.py, assigner.py: which kernel learns which object ("Training Instance
         Kernels"); targets.py: the objects of an image, and what kernels learn of them;
         losses.py: the losses, of which dice and focal are in `paperzoo.common`.
+    pasting.py: masks at the size of the image.
     panoptic.py: from classes and masks to instances or one panoptic map.
     detector.py: KNet, the mmdet detector that holds all this. Its `loss` is the order
         in which to read: predictions of all stages, their targets, their losses.
@@ -27,7 +28,9 @@ segmentation also makes kernels compete for each pixel (`loss_rank`).
 Where we differ from the authors' code: any batch size; images without objects, and
 batches without any, take the same path as all others; defaults are the values of their
 configs, not of their classes; assignments of all stages are made together; boxes of
-instances are those around the masks; kernels may be more than 255. `filter_first`,
+instances are those around the masks; kernels may be more than 255;
+`s{i}_pos_acc` is a percentage whatever the stage weighs (theirs is multiplied by
+`stage_loss_weights`). `filter_first`,
 `num_points` and `num_stages=0` are ours.
 
 This module imports its parts when they are asked for: the kernel updates need mmcv, the

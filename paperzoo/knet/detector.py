@@ -19,12 +19,11 @@ from paperzoo.knet.kernels import upsample
 from paperzoo.knet.panoptic import (
     MAX_MASK_MIB,
     PanopticSegments,
-    Sizes,
-    enlarged_blocks,
     instance_results,
     merge_panoptic,
     segment_scores,
 )
+from paperzoo.knet.pasting import Sizes, enlarged_blocks
 from paperzoo.knet.targets import (
     GroundTruth,
     KernelTargets,

@@ -1,69 +1,19 @@
 """From classes and masks to results: instances, and one map of everything."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.nn import functional as F
 
+from paperzoo.knet.pasting import Sizes, enlarged_blocks, pasted
 from paperzoo.utils.masks import INSTANCE_OFFSET, encode
 from paperzoo.utils.precision import at_least_float32
 
-# Pixels of all masks that are enlarged at once: 256 MiB in single precision.
-BLOCK_PIXELS = 1 << 26
 # Masks of an image become run-length codes where a tensor would be larger.
 MAX_MASK_MIB = 1024.0
-
-Size = tuple[int, int]
-
-
-class Sizes(NamedTuple):
-    """The sizes an image had on its way.
-
-    Attributes:
-        padded: Height and width of the batch.
-        image: Height and width of the image in it.
-        result: Height and width that results should have.
-    """
-
-    padded: Size
-    image: Size
-    result: Size
-
-
-def enlarged_blocks(
-    mask_logits: Float[Tensor, 'masks height width'],
-    sizes: Sizes,
-    block_pixels: int = BLOCK_PIXELS,
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield probabilities of a few masks at a time, at the size of the result.
-
-    Args:
-        mask_logits: The masks at any size.
-        sizes: Those of the image.
-        block_pixels: How many pixels a block may have; a block has at least one mask.
-
-    Yields:
-        Number of the block's first mask, and the block, (masks, height, width).
-
-    Example:
-        >>> sizes = Sizes(padded=(8, 8), image=(8, 6), result=(16, 12))
-        >>> start, prob = next(enlarged_blocks(torch.ones(3, 2, 2), sizes))
-        >>> start, prob.shape
-        (0, torch.Size([3, 16, 12]))
-    """
-    largest = max(height * width for height, width in sizes)
-    step = max(1, block_pixels // largest)
-    for start in range(0, len(mask_logits), step):
-        prob = at_least_float32(mask_logits[None, start : start + step]).sigmoid()
-        prob = F.interpolate(prob, sizes.padded, mode='bilinear')
-        prob = prob[..., : sizes.image[0], : sizes.image[1]]
-        if sizes.result != sizes.image:
-            prob = F.interpolate(prob, sizes.result, mode='bilinear')
-        yield start, prob[0]
 
 
 def top_instances(
@@ -123,24 +73,52 @@ def instance_results(
     if rle is None:
         pixels = len(scores) * sizes.result[0] * sizes.result[1]
         rle = pixels > max_mask_mib * (1 << 20)
+    chosen = _pasted_masks if mask_logits.device.type == 'cpu' else _enlarged_masks
+    masks, boxes = chosen(mask_logits, kernels, sizes, mask_thr, rle)
+    return InstanceData(scores=scores, labels=labels, bboxes=boxes, masks=masks)
+
+
+def _pasted_masks(
+    mask_logits: Tensor, kernels: Tensor, sizes: Sizes, mask_thr: float, rle: bool
+) -> tuple[Any, Tensor]:
+    """Return the masks of kernels, or their codes, and boxes around them."""
+    # A kernel that is among the best with several classes is enlarged once.
     used, place = kernels.unique(return_inverse=True)
     boxes = mask_logits.new_zeros(len(used), 4, dtype=torch.float32)
-    codes: list[dict[str, Any]] = []
+    empty = torch.zeros(sizes.result, dtype=torch.bool)
+    masks = torch.zeros((0 if rle else len(kernels), *sizes.result), dtype=torch.bool)
+    codes = []
+    for number, part in enumerate(pasted(mask_logits[used], sizes, mask_thr)):
+        boxes[number] = torch.tensor(part.box())
+        where = part.rows, part.columns
+        if rle:
+            empty[where] = part.mask
+            codes.append(encode(empty.numpy()))
+            empty[where] = False
+            continue
+        for index in (place == number).nonzero()[:, 0].tolist():
+            masks[index][where] = part.mask
+    found = [codes[index] for index in place.tolist()] if rle else masks
+    return found, boxes[place]
+
+
+def _enlarged_masks(
+    mask_logits: Tensor, kernels: Tensor, sizes: Sizes, mask_thr: float, rle: bool
+) -> tuple[Any, Tensor]:
+    """Return the same; the device is waited for to make codes, else never."""
+    boxes: list[Tensor] = [mask_logits.new_zeros(0, 4, dtype=torch.float32)]
     masks = mask_logits.new_zeros(
-        (0 if rle else len(scores), *sizes.result), dtype=torch.bool
+        (0 if rle else len(kernels), *sizes.result), dtype=torch.bool
     )
-    # A kernel that is among the best with several classes is enlarged once.
-    for start, prob in enlarged_blocks(mask_logits[used], sizes):
+    codes = []
+    for start, prob in enlarged_blocks(mask_logits[kernels], sizes):
         block = prob > mask_thr
-        boxes[start : start + len(block)] = boxes_around(block)
+        boxes.append(boxes_around(block))
         if rle:
             codes += [encode(mask) for mask in block.cpu().numpy()]
-            continue
-        inside = ((place >= start) & (place < start + len(block))).nonzero()[:, 0]
-        for index in inside.tolist():
-            masks[index] = block[place[index] - start]
-    found: Any = [codes[index] for index in place.tolist()] if rle else masks
-    return InstanceData(scores=scores, labels=labels, bboxes=boxes[place], masks=found)
+        else:
+            masks[start : start + len(block)] = block
+    return codes if rle else masks, torch.cat(boxes)
 
 
 def boxes_around(

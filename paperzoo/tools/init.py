@@ -39,6 +39,11 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='begin at random weights: nothing is downloaded, nothing frozen',
     )
+    parser.add_argument(
+        '--fine-tune',
+        action='store_true',
+        help='begin at a whole model trained on COCO (ADE20K for label maps)',
+    )
     return parser.parse_args()
 
 
@@ -52,6 +57,7 @@ def report(written: Written) -> str:
             written.summary,
             *left_out,
             *(f'  note: {one}' for one in written.notes),
+            *(f'  {one}' for one in written.weights),
             f'Written: {", ".join(map(str, (written.config, *written.files)))}',
             'Next:',
             *(f'  {one}' for one in written.commands),
@@ -71,6 +77,7 @@ def main() -> None:
         val=args.val,
         seed=args.seed,
         scratch=args.from_scratch,
+        fine_tune=args.fine_tune,
     )
     print(report(written))
 

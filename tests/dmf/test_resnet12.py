@@ -1,5 +1,7 @@
 """The backbone: its shapes, its DropBlock and the schedule of that."""
 
+import math
+
 import pytest
 import torch
 from beartype import beartype
@@ -15,6 +17,7 @@ from paperzoo.registry import MODELS
 
 typecheck = jaxtyped(typechecker=beartype)
 keep_mask = typecheck(room.keep_mask)
+official_keep_mask = typecheck(room.official_keep_mask)
 apply_keep_mask = typecheck(room.apply_keep_mask)
 gamma = typecheck(room.dropblock_gamma)
 NARROW = (4, 6, 8, 10)
@@ -54,6 +57,45 @@ def test_a_marked_place_drops_the_block_below_it() -> None:
     expected[0, 0, 1:4, 2:5] = 0
     assert_close(keep_mask(starts, 3), expected)
     assert_close(keep_mask(torch.zeros(1, 1, 2, 3), 3), torch.ones(1, 1, 4, 5))
+
+
+@given(st.integers(1, 4), st.integers(0, 40))
+def test_official_blocks_pair_places_and_pixels_line_by_line(
+    side: int, count: int
+) -> None:
+    starts = torch.zeros(2, 3, 4, 5)
+    chosen = torch.randperm(starts.numel())[:count]
+    starts.view(-1)[chosen] = 1
+    places = starts.nonzero().tolist()
+    expected = torch.ones(2, 3, 4 + side - 1, 5 + side - 1)
+    for line in range(count * side**2):
+        image, channel, row, column = places[line % count]
+        down, right = divmod(line % side**2, side)
+        expected[image, channel, row + down, column + right] = 0
+    found = official_keep_mask(starts, side)
+    assert_close(found, expected, rtol=0, atol=0)
+    whole = keep_mask(starts, side)
+    assert bool((found >= whole).all())
+    if math.gcd(count, side**2) == 1:
+        assert_close(found, whole, rtol=0, atol=0)
+
+
+def test_official_blocks_have_holes_when_the_counts_share_a_factor() -> None:
+    # Five places too far apart to overlap, blocks of 5 x 5: a pixel in five drops.
+    starts = torch.zeros(1, 5, 7, 7)
+    starts[0, :, 3, 3] = 1
+    assert int((official_keep_mask(starts, 5) == 0).sum()) == 5 * 5
+    assert int((keep_mask(starts, 5) == 0).sum()) == 5 * 25
+
+
+def test_the_network_drops_as_the_authors_on_request() -> None:
+    kinds = [
+        module.keep_mask
+        for official in (False, True)
+        for module in ResNet12(NARROW, official_dropblock=official).modules()
+        if isinstance(module, room.DropBlock)
+    ]
+    assert kinds == [room.keep_mask] * 2 + [room.official_keep_mask] * 2
 
 
 @given(st.integers(1, 7), st.integers(0, 6), st.integers(0, 6), st.floats(0, 1))

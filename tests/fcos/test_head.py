@@ -18,7 +18,7 @@ from torch.testing import assert_close
 
 import paperzoo.fcos.head
 from paperzoo.errors import UserError
-from paperzoo.fcos import FCOSHead, FCOSRangeAssigner, level_points
+from paperzoo.fcos import FCOSHead, FCOSRangeAssigner, centerness, level_points
 
 SIZES = [(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)]
 STRIDES = [8, 16, 32, 64, 128]
@@ -220,6 +220,61 @@ def test_positives_are_averaged_over_all_ranks(monkeypatch: pytest.MonkeyPatch) 
     together = step(head, x, gt)[0]
     for key, loss in alone.items():
         assert_close(2 * together[key], loss, msg=f'{key} ignores the other ranks')
+
+
+@pytest.mark.usefixtures('double_stays_double')
+def test_a_centre_ness_sum_below_one_divides_as_in_mmdet() -> None:
+    ours, theirs = (head.double() for head in twins())
+    x = features()
+    # Points of stride 8 just below the upper edge of a flat box.
+    box = torch.tensor([[59.75, 19.75, 80.0, 27.0]])
+    gt = [InstanceData(bboxes=box, labels=torch.tensor([1]))] * 2
+    points = points_of(x)
+    labels, ltrb = ours.get_targets(points, gt)
+    positive = torch.cat(labels) < 4
+    assert 0 < float(centerness(torch.cat(ltrb)[positive]).sum()) < 1
+    losses, gradients = step(ours, x, gt)
+    expected_losses, expected_gradients = step(theirs, x, gt)
+    assert_close(losses, expected_losses, rtol=1e-9, atol=1e-9)
+    for value, expected in zip(gradients, expected_gradients, strict=True):
+        assert_close(value, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize('loss', ['IoULoss', 'GIoULoss'])
+@pytest.mark.parametrize('box_quality', ['centerness', 'iou'])
+@pytest.mark.usefixtures('double_stays_double')
+def test_box_losses_are_as_exact_in_the_far_corner_of_an_image(
+    loss: str, box_quality: str
+) -> None:
+    torch.manual_seed(0)
+    options = {
+        'type': 'paperzoo.FCOSHead',
+        'box_quality': box_quality,
+        'loss_bbox': {'type': f'paperzoo.{loss}'},
+    }
+    head = MODELS.build(copy.deepcopy({**BASE, **options}))
+    sizes = [(168, 168), (84, 84), (42, 42), (21, 21), (11, 11)]
+    maps = [
+        [torch.randn(1, channels, *size) for size in sizes] for channels in (4, 4, 1)
+    ]
+    maps[1] = [2 + 40 * level.abs() for level in maps[1]]
+    start = 1290 + 25 * torch.rand(12, 2)
+    boxes = torch.cat((start, start + 5 + 15 * torch.rand(12, 2)), dim=1)
+    gt = [InstanceData(bboxes=boxes, labels=torch.randint(0, 4, (12,)))]
+
+    def losses_and_gradients(dtype: torch.dtype) -> tuple[dict, tuple]:
+        own = [[level.to(dtype).requires_grad_() for level in kind] for kind in maps]
+        truth = [InstanceData(bboxes=boxes.to(dtype), labels=gt[0].labels)]
+        found = head.loss_by_feat(*own, truth, METAS[:1])
+        boxes_and_quality = found['loss_bbox'] + found['loss_centerness']
+        return found, torch.autograd.grad(boxes_and_quality, own[1], allow_unused=True)
+
+    found, gradients = losses_and_gradients(torch.float32)
+    expected, exact = losses_and_gradients(torch.float64)
+    for key in ('loss_bbox', 'loss_centerness'):
+        assert_close(found[key].double(), expected[key], rtol=5e-7, atol=0)
+    for value, true in zip(gradients, exact, strict=True):
+        assert_close(value.double(), true, rtol=2e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize('variant', VARIANTS)

@@ -14,12 +14,8 @@ from paperzoo.errors import UserError
 from paperzoo.knet import KNet, RankLoss, SemanticFPNWrapper
 from paperzoo.knet.init_head import InitialKernels
 from paperzoo.knet.iter_head import class_of_pixels
-from paperzoo.knet.panoptic import (
-    Sizes,
-    enlarged_blocks,
-    merge_panoptic,
-    segment_scores,
-)
+from paperzoo.knet.panoptic import merge_panoptic, segment_scores
+from paperzoo.knet.pasting import Sizes, enlarged_blocks
 
 PADDED = (32, 64)
 
@@ -227,8 +223,11 @@ def test_options_of_the_stages_change_the_losses(name: str) -> None:
     assert not any('rpn' in key for key in changed)
     if name == 'stage_loss_weights':
         for stage, weight in enumerate([2.0, 0.5]):
-            key = f's{stage}_loss_dice'
-            assert_close(other[key], weight * losses[key])
+            own = [key for key in losses if key.startswith(f's{stage}_')]
+            assert f's{stage}_pos_acc' in own
+            for key in own:
+                factor = weight if 'loss' in key else 1.0
+                assert_close(other[key], factor * losses[key], msg=key)
 
 
 def test_hard_targets_of_the_initial_kernels_change_their_losses_only() -> None:

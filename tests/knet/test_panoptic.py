@@ -13,13 +13,9 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from paperzoo.knet import panoptic as room
-from paperzoo.knet.panoptic import (
-    Sizes,
-    enlarged_blocks,
-    instance_results,
-    merge_panoptic,
-    segment_scores,
-)
+from paperzoo.knet import pasting
+from paperzoo.knet.panoptic import instance_results, merge_panoptic, segment_scores
+from paperzoo.knet.pasting import Sizes, enlarged_blocks
 
 boxes_around = jaxtyped(typechecker=beartype)(room.boxes_around)
 top_instances = jaxtyped(typechecker=beartype)(room.top_instances)
@@ -49,7 +45,7 @@ def test_a_block_of_a_large_photo_is_small() -> None:
     # 100 masks of 4000 x 6000 pixels are 9 GiB in single precision.
     large = Sizes((800, 1216), (800, 1200), (4000, 6000))
     _, block = next(enlarged_blocks(torch.zeros(100, 2, 2), large))
-    assert block.numel() <= room.BLOCK_PIXELS
+    assert block.numel() <= pasting.BLOCK_PIXELS
 
 
 def test_top_instances_by_hand() -> None:
@@ -66,7 +62,7 @@ def test_instances_and_their_codes(
     block_pixels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        room.enlarged_blocks, '__defaults__', (block_pixels,), raising=True
+        pasting.enlarged_blocks, '__defaults__', (block_pixels,), raising=True
     )
     torch.manual_seed(1)
     logits, limit = torch.randn(5, 3), 9

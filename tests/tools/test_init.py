@@ -35,12 +35,16 @@ def test_what_it_says(
     )
     assert said[6] == '  left out: 3 more'
     assert said[7].startswith('  note: the folder has no validation images: 20%')
-    assert said[-5:] == [
+    best = "work_dirs/'my config'/best_*.pth"
+    assert said[-8:] == [
         'Written: my config.py',
         'Next:',
+        "  paperzoo check 'my config.py'",
         "  paperzoo browse 'my config.py'",
         "  paperzoo train 'my config.py'",
-        "  paperzoo test 'my config.py' work_dirs/'my config'/best_*.pth",
+        f"  paperzoo test 'my config.py' {best} --out 'my config_results.json'",
+        "  paperzoo analyze 'my config_results.json'",
+        f"  paperzoo predict 'my config.py' {best} '{tmp_path}/my cells/images'",
     ]
 
 

@@ -213,7 +213,7 @@ def test_the_distances_are_those_of_the_loss_in_pixels(norm_on_bbox: bool) -> No
 
 
 def test_an_object_pays_for_its_own_points_only() -> None:
-    head, maps, truth = explained()
+    head, _, truth = explained()
     owners, points = truth.owners, len(truth.owners)
 
     def losses(moved: Tensor) -> dict[str, Tensor]:
@@ -222,7 +222,6 @@ def test_an_object_pays_for_its_own_points_only() -> None:
             torch.zeros(1, points, 3) + moved[:, None],
             torch.full((1, points, 4), 10.0) + moved[:, None],
             torch.zeros(1, points) + moved,
-            maps.points,
             torch.cat((torch.tensor([3]), LABELS))[owners][None],
             truth.ltrb[None],
         )

@@ -27,7 +27,7 @@ from paperzoo.explain.knet.trace import (
 )
 from paperzoo.knet import MaskHungarianAssigner, kernels
 from paperzoo.knet.assigner import Assignment, Matching
-from paperzoo.knet.panoptic import Sizes, enlarged_blocks
+from paperzoo.knet.pasting import Sizes, enlarged_blocks
 from paperzoo.utils.masks import INSTANCE_OFFSET
 
 CONFIGS = Path(__file__).parents[3] / 'configs' / 'knet'
