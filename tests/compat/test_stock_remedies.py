@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from mmengine.config import Config
 
 import paperzoo.compat  # noqa: F401
 from paperzoo.compat import ssd_head, torchvision_rois
@@ -40,9 +41,8 @@ def test_ssd_head_predicts() -> None:
         'basesize_ratio_range': (0.15, 0.9),
     }
     made = head(num_classes=3, in_channels=(4,) * 6, anchor_generator=anchors)
-    made.test_cfg = import_module('mmengine.config').ConfigDict(
-        nms={'type': 'nms', 'iou_threshold': 0.5}, score_thr=0.1, max_per_img=5
-    )
+    nms = {'type': 'nms', 'iou_threshold': 0.5}
+    made.test_cfg = Config({'nms': nms, 'score_thr': 0.1, 'max_per_img': 5})
     maps = [torch.randn(1, 4, size, size) for size in (9, 5, 3, 2, 2, 1)]
     meta = {'img_shape': (300, 300), 'scale_factor': (1.0, 1.0)}
     (found,) = made.predict_by_feat(*made(maps), batch_img_metas=[meta])
