@@ -13,6 +13,8 @@ from paperzoo.apis.config_errors import import_custom, merge, reading_explained
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import check_values
+from paperzoo.preflight.top_keys import refuse_unread
+from paperzoo.utils.colours import colours_of
 from paperzoo.utils.files import write_safely
 from paperzoo.utils.wrappers import unwrap_datasets
 
@@ -107,6 +109,7 @@ def load_config(
     with reading_explained(path):
         cfg = Config.fromfile(str(path), import_custom_modules=False)
     if cfg_options:
+        refuse_unread(cfg, cfg_options)
         merge(cfg, cfg_options)
     check_values(cfg)
     import_custom(cfg)
@@ -190,7 +193,7 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
 
     known = {key.lower(): value for key, value in meta.items()}
     found = (known.get('dataset_meta') or {}).get('classes') or known.get('classes')
-    for split in ('test', 'val', 'train'):
+    for split in () if found else ('test', 'val', 'train'):
         for one in data_sets(cfg, split):
             found = found or one.classes
     if not found:
@@ -202,6 +205,28 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
 
     check_names(cfg, tuple(found))
     return tuple(found)
+
+
+def palette(cfg: 'Config', meta: dict) -> list[tuple[int, int, int]] | None:
+    """Return the classes' colours, RGB: the checkpoint's, else the data set's, or None.
+
+    Args:
+        cfg: The config.
+        meta: Of the checkpoint.
+
+    Example:
+        >>> from paperzoo.apis.config import load_config, palette
+        >>> palette(load_config('fcos_tiny_shapes'), {})[0]
+        (230, 25, 75)
+    """
+    from paperzoo.preflight.datasets import data_sets
+
+    found = (meta.get('dataset_meta') or {}).get('palette')
+    for split in () if found else ('test', 'val', 'train'):
+        for one in data_sets(cfg, split):
+            found = found or one.metainfo.get('palette')
+    # MMEngine takes the name of a palette, too.
+    return colours_of(found)
 
 
 def dataset_config(cfg: 'Config', split: str) -> dict:

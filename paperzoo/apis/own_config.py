@@ -170,6 +170,13 @@ def _map_pipelines(data: OwnData) -> list[str]:
                 lines.append(f'{name}[{place}].update(scale=scale)')
             elif kind == 'RandomCrop':
                 lines.append(f'{name}[{place}].update(crop_size=crop_size)')
+    for place, step in enumerate(data.base_config.get('tta_pipeline') or ()):
+        for number, choices in enumerate(step.get('transforms') or ()):
+            if [type_name(one['type']) for one in choices] == ['LoadAnnotations']:
+                lines.append(
+                    f"tta_pipeline[{place}]['transforms'][{number}] = "
+                    '[dict(type=LoadMappedAnnotations)]'
+                )
     return lines
 
 

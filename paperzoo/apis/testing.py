@@ -75,6 +75,7 @@ def evaluate_checkpoint(
         show_images=show_images,
         show_score=show_score,
     )
+    from paperzoo.engine.first_steps import first_steps_explained
     from paperzoo.preflight.build_errors import building_explained
     from paperzoo.preflight.checkpoint_classes import SameClassesHook
 
@@ -85,7 +86,7 @@ def evaluate_checkpoint(
         if preflight and model is not None and family(model):
             runner.register_hook(SameClassesHook())
         start = time.time()
-        with building_explained(cfg):
+        with building_explained(cfg), first_steps_explained(runner):
             metrics = runner.test()
     seconds = round(time.time() - start, 1)
     if runner.rank != 0:

@@ -18,10 +18,16 @@ from paperzoo.compat import (
     package_utils,
     panopticapi,
     run_lengths,
+    slow_imports,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
     torchvision_urls,
+    transform_names,
 )
 
 for _remedy in (
+    slow_imports,  # before anything imports mmengine.optim
     image_sizes,  # before anything imports OpenCV
     find_loader,
     package_utils,
@@ -35,5 +41,9 @@ for _remedy in (
     checkpoint_writing,
     cpu_processes,
     fsdp,
+    transform_names,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
 ):
     _remedy.apply()

@@ -45,7 +45,7 @@ def apply() -> None:
     for name, module in list(sys.modules.items()):
         if (
             name.partition('.')[0] == 'mmengine'
-            and getattr(module, 'save_checkpoint', None) is theirs
+            and vars(module).get('save_checkpoint') is theirs
         ):
             setattr(module, 'save_checkpoint', ours)  # noqa: B010 (mypy: a module)
     CheckpointHook.before_train = _forget_foreign(CheckpointHook.before_train)

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from paperzoo.compat.when_imported import when_imported
+
 _MARK = '_paperzoo_on_cpu'
 _LAUNCHERS = ('_init_dist_pytorch', '_init_dist_mpi', '_init_dist_slurm')
 
@@ -35,10 +37,14 @@ def apply() -> None:
     _replace(
         wrappers.MMDistributedDataParallel, '__init__', _on_device('device_ids', None)
     )
-    cpu = torch.device('cpu')
-    sharded = getattr(wrappers, 'MMFullyShardedDataParallel', None)
-    if sharded is not None:
-        _replace(sharded, '__init__', _on_device('device_id', cpu))
+    when_imported(
+        'mmengine.model.wrappers.fully_sharded_distributed',
+        lambda module: _replace(
+            module.MMFullyShardedDataParallel,
+            '__init__',
+            _on_device('device_id', torch.device('cpu')),
+        ),
+    )
 
 
 def _replace(owner: Any, name: str, remedy: Callable[[Callable], Callable]) -> None:

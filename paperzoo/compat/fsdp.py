@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paperzoo.compat.when_imported import when_imported
+
 _MARK = '_paperzoo_fsdp'
 
 
@@ -26,20 +28,25 @@ def apply() -> None:
     """Replace methods of the strategy and the constructor of its wrapper, once."""
     if find_spec('mmengine') is None or not torch.distributed.is_available():
         return
-    from mmengine._strategy import FSDPStrategy
-    from mmengine.model.wrappers import MMFullyShardedDataParallel as Wrapper
+    when_imported('mmengine._strategy.fsdp', _mend_strategy)
+    when_imported('mmengine.model.wrappers.fully_sharded_distributed', _mend_wrapper)
 
-    if hasattr(FSDPStrategy, _MARK):
+
+def _mend_strategy(module: Any) -> None:
+    strategy = module.FSDPStrategy
+    if hasattr(strategy, _MARK):
         return
-    setattr(FSDPStrategy, _MARK, True)
-    FSDPStrategy.load_optim_state_dict = _load_optim_state_dict
-    FSDPStrategy._init_state_dict_cfg = _without_offload(
-        FSDPStrategy._init_state_dict_cfg
-    )
-    FSDPStrategy.build_optim_wrapper = _with_whole_norm(
-        FSDPStrategy.build_optim_wrapper
-    )
-    setattr(Wrapper, '__init__', _with_scalars(Wrapper.__init__))  # noqa: B010 (mypy)
+    setattr(strategy, _MARK, True)
+    strategy.load_optim_state_dict = _load_optim_state_dict
+    strategy._init_state_dict_cfg = _without_offload(strategy._init_state_dict_cfg)
+    strategy.build_optim_wrapper = _with_whole_norm(strategy.build_optim_wrapper)
+
+
+def _mend_wrapper(module: Any) -> None:
+    wrapper = module.MMFullyShardedDataParallel
+    if not hasattr(wrapper, _MARK):
+        setattr(wrapper, _MARK, True)
+        wrapper.__init__ = _with_scalars(wrapper.__init__)
 
 
 def _load_optim_state_dict(self: Any, state_dict: dict) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
-from scipy.stats import norm, t
 
 from paperzoo.errors import UserError
 from paperzoo.registry import METRICS
@@ -40,6 +39,8 @@ def mean_interval(
         >>> [round(value, 2) for value in found]
         [50.0, 8.0, 12.99]
     """
+    from scipy.stats import norm, t  # slow, and needed at the end of a run only
+
     count = len(values)
     if count < 2:
         return Interval(float(np.mean(values)), float('nan'), float('nan'))

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from mmdet.models.task_modules.assigners import AssignResult
 from mmengine.structures import InstanceData
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -195,6 +194,8 @@ class MaskHungarianAssigner:
         Args:
             cost: Finite costs, (predictions, objects).
         """
+        from scipy.optimize import linear_sum_assignment  # slow, for training only
+
         gt_inds = np.zeros(len(cost), dtype=np.int64)
         for _ in range(self.topk):
             free = np.flatnonzero(gt_inds == 0)

@@ -21,6 +21,8 @@ _DISTS = (
     'numpy',
     'pycocotools',
     'faster-coco-eval',
+    'onnxruntime',
+    'openvino',
 )
 
 
@@ -31,15 +33,17 @@ def run_info() -> dict[str, Any]:
         >>> sorted(run_info())
         ['command', 'date', 'device', 'versions']
     """
-    import torch
-
     versions = {'python': platform.python_version()}
     for dist in _DISTS:
         try:
             versions[dist] = metadata.version(dist)
         except metadata.PackageNotFoundError:
             continue
-    if torch.cuda.is_available():
+    # An exported file runs without torch: what did not compute is not imported.
+    torch = sys.modules.get('torch')
+    if torch is None:
+        device = f'CPU: {_processor()}'
+    elif torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     else:
         device = f'CPU: {_processor()}, {torch.get_num_threads()} threads'
