@@ -431,7 +431,9 @@ def verdicts(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             own['share_of_variance_between_channels_of_a_position']
             for own in results['channels'][data].values()
         ]
-        alike = of_seeds(results, 'channels', data, 'loss_if_changed', 'all channels alike')
+        alike = of_seeds(
+            results, 'channels', data, 'loss_if_changed', 'all channels alike'
+        )
         holds = 'matters' if sure(alike) else 'does not surely matter'
         found['channels'][data] = (
             f'DMF weighs channels differently ({mean(shares):.0%} of the variance of its '
@@ -459,7 +461,9 @@ def verdicts(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             for task in TASKS
         }
         wins = any(sure(pairs) for pairs in leads.values())
-        counts = [own[t]['evaluations_of_dopri5'] for own in seeds.values() for t in TASKS]
+        counts = [
+            own[t]['evaluations_of_dopri5'] for own in seeds.values() for t in TASKS
+        ]
         low, high = min(c[0] for c in counts), max(c[2] for c in counts)
         found['T'][data] = (
             f'the best T {"differs" if differ else "is the same"} ({named}); the '
@@ -478,13 +482,21 @@ def tables(record: Mapping[str, Any]) -> str:
         'seeds; see few_shot_claims.json.',
     ]
     for data, seeds in record['results'].get('comparison', {}).items():
-        names = list(dict.fromkeys(n for o in seeds.values() for n in o[MAIN]['accuracy']))
+        names = list(
+            dict.fromkeys(n for o in seeds.values() for n in o[MAIN]['accuracy'])
+        )
         lines += ['', f'## {DATA[data]}', '']
-        lines += ['| model | seeds | 5-way 1-shot | lead over ProtoNet | 5-way 5-shot |']
+        lines += [
+            '| model | seeds | 5-way 1-shot | lead over ProtoNet | 5-way 5-shot |'
+        ]
         lines += ['| --- | --- | --- | --- | --- |']
         for name in names:
             cells = [
-                [own[task][key][name][0] for own in seeds.values() if name in own[task][key]]
+                [
+                    own[task][key][name][0]
+                    for own in seeds.values()
+                    if name in own[task][key]
+                ]
                 for task, key in (
                     (MAIN, 'accuracy'),
                     (MAIN, 'lead_over_protonet'),

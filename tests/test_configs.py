@@ -28,7 +28,8 @@ FCOS = [path for path in CONFIGS if path.stem.startswith('fcos_')]
 ANNOTATED = [
     path
     for path in CONFIGS
-    if not {'can', 'dmf', 'feat', 'attention'} & {*path.parts, path.stem.partition('_')[0]}
+    if not {'can', 'dmf', 'feat', 'attention'}
+    & {*path.parts, path.stem.partition('_')[0]}
 ]
 by_name = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 by_annotated_name = pytest.mark.parametrize(

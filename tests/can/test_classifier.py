@@ -43,11 +43,17 @@ def test_scores_are_those_of_the_loops() -> None:
 
 def test_gradients_are_those_of_the_loops() -> None:
     model, (support, query) = build(), maps()
-    leaves = [support.requires_grad_(), query.requires_grad_(), *model.fusion.parameters()]
+    leaves = [
+        support.requires_grad_(),
+        query.requires_grad_(),
+        *model.fusion.parameters(),
+    ]
     dense, pooled = reference.scores(model, support, LABELS, query, WAYS)
     torch.manual_seed(2)
     weight, other = torch.randn_like(dense), torch.randn_like(pooled)
-    expected = torch.autograd.grad((dense * weight).sum() + (pooled * other).sum(), leaves)
+    expected = torch.autograd.grad(
+        (dense * weight).sum() + (pooled * other).sum(), leaves
+    )
     found = model.score_episode(support, LABELS, query, WAYS)[0].flatten(2)
     mine = model.score_pooled(support, LABELS, query, WAYS)
     total = (found * weight).sum() + (mine * other).sum()
@@ -130,7 +136,10 @@ def test_no_map_of_a_pair_is_made() -> None:
     torch.manual_seed(0)
     channels, queries = 64, 10
     model = CANClassifier(TINY, feat_channels=channels, positions=9, reduction=2)
-    support, query = torch.randn(6, channels, 3, 3), torch.randn(queries, channels, 3, 3)
+    support, query = (
+        torch.randn(6, channels, 3, 3),
+        torch.randn(queries, channels, 3, 3),
+    )
     with Largest() as largest, torch.no_grad():
         model.score_episode(support, LABELS, query, WAYS)
         model.score_pooled(support, LABELS, query, WAYS)
