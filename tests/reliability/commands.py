@@ -91,6 +91,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *('fcos-targets', '{config}', '--max-images', '2'),
         *('--out', '{out}/targets.json', '--picture', '{out}/levels.png'),
     ),
+    'export': (
+        'export',
+        '{config}',
+        '{weights}',
+        '--format',
+        'torch',
+        '-o',
+        '{out}/m.pt2',
+    ),
     'check': ('check', '{config}', '--work-dir', '{out}'),
     'doctor': ('doctor',),
 }
