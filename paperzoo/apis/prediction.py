@@ -38,7 +38,8 @@ def predict_files(
     It can be trained on: annotations have area and `iscrowd`, images their size. A
     frame of a video is an image with the number of the `frame`, from 0. An image that
     cannot be read, or that pipeline or model cannot take, is left out, with a line on
-    stderr and its reason in the file.
+    stderr and its reason in the file. Ctrl-C ends the work, not what is done: it is
+    written, and the interrupt raised again.
 
     Args:
         model: As `load` gives it.
@@ -57,6 +58,7 @@ def predict_files(
 
     Raises:
         UserError: If the JSON file or an overlay cannot be written.
+        KeyboardInterrupt: If it was interrupted, with what was written.
 
     Example:
         >>> import paperzoo
@@ -81,12 +83,16 @@ def predict_files(
         return [_tiled(model, one, tile, overlap, batch_size) for one in images]
 
     images = [one for one in files if not is_video(one)]
-    shown = iter(track(images, 'images')) if images else iter(())
-    while some := list(islice(shown, max(1, batch_size))):
-        for image, result in zip(some, results(some), strict=True):
-            found.add(image, result)
-    for video in filter(is_video, files):
-        found.add_video(Path(video), results, max(1, batch_size))
+    stopped = False
+    try:
+        shown = iter(track(images, 'images')) if images else iter(())
+        while some := list(islice(shown, max(1, batch_size))):
+            for image, result in zip(some, results(some), strict=True):
+                found.add(image, result)
+        for video in filter(is_video, files):
+            found.add_video(Path(video), results, max(1, batch_size))
+    except KeyboardInterrupt:
+        stopped = True
     written = found.written
     written['info'] = {
         'score': model.score,
@@ -94,7 +100,11 @@ def predict_files(
         'seconds': round(time.time() - start, 1),
         **run_info(),
     }
-    return written, write_json(folder / 'predictions.json', written, one_a_line=True)
+    file = write_json(folder / 'predictions.json', written, one_a_line=True)
+    if stopped:
+        done = len(written['images']) + len(written['failed'])
+        raise KeyboardInterrupt(f'{done} images of {len(files)} files are in {file}')
+    return written, file
 
 
 def _tiled(

@@ -17,6 +17,7 @@ from paperzoo.evaluation.confusion import (
     pixel_confusion,
     pixel_quality,
 )
+from paperzoo.utils.files import refuse_irregular
 
 
 def read_results(name: str) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def read_results(name: str) -> dict[str, Any]:
             f"'{name}' is a pickle, which can run any code when it is read. Write the "
             'results as JSON: paperzoo test CONFIG CHECKPOINT --out results.json'
         )
+    refuse_irregular(Path(name))
     try:
         results = json.loads(Path(name).read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from paperzoo.apis import prediction
 from paperzoo.apis.build import build_dataset, build_model
 from paperzoo.apis.config import find_config, load_config
 from paperzoo.apis.images import find_images
@@ -188,6 +189,34 @@ def test_files_folders_and_globs(images: Path) -> None:
     for nothing in (images / 'deeper' / '*.png', images / 'missing.jpg'):
         with pytest.raises(UserError, match=nothing.name.replace('*', r'\*')):
             names(nothing)
+
+
+def test_an_interrupt_loses_nothing_that_is_done(
+    images: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    file = checkpoint('fcos_tiny_shapes', NARROW, tmp_path / 'w.pth')
+    theirs = prediction._overlay
+    drawn: list[Path] = []
+
+    def interrupted(*args: Any) -> Path:
+        if drawn:
+            raise KeyboardInterrupt
+        drawn.append(theirs(*args))
+        return drawn[0]
+
+    monkeypatch.setattr(prediction, '_overlay', interrupted)
+    with pytest.raises(KeyboardInterrupt, match='1 images of 4 files are in '):
+        run(
+            monkeypatch,
+            tmp_path,
+            'fcos_tiny_shapes',
+            file,
+            images,
+            '--cfg-options',
+            *NARROW,
+        )
+    found = json.loads((tmp_path / 'predictions' / 'predictions.json').read_text())
+    assert [one['overlay'] for one in found['images']] == ['overlays/a.jpg']
 
 
 def test_what_is_written_trains_again(images: Path, tmp_path: Path) -> None:
