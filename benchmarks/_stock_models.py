@@ -91,6 +91,8 @@ def shrink(cfg: Config) -> ConfigDict:
         for key in ('init_cfg', 'pretrained', 'teacher_ckpt'):
             if key in part:
                 part[key] = None
+        if str(part.get('type')) == 'AppearanceFreeLink':
+            part['checkpoint'] = None
         if isinstance(part.get('depth'), int):
             part['depth'] = DEPTHS.get(part['depth'], part['depth'])
         for key, most in MOST.items():
@@ -109,6 +111,8 @@ def shrink(cfg: Config) -> ConfigDict:
             part['type'] = 'BN'
         if str(part.get('type')).endswith('BertModel'):
             part['name'] = bert = bert or tiny_bert()
+        if 'templates' in part:  # of texts: hundreds, each for every class
+            part['templates'] = ['{}']
         if 'lang_model_name' in part:
             part['lang_model_name'] = bert = bert or tiny_bert()
     preprocessor = model.get('data_preprocessor') or {}
@@ -154,6 +158,8 @@ def batch(cfg: Config, model: ConfigDict, training: bool) -> dict[str, Any]:
     """Return two annotated images, as a data loader gives them."""
     if is_semantic(cfg):
         return semantic_batch(model)
+    if {'BaseReID', 'ImageClassifier'} & {str(model.type).rpartition('.')[2]}:
+        return labelled_batch(model)
     # Some trackers train their detector on images.
     images = (model.get('data_preprocessor') or {}).get('use_det_processor')
     data = detection_batch(cfg, model, bool(training and images))
@@ -242,6 +248,20 @@ def detection_batch(
         for sample, given in zip(data['data_samples'], proposals, strict=True):
             sample.proposals = given
     return data
+
+
+def labelled_batch(model: ConfigDict) -> dict[str, Any]:
+    """Return images that have one label each: persons, two of each, or things."""
+    if 'BaseReID' in types_of(model):
+        kind = import_module('mmdet.structures').ReIDDataSample
+    else:
+        kind = import_module('mmpretrain.structures').DataSample
+    info = {'img_shape': (256, 128), 'ori_shape': (256, 128)}
+    samples = [kind(metainfo=info) for _ in range(4)]
+    for number, sample in enumerate(samples):
+        sample.set_gt_label(number // 2)
+    images = [torch.randint(0, 256, (3, 256, 128)).byte() for _ in samples]
+    return {'inputs': images, 'data_samples': samples}
 
 
 def branches(data: dict[str, Any]) -> dict[str, Any]:
