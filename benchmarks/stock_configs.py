@@ -46,6 +46,8 @@ UPSTREAM = {
     'FileNotFoundError': 'a base that is named with a wrong path, or is not shipped',
     'CascadeRPNHead.__init__() missing': 'the config has arguments of mmdet 2',
     'past_key_value': 'its layers call transformers as releases before 4.57 were',
+    'force_grad_on_level': "the config has an argument that mmdet's FPN never had",
+    'matrix contains invalid': 'without its checkpoint a cost is not finite',
     'inconsistent with step sign': 'masks of boxes outside the image cannot be pasted',
 }
 # What is missing, by what the error says.
