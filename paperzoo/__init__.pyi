@@ -1,6 +1,8 @@
 from . import attention as attention
+from . import can as can
 from . import dmf as dmf
 from . import fcos as fcos
+from . import feat as feat
 from . import knet as knet
 from .apis.build import build_model as build_model
 from .apis.config import load_config as load_config

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NAMES = {'load', 'load_config', 'build_model', 'train'}
-ROOMS = {'attention', 'dmf', 'fcos', 'knet'}
+ROOMS = {'attention', 'can', 'dmf', 'fcos', 'feat', 'knet'}
 
 
 def python(code: str) -> str:

@@ -563,3 +563,10 @@ def test_what_amp_and_compile_cost_on_a_cpu_is_measured() -> None:
         f'took {step:.2f} times as long for a training step, and {inference:.2f} times'
         in document
     )
+
+
+def test_own_data_is_no_worse_than_a_config_written_by_hand() -> None:
+    record = json.loads((RESULTS / 'own_data.json').read_text())
+    by_hand = record['by_hand']['cells']['coco/bbox_mAP']
+    for name in ('coco', 'yolo', 'voc', 'labelme'):
+        assert record['init'][name]['coco/bbox_mAP'] >= by_hand

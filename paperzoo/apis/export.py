@@ -10,7 +10,8 @@ from paperzoo.apis.build import family
 from paperzoo.apis.config import type_name
 from paperzoo.apis.export_check import Comparison, compare, real_images
 from paperzoo.apis.exported import ExportedModel
-from paperzoo.apis.inference import Predictor, load, pixels_of
+from paperzoo.apis.images import pixels_of
+from paperzoo.apis.inference import Predictor, load
 from paperzoo.errors import UserError, check_choice
 from paperzoo.runtime.card import INTERPOLATIONS, Card
 from paperzoo.runtime.sessions import open_session

@@ -94,6 +94,8 @@ def train(
         from_scratch=from_scratch,
         resume=resume,
     )
+    from paperzoo.apis.curves import curves_drawn
+    from paperzoo.engine.first_steps import first_steps_explained
     from paperzoo.engine.random_state import make_resumable
     from paperzoo.engine.resume import resume_completely
     from paperzoo.engine.work_dir_lock import own_work_dir
@@ -105,7 +107,11 @@ def train(
         make_resumable(runner)
         resume_completely(runner)
         watch(runner, preflight=preflight, finite_check=finite_check)
-        with building_explained(cfg):
+        with (
+            building_explained(cfg),
+            curves_drawn(runner),
+            first_steps_explained(runner),
+        ):
             runner.train()
     written = Path(runner.work_dir, 'last_checkpoint')
     last = Path(os.fsdecode(written.read_bytes())) if written.is_file() else None

@@ -41,7 +41,7 @@ class CocoDataset(MMDetCocoDataset):
     def __init__(
         self,
         ann_file: str = '',
-        data_root: str = '',
+        data_root: str | None = '',
         data_prefix: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:

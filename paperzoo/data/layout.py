@@ -10,7 +10,7 @@ from paperzoo.errors import UserError
 
 
 def locate(
-    data_root: str,
+    data_root: str | None,
     parts: Sequence[str],
     content: str,
     instead: str,
@@ -20,7 +20,8 @@ def locate(
     """Return the resolved data root, all parts of which are there.
 
     Args:
-        data_root: As in the config; `data/...` follows `$PAPERZOO_DATA`.
+        data_root: As in the config; `data/...` follows `$PAPERZOO_DATA`. None, as
+            MMEngine has it, is the current folder.
         parts: Files and folders, relative to the root or absolute.
         content: What is expected there, for the message.
         instead: Name of a config that needs no data set, for the message.
@@ -36,8 +37,8 @@ def locate(
     """
     # mmdet's inferencers build data sets like that, where there may be none.
     if lazy:
-        return resolve(data_root)
-    root = ensure_generated(data_root)
+        return resolve(data_root or '')
+    root = ensure_generated(data_root or '')
     # What lies on another machine is not looked for.
     local = [] if '://' in root else [part for part in parts if '://' not in part]
     needed = [Path(root, part) for part in local]
