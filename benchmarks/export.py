@@ -26,7 +26,8 @@ import paperzoo
 from paperzoo.apis.export import export, image_card, opened
 from paperzoo.apis.export_check import compare, dataset_images
 from paperzoo.apis.exported import ExportedModel
-from paperzoo.apis.inference import Predictor, load, pixels_of
+from paperzoo.apis.images import pixels_of
+from paperzoo.apis.inference import Predictor, load
 from paperzoo.preflight.image_files import evenly_spaced
 from paperzoo.runtime.sessions import open_session
 from paperzoo.utils.files import write_json

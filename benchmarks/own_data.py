@@ -52,7 +52,7 @@ FORMATS: dict[str, tuple[str, str, str]] = {
 SIZES = {
     'cells': {'train': 96, 'val': 48, 'epochs': 6},
     'streets': {'train': 160, 'val': 60, 'epochs': 5},
-    'characters': {'train': 0, 'val': 0, 'epochs': 1},
+    'characters': {'train': 0, 'val': 0, 'epochs': 4},
 }
 
 
@@ -211,11 +211,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--out', type=Path, required=True)
-    parser.add_argument('--formats', nargs='+', choices=FORMATS, default=list(FORMATS))
+    parser.add_argument('--formats', nargs='*', choices=FORMATS, default=list(FORMATS))
+    parser.add_argument(
+        '--join', nargs='*', type=Path, default=[], help='results of earlier runs'
+    )
     args = parser.parse_args()
     data = Path(os.environ['PAPERZOO_DATA'])
     results: dict[str, Any] = {}
     hands: dict[str, Any] = {}
+    for file in args.join:
+        before = json.loads(file.read_text())
+        results |= before['init']
+        hands |= before['by_hand']
     for name in args.formats:
         sizes = SIZES[task_of(name)]
         with tempfile.TemporaryDirectory() as made_here:

@@ -19,7 +19,8 @@ from paperzoo.apis.config_errors import merge
 from paperzoo.apis.export_arrays import export_arrays, versions
 from paperzoo.apis.export_check import Comparison, compare, real_images
 from paperzoo.apis.exported import ExportedModel
-from paperzoo.apis.inference import Predictor, pixels_of
+from paperzoo.apis.images import pixels_of
+from paperzoo.apis.inference import Predictor
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError, check_choice
 from paperzoo.runtime.card import INTERPOLATIONS, Card

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.inference import pixels_of
+from paperzoo.apis.images import pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 

@@ -2,21 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paperzoo.apis.image_model import ImageModel
+from paperzoo.apis.images import is_url
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 from paperzoo.runtime.images import prepare
 from paperzoo.runtime.sample import OUTPUTS, sample_of
 from paperzoo.runtime.sessions import Session
 
-Image = str | Path | NDArray[np.uint8]
 
-
-class ExportedModel:
+class ExportedModel(ImageModel):
     """An exported file, to be called like the model that it was made of.
 
     Several threads may call it at a time.
@@ -47,35 +47,7 @@ class ExportedModel:
         self.card = session.card
         self.classes = session.card.classes
         self.score = score
-
-    @overload  # A text is a name first, a sequence last.
-    def __call__(  # type: ignore[overload-overlap]
-        self, image: Image, *, score: float | None = None
-    ) -> Result: ...
-    @overload
-    def __call__(
-        self, image: Sequence[Image], *, score: float | None = None
-    ) -> list[Result]: ...
-    def __call__(
-        self, image: Any, *, score: float | None = None
-    ) -> Result | list[Result]:
-        """Return what the model finds in an image, or in each of a list.
-
-        Args:
-            image: A file, or an array (H, W, 3) of uint8 in BGR, as OpenCV reads it; or
-                a list of those.
-            score: Objects that score lower are left out; by default the model's.
-
-        Raises:
-            UserError: If a file is not there or damaged, an array is not uint8 (H, W,
-                3), or the file cannot take it.
-        """
-        if isinstance(image, list | tuple):
-            return [self(one, score=score) for one in image]
-        (found,) = self.attempt([image], score=score)
-        if isinstance(found, Exception):
-            raise found
-        return found
+        self.palette = None
 
     def attempt(
         self, images: Sequence[Any], *, score: float | None = None
@@ -90,18 +62,20 @@ class ExportedModel:
         for image in images:
             # Whatever is wrong with one image, the others go on.
             try:
-                found.append(self._one(image, self.score if score is None else score))
+                found.append(self._one(image, score))
             except Exception as error:
                 found.append(error)
         return found
 
-    def _one(self, image: Any, score: float) -> Result:
+    def _one(self, image: Any, score: float | None) -> Result:
         pixels = self.read(image)
         outputs = self.session.run(prepare(pixels, self.card)._asdict())
         height, width = pixels.shape[:2]
         sample = sample_of(outputs, self.card, (height, width), self.session.file)
-        file = Path(image) if isinstance(image, str | Path) else pixels
-        return Result(sample, self.classes, file, score)
+        threshold = self.score if score is None else score
+        file = isinstance(image, str | Path) and not is_url(image)
+        shown = Path(image).expanduser() if file else pixels
+        return Result(sample, self.classes, shown, threshold, palette=self.palette)
 
     def __repr__(self) -> str:
         """Return the file, the model that it was and the number of its classes."""

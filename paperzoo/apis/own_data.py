@@ -3,6 +3,7 @@
 import math
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -292,7 +293,7 @@ def _split_images(data: OwnData) -> None:
         data.val = 0.0
     elif own.get('train', 0) + own.get('', 0) < 2:
         raise UserError(
-            f'{data.found.root}: {len(images)} images that can be used ({own}); a '
+            f'{data.found.root}: {_counted(own)}; a '
             'training needs two or more, one of them to check with'
         )
     else:
@@ -306,8 +307,18 @@ def _split_images(data: OwnData) -> None:
     }
     data.train = parts.pop('train')
     if not data.train:
-        raise UserError(f'{data.found.root}: no images to train on; it has {own}')
+        raise UserError(
+            f'{data.found.root}: no images to train on; it has {_counted(own)}'
+        )
     data.check = {split: part for split, part in parts.items() if part}
+
+
+def _counted(splits: Mapping[str, int]) -> str:
+    """Return how many images there are that can be used, as words."""
+    total = sum(splits.values())
+    named = ', '.join(f'{count} {name}' for name, count in splits.items() if name)
+    count = f'{total} image{"" if total == 1 else "s"} that can be used'
+    return f'{count} ({named})' if named else count
 
 
 def _split_classes(data: OwnData) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import build_runner, own_instances
+from paperzoo.apis.build import build_runner, family, own_instances
 from paperzoo.apis.training import config_to_train
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import require
@@ -77,9 +77,14 @@ def evaluate_checkpoint(
     )
     from paperzoo.engine.first_steps import first_steps_explained
     from paperzoo.preflight.build_errors import building_explained
+    from paperzoo.preflight.checkpoint_classes import SameClassesHook
 
     with own_instances():
         runner = build_runner(cfg, strict=True, dump='_test')
+        # Few-shot learning is tested on classes of its own.
+        model = getattr(runner, 'model', None)
+        if preflight and model is not None and family(model):
+            runner.register_hook(SameClassesHook())
         start = time.time()
         with building_explained(cfg), first_steps_explained(runner):
             metrics = runner.test()

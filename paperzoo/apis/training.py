@@ -94,6 +94,7 @@ def train(
         from_scratch=from_scratch,
         resume=resume,
     )
+    from paperzoo.apis.curves import curves_drawn
     from paperzoo.engine.first_steps import first_steps_explained
     from paperzoo.engine.random_state import make_resumable
     from paperzoo.engine.resume import resume_completely
@@ -106,7 +107,11 @@ def train(
         make_resumable(runner)
         resume_completely(runner)
         watch(runner, preflight=preflight, finite_check=finite_check)
-        with building_explained(cfg), first_steps_explained(runner):
+        with (
+            building_explained(cfg),
+            curves_drawn(runner),
+            first_steps_explained(runner),
+        ):
             runner.train()
     written = Path(runner.work_dir, 'last_checkpoint')
     last = Path(os.fsdecode(written.read_bytes())) if written.is_file() else None
@@ -321,7 +326,8 @@ def watch(
         finite_check: Whether to look at the loss, where the config does not.
 
     Raises:
-        UserError: If the disk has no room for checkpoints.
+        UserError: If the disk has no room for checkpoints, or an op of the model is
+            missing.
 
     Example:
         >>> from types import SimpleNamespace
@@ -332,6 +338,7 @@ def watch(
         >>> [type(hook).__name__ for hook in hooks]
         ['WorkLeftHook', 'FitClassesHook', 'FiniteLossHook']
     """
+    from paperzoo.apis.model_ops import check_ops
     from paperzoo.engine.fine_tuning import FitClassesHook
     from paperzoo.engine.finite_loss import FiniteLossHook
     from paperzoo.engine.work_left import WorkLeftHook
@@ -344,4 +351,5 @@ def watch(
         runner.register_hook(FiniteLossHook())
     # A strategy (FSDP) builds the model only when the training begins.
     if preflight and not isinstance(runner.model, dict):
+        check_ops(runner.model)
         check_space(runner)

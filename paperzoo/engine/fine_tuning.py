@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from paperzoo.common import renamed_keys
+from paperzoo.utils.run_info import trained_classes
 
 # The last layers of heads: conv_cls, fc_cls, conv_seg, cls_logits, class_embed ...
 _CLASS_LAYER = re.compile(r'cls|class|seg|logits')
@@ -68,7 +69,7 @@ def fit_classes(
         >>> checkpoint['state_dict']['fc_cls.weight'].tolist()
         [[3.0], [1.0]]
     """
-    before = _class_names(checkpoint)
+    before = trained_classes(checkpoint.get('meta') or {})
     state = checkpoint.get('state_dict', checkpoint)
     state = {key.removeprefix('module.'): value for key, value in state.items()}
     state = renamed_keys(model, state)
@@ -91,12 +92,6 @@ def fit_classes(
     if fitted:
         checkpoint['state_dict'] = state
     return [*_kept(fitted, pairs, classes), *_anew(anew, before)]
-
-
-def _class_names(checkpoint: Mapping[str, Any]) -> list[str]:
-    meta = checkpoint.get('meta') or {}
-    found = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
-    return [found] if isinstance(found, str) else list(found or ())
 
 
 def _plain(name: str) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 
 from paperzoo.apis.build import build_model, default_device, load_weights
 from paperzoo.apis.config import class_names, load_config
-from paperzoo.apis.inference import find_images, reason_of
+from paperzoo.apis.images import find_images, reason_of
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 from paperzoo.explain.html.report import Section, Table

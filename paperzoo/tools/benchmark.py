@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.benchmark import image_size, measure, side_by_side
 from paperzoo.apis.exported import ExportedModel
-from paperzoo.apis.inference import Predictor, pixels_of
+from paperzoo.apis.images import pixels_of
+from paperzoo.apis.inference import Predictor
 from paperzoo.runtime.sessions import open_session
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
 from paperzoo.utils.files import refuse_unwritable, write_json

@@ -2,8 +2,11 @@
 
 import argparse
 
-from paperzoo.apis.inference import find_images, load
+from paperzoo.apis.few_shot import FewShotPredictor
+from paperzoo.apis.images import find_inputs
+from paperzoo.apis.inference import PRECISIONS, load
 from paperzoo.apis.prediction import predict_files
+from paperzoo.apis.tiling import windows
 from paperzoo.errors import UserError
 from paperzoo.runtime.sessions import is_exported
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
@@ -19,7 +22,14 @@ def parse_args() -> argparse.Namespace:
         help='checkpoint file or URL; none behind a file of paperzoo export, which '
         'stands in the place of the config',
     )
-    parser.add_argument('images', nargs='*', help='files, folders or globs')
+    parser.add_argument(
+        'images', nargs='*', help='files, folders, globs, addresses (URLs), videos'
+    )
+    parser.add_argument(
+        '--support',
+        metavar='DIR',
+        help='few-shot models: a folder of images for each class, or with a CSV file',
+    )
     parser.add_argument(
         '--out', default='predictions', metavar='DIR', help='a new folder'
     )
@@ -28,6 +38,28 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', help="'cpu', 'cuda'; the GPU if there is one")
     parser.add_argument('--no-overlays', action='store_true', help='only the JSON')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        metavar='N',
+        help='how many images of one size go through the model at once',
+    )
+    parser.add_argument(
+        '--tile',
+        type=int,
+        nargs=2,
+        metavar=('WIDTH', 'HEIGHT'),
+        help='look at large images in pieces of this size',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=float,
+        default=0.2,
+        metavar='SHARE',
+        help='of a tile that the next one repeats',
+    )
+    parser.add_argument('--precision', choices=PRECISIONS, default='float32')
     args = parser.parse_args()
     if is_exported(args.config):
         args.images.insert(0, args.checkpoint)
@@ -40,15 +72,31 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Predict."""
     args = parse_args()
-    files = find_images(args.images)
-    cfg = None if is_exported(args.config) else config_of(args)
-    options = {'device': args.device, 'score': args.score}
-    model = load(args.checkpoint, cfg, **options)
+    files = find_inputs(args.images)
+    if args.tile:
+        windows(1, 1, tuple(args.tile), args.overlap)  # refuses what is no tile
+    model = load(
+        args.checkpoint,
+        None if is_exported(args.config) else config_of(args),
+        device=args.device,
+        score=args.score,
+        precision=args.precision,
+    )
+    if args.support:
+        model.fit(args.support)
+    elif isinstance(model, FewShotPredictor):
+        raise UserError(
+            f'a {type(model.model).__name__} learns its classes from a few images: '
+            '--support FOLDER, with a folder for each class'
+        )
     found, file = predict_files(
         model,
         files,
         out=args.out,
         overlays=not args.no_overlays,
+        batch_size=args.batch_size,
+        tile=tuple(args.tile) if args.tile else None,
+        overlap=args.overlap,
         recorded={'config': args.config, **checkpoint_info(args.checkpoint)},
     )
     print(

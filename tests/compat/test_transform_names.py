@@ -134,4 +134,4 @@ def test_every_entry_point(given: dict[str, Any]) -> None:
     first = results['inferencer, source, image']
     assert first.numel() > 0
     for name, other in results.items():
-        assert_close(other, first, msg=lambda text, name=name: f'{name}: {text}')
+        assert_close(other, first, msg=name)

@@ -15,7 +15,8 @@ from torch.testing import assert_close
 import paperzoo
 from paperzoo.apis.export_check import compare
 from paperzoo.apis.exported import ExportedModel
-from paperzoo.apis.inference import Predictor, pixels_of
+from paperzoo.apis.images import pixels_of
+from paperzoo.apis.inference import Predictor
 from paperzoo.deploy.inputs import MeanPool, Normalize, with_mean_pools
 from paperzoo.deploy.knet import boxes_around, merge_segments
 from paperzoo.deploy.networks import image_graph

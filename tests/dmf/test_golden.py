@@ -9,7 +9,7 @@ from torch import Tensor
 from paperzoo.dmf import AdaptiveAlignment, DMFClassifier, ResNet12, prototypes
 from paperzoo.dmf.alignment import solve
 from paperzoo.dmf.meta_filter import apply_filters, sampling_offsets
-from paperzoo.dmf.resnet12 import (
+from paperzoo.common.few_shot.resnet12 import (
     DropBlock,
     apply_keep_mask,
     dropblock_gamma,

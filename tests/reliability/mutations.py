@@ -62,6 +62,8 @@ TRAINED = {
     'train_dataloader.dataset.data_root': 'None',
 }
 
+# Only a model can tell.
+UNKNOWING = ('a weight missing', 'a weight of another shape')
 DEEP = '[' * 100_000
 FIELDS_OF_COCO: tuple[tuple[str, str], ...] = (
     *(('images', one) for one in ('id', 'file_name', 'height', 'width')),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from paperzoo.apis.inference import ImageError
+from paperzoo.apis.images import ImageError
 from paperzoo.errors import UserError
 from paperzoo.utils.messages import explain, one_message
 
