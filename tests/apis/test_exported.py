@@ -51,9 +51,12 @@ def test_load_gives_results(tmp_path: Path, image: Path) -> None:
             'category': 'dog',
             'bbox': [2.0, 3.0, 18.0, 27.0],
             'score': 0.9,
+            'area': 486.0,
+            'iscrowd': 0,
         }
     ]
     assert result.draw().size == (60, 40)
+    assert result.names == ['dog']  # as before, whatever was made of it
     assert len(model([image, str(image)])) == 2
 
 
