@@ -21,7 +21,8 @@ from paperzoo.apis.predictor import Predictor as Predictor
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError, check_choice
 from paperzoo.preflight.common_values import check_values
-from paperzoo.runtime.sessions import is_exported, open_session
+from paperzoo.runtime.card import is_exported
+from paperzoo.runtime.sessions import open_session
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -1,13 +1,16 @@
 """What an exported file says of itself: JSON among its metadata, checked when read."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from paperzoo.errors import UserError
 
+ENDINGS = ('.onnx', '.xml')
 # Under this key the file's metadata holds the card.
 KEY = 'paperzoo'
 FORMAT = 1
@@ -15,6 +18,20 @@ TASKS = ('detection', 'instance', 'panoptic', 'semantic', 'few-shot', 'sequence'
 _LARGEST = 1 << 20  # characters of a card
 _LARGEST_SIDE = 1 << 15
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')
+
+
+def is_exported(file: str | os.PathLike) -> bool:
+    """Return whether a name is that of an exported file.
+
+    Args:
+        file: The name.
+
+    Example:
+        >>> from paperzoo.runtime.card import is_exported
+        >>> is_exported('model.onnx'), is_exported('epoch_1.pth')
+        (True, False)
+    """
+    return Path(file).suffix.lower() in ENDINGS
 
 
 @dataclass(frozen=True, kw_only=True)

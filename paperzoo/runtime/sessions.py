@@ -12,7 +12,6 @@ from paperzoo.errors import UserError
 from paperzoo.runtime.card import KEY, Card, read_card
 from paperzoo.runtime.sample import OUTPUTS
 
-ENDINGS = ('.onnx', '.xml')
 PIP = {
     'onnxruntime': "pip install 'paperzoo[runtime]'",
     'openvino': "pip install 'paperzoo[export]'",
@@ -52,20 +51,6 @@ class Session(NamedTuple):
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     run: Callable[[Mapping[str, NDArray]], dict[str, NDArray]]
-
-
-def is_exported(file: str | os.PathLike) -> bool:
-    """Return whether a name is that of an exported file.
-
-    Args:
-        file: The name.
-
-    Example:
-        >>> from paperzoo.runtime.sessions import is_exported
-        >>> is_exported('model.onnx'), is_exported('epoch_1.pth')
-        (True, False)
-    """
-    return Path(file).suffix.lower() in ENDINGS
 
 
 def need(package: str) -> Any:

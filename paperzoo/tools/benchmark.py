@@ -4,11 +4,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.benchmark import image_size, measure, side_by_side
-from paperzoo.apis.exported import ExportedModel
-from paperzoo.apis.images import pixels_of
-from paperzoo.apis.inference import Predictor
-from paperzoo.runtime.sessions import open_session
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
 from paperzoo.utils.files import refuse_unwritable, write_json
 
@@ -55,7 +50,12 @@ def parse_args() -> argparse.Namespace:
 
 def beside(args: argparse.Namespace, cfg: 'Config') -> dict[str, Any]:
     """Return the times of the model and of its exported files, and print them."""
+    from paperzoo.apis.benchmark import image_size, side_by_side
     from paperzoo.apis.build import build_model, load_weights
+    from paperzoo.apis.exported import ExportedModel
+    from paperzoo.apis.images import pixels_of
+    from paperzoo.apis.inference import Predictor
+    from paperzoo.runtime.sessions import open_session
 
     network = build_model(cfg, args.device)
     meta = load_weights(network, args.checkpoint) if args.checkpoint else {}
@@ -74,6 +74,8 @@ def beside(args: argparse.Namespace, cfg: 'Config') -> dict[str, Any]:
 def main() -> None:
     """Measure, print and write."""
     args = parse_args()
+    from paperzoo.apis.benchmark import measure
+
     cfg = config_of(args)
     file = Path(args.out) if args.out else Path(cfg.work_dir) / 'benchmark.json'
     refuse_unwritable(file)

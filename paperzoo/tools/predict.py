@@ -2,15 +2,9 @@
 
 import argparse
 
-from paperzoo.apis.few_shot import FewShotPredictor
-from paperzoo.apis.images import find_inputs
-from paperzoo.apis.inference import PRECISIONS, load
-from paperzoo.apis.prediction import predict_files
-from paperzoo.apis.tiling import windows
 from paperzoo.errors import UserError
-from paperzoo.runtime.sessions import is_exported
+from paperzoo.runtime.card import is_exported
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
-from paperzoo.utils.run_info import checkpoint_info
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,7 +53,9 @@ def parse_args() -> argparse.Namespace:
         metavar='SHARE',
         help='of a tile that the next one repeats',
     )
-    parser.add_argument('--precision', choices=PRECISIONS, default='float32')
+    parser.add_argument(
+        '--precision', choices=['float32', 'bfloat16'], default='float32'
+    )
     args = parser.parse_args()
     if is_exported(args.config):
         args.images.insert(0, args.checkpoint)
@@ -72,6 +68,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Predict."""
     args = parse_args()
+    from paperzoo.apis.few_shot import FewShotPredictor
+    from paperzoo.apis.images import find_inputs
+    from paperzoo.apis.inference import load
+    from paperzoo.apis.prediction import predict_files
+    from paperzoo.apis.tiling import windows
+    from paperzoo.utils.run_info import checkpoint_info
+
     files = find_inputs(args.images)
     if args.tile:
         windows(1, 1, tuple(args.tile), args.overlap)  # refuses what is no tile
