@@ -25,10 +25,12 @@ CONFIGS = sorted(path for path in FOLDER.rglob('*.py') if '_base_' not in path.p
 FCOS = [path for path in CONFIGS if path.stem.startswith('fcos_')]
 # Those of few-shot classification take episodes (test_few_shot_configs.py), those
 # of attention sequences (tests/attention/test_tasks.py).
+UNLIKE = {'attention', 'can', 'dmf', 'feat'}
 ANNOTATED = [
     path
     for path in CONFIGS
-    if not {'can', 'dmf', 'feat', 'attention'} & {*path.parts, path.stem.partition('_')[0]}
+    if not {'can', 'dmf', 'feat', 'attention'}
+    & {*path.parts, path.stem.partition('_')[0]}
 ]
 by_name = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 by_annotated_name = pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from .classifier import class_weights as class_weights
 from .classifier import factored_scores as factored_scores
 from .classifier import meta_scores as meta_scores
 from .few_shot import EpisodeClassifier as EpisodeClassifier
-from .few_shot import dense_cross_entropy as dense_cross_entropy
-from .few_shot import prototypes as prototypes
 from .few_shot import EpisodeDataPreprocessor as EpisodeDataPreprocessor
-from .few_shot import prototype_scores as prototype_scores
 from .few_shot import ResNet12 as ResNet12
+from .few_shot import dense_cross_entropy as dense_cross_entropy
+from .few_shot import prototype_scores as prototype_scores
+from .few_shot import prototypes as prototypes
 from .meta_filter import DynamicMetaFilter as DynamicMetaFilter
 from .meta_filter import apply_filters as apply_filters
 from .meta_filter import plain_filters as plain_filters

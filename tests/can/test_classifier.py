@@ -43,11 +43,17 @@ def test_scores_are_those_of_the_loops() -> None:
 
 def test_gradients_are_those_of_the_loops() -> None:
     model, (support, query) = build(), maps()
-    leaves = [support.requires_grad_(), query.requires_grad_(), *model.fusion.parameters()]
+    leaves = [
+        support.requires_grad_(),
+        query.requires_grad_(),
+        *model.fusion.parameters(),
+    ]
     dense, pooled = reference.scores(model, support, LABELS, query, WAYS)
     torch.manual_seed(2)
     weight, other = torch.randn_like(dense), torch.randn_like(pooled)
-    expected = torch.autograd.grad((dense * weight).sum() + (pooled * other).sum(), leaves)
+    expected = torch.autograd.grad(
+        (dense * weight).sum() + (pooled * other).sum(), leaves
+    )
     found = model.score_episode(support, LABELS, query, WAYS)[0].flatten(2)
     mine = model.score_pooled(support, LABELS, query, WAYS)
     total = (found * weight).sum() + (mine * other).sum()
@@ -71,7 +77,7 @@ def test_order_of_supports_classes_and_queries(rounds: int) -> None:
     assert_close(scores(support, names[LABELS], query)[:, names], own)
     # Only with transduction does a query matter to another.
     alone = torch.cat([scores(support, LABELS, one[None]) for one in query])
-    assert torch.allclose(alone, own) == (rounds == 0)
+    assert bool(((alone - own).abs().max() < 1e-9) == (rounds == 0))
 
 
 @pytest.mark.paper('can "Transductive Inference"')
@@ -92,7 +98,7 @@ def test_one_round_is_the_scores_with_more_supports() -> None:
     batch = support[None], LABELS[None], query[None]
     found = model.predict_from_feats(*batch, WAYS)[0]
     assert_close(found, model.score_pooled(more, labels, query, WAYS))
-    assert not torch.allclose(found, first)
+    assert (found - first).abs().max() > 1e-3
 
 
 def test_every_parameter_learns() -> None:
@@ -121,8 +127,10 @@ def test_no_map_of_a_pair_is_made() -> None:
     class Largest(TorchDispatchMode):
         numbers = 0
 
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any, kwargs: Any):
-            out = function(*args, **(kwargs or {}))
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            out = func(*args, **(kwargs or {}))
             if isinstance(out, Tensor):
                 self.numbers = max(self.numbers, out.numel())
             return out
@@ -130,7 +138,10 @@ def test_no_map_of_a_pair_is_made() -> None:
     torch.manual_seed(0)
     channels, queries = 64, 10
     model = CANClassifier(TINY, feat_channels=channels, positions=9, reduction=2)
-    support, query = torch.randn(6, channels, 3, 3), torch.randn(queries, channels, 3, 3)
+    support, query = (
+        torch.randn(6, channels, 3, 3),
+        torch.randn(queries, channels, 3, 3),
+    )
     with Largest() as largest, torch.no_grad():
         model.score_episode(support, LABELS, query, WAYS)
         model.score_pooled(support, LABELS, query, WAYS)
