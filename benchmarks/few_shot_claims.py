@@ -18,6 +18,7 @@ would differ by is said by the seeds.
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -51,9 +52,9 @@ MODELS_OF: dict[str, tuple[str, dict[str, Any]]] = {
     'DMF, scale 4': ('dmf_tiny_{}', {'model.scale': 4.0}),
 }
 DATA = {
-    'glyphs': 'Glyphs: 200 training and 60 test characters of 20 drawings, synthetic, 28x28',
-    'glyphs_cluttered': 'the same number of drawings, each anywhere among 4 strokes of no class, 40x40',
-    'omniglot': 'part of Omniglot: 136 characters of 5 alphabets, tested on 106 of 3 others, 28x28',
+    'glyphs': 'Glyphs: 200 training and 60 test characters of 20 drawings, 28x28',
+    'glyphs_cluttered': 'as many drawings, anywhere among 4 strokes of no class, 40x40',
+    'omniglot': 'part of Omniglot: 136 training and 106 test characters, 28x28',
 }
 STEPS, BATCH = 360, 1
 # Ways, shots, queries of a class, episodes.
@@ -201,9 +202,9 @@ def can_rule(thin: Callable[[Tensor], Tensor] | None) -> Rule:
             weights = even, even
         else:
             one, other = thin(full), thin(full.mT)
-            weights = tuple(
-                attention_map(each, model.fusion(each), model.temperature)
-                for each in (one, other)
+            weights = (
+                attention_map(one, model.fusion(one), model.temperature),
+                attention_map(other, model.fusion(other), model.temperature),
             )
         class_means = attended_mean(classes, weights[0], of='class')
         query_means = attended_mean(maps.query, weights[1], of='query')
@@ -266,7 +267,7 @@ def channels(data: str, seed: int, keep: Path) -> dict[str, Any]:
     }
     found = test.accuracies(MAIN, rules)
     assert np.allclose(found['as it is'], found.pop('itself'), atol=0.1)
-    record = {
+    record: dict[str, Any] = {
         'share_of_variance_between_channels_of_a_position': round(mean(shares), 3),
         'the_same_for_can': 0.0,
         'accuracy': {name: rounded(values) for name, values in found.items()},
@@ -315,12 +316,17 @@ def matches(data: str, seed: int, keep: Path) -> dict[str, Any]:
     }
 
 
+def repeated(rates: Tensor, count: int) -> Tensor:
+    """Return by what a positive value grows in so many steps x + rate * x."""
+    return (1 + rates) ** count
+
+
 def repetitions(data: str, seed: int, keep: Path) -> dict[str, Any]:
     """Measure the third claim: is there a T for every task?"""
     test = TestSet('DMF', data, seed, keep)
     adaptive = AdaptiveAlignment('dopri5')
     rules = {
-        f'T = {count}': dmf_rule(lambda rates, count=count: (1 + rates) ** count)
+        f'T = {count}': dmf_rule(partial(repeated, count=count))
         for count in REPETITIONS
     }
     rules['dopri5'] = dmf_rule(lambda rates: adaptive.factors(rates[..., None]))
@@ -344,7 +350,7 @@ def repetitions(data: str, seed: int, keep: Path) -> dict[str, Any]:
 
 
 def comparison(data: str, seed: int, keep: Path) -> dict[str, Any]:
-    """Return the accuracy of every model that is trained, and its lead over ProtoNet."""
+    """Return the accuracy of all trained models, and their lead over ProtoNet."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for what in MODELS_OF:
         if (work_of(keep, what, data, seed) / 'done').exists():
@@ -436,9 +442,10 @@ def verdicts(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         )
         holds = 'matters' if sure(alike) else 'does not surely matter'
         found['channels'][data] = (
-            f'DMF weighs channels differently ({mean(shares):.0%} of the variance of its '
-            f'factors lies between channels of a position, CAN has none); it {holds}: '
-            f'all channels alike costs {spread([v for v, _ in alike])} points'
+            f'DMF weighs channels differently ({mean(shares):.0%} of the variance of '
+            f'its factors lies between channels of a position, CAN has none); '
+            f'it {holds}: all channels alike costs '
+            f'{spread([v for v, _ in alike])} points'
         )
     for data in results.get('matches', {}):
         few = of_seeds(results, 'matches', data, 'loss_if_changed', '9 most similar')
@@ -467,8 +474,8 @@ def verdicts(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         low, high = min(c[0] for c in counts), max(c[2] for c in counts)
         found['T'][data] = (
             f'the best T {"differs" if differ else "is the same"} ({named}); the '
-            f'adaptive solver {"beats" if wins else "beats nowhere surely"} the best T, '
-            f'and evaluates the flow {low} to {high} times'
+            f'adaptive solver {"beats" if wins else "beats nowhere surely"} the best '
+            f'T, and evaluates the flow {low} to {high} times'
         )
     return found
 
@@ -478,8 +485,8 @@ def tables(record: Mapping[str, Any]) -> str:
     lines = [
         '# Few-shot claims',
         '',
-        f'{record["training"]}; accuracy in percent, mean and standard deviation of the '
-        'seeds; see few_shot_claims.json.',
+        f'{record["training"]}; accuracy in percent, mean and standard deviation of '
+        'the seeds; see few_shot_claims.json.',
     ]
     for data, seeds in record['results'].get('comparison', {}).items():
         names = list(

@@ -26,7 +26,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--task', choices=TASKS, help='by default what is labelled')
     parser.add_argument(
-        '--model', metavar='NAME', help='fcos, knet, dmf, protonet, or a config'
+        '--model',
+        metavar='NAME',
+        help='fcos, knet, dmf, protonet, can, feat, or a config',
     )
     parser.add_argument(
         '--format', choices=FORMATS, help='where the folder holds several'
