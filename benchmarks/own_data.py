@@ -3,9 +3,10 @@
 PAPERZOO_DATA=FOLDER python benchmarks/own_data.py --out own_data.json
 
 BCCD's cells at half size as COCO, YOLO, Pascal VOC and LabelMe, CamVid's streets as
-images and masks, Omniglot's characters as class folders and tables. For each, the commands that
-`paperzoo init` prints run as they are printed, `train` with `--epochs`; the config
-written by hand is a shipped one on the same images, as many epochs. Random weights.
+images and masks, Omniglot's characters as class folders and tables. For each, the
+commands that `paperzoo init` prints run as they are printed, `train` with `--epochs`;
+the config written by hand is a shipped one on the same images, as many epochs. Random
+weights.
 """
 
 import argparse
