@@ -11,6 +11,7 @@ from paperzoo.errors import UserError
 from paperzoo.runtime.sessions import is_exported
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
 from paperzoo.utils.run_info import checkpoint_info
+from paperzoo.utils.work_dirs import checkpoint_in
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,8 +20,8 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument(
         'checkpoint',
-        help='checkpoint file or URL; none behind a file of paperzoo export, which '
-        'stands in the place of the config',
+        help='checkpoint file, work dir or URL; none behind a file of paperzoo '
+        'export, which stands in the place of the config',
     )
     parser.add_argument(
         'images', nargs='*', help='files, folders, globs, addresses (URLs), videos'
@@ -72,6 +73,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Predict."""
     args = parse_args()
+    args.checkpoint = checkpoint_in(args.checkpoint)
     files = find_inputs(args.images)
     if args.tile:
         windows(1, 1, tuple(args.tile), args.overlap)  # refuses what is no tile
