@@ -23,6 +23,7 @@ from paperzoo.errors import UserError, check_choice
 from paperzoo.preflight.common_values import check_values
 from paperzoo.runtime.card import is_exported
 from paperzoo.runtime.sessions import open_session
+from paperzoo.utils.work_dirs import checkpoint_in
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -49,7 +50,8 @@ def load(
     `paperzoo.apis.stored_config`).
 
     Args:
-        checkpoint: File or URL, or an exported file.
+        checkpoint: File, work dir (its best checkpoint, else the last) or URL, or an
+            exported file.
         config: A path or a bare name, or what `load_config` gives; by default the
             config that the checkpoint holds.
         cfg_options: Overrides by dotted key, such as `{'model.test_cfg.nms_pre': 100}`.
@@ -73,6 +75,7 @@ def load(
         ...     paperzoo.load(file.name, cfg, device='cpu')
         Predictor(FCOS, 7 classes, on cpu)
     """
+    checkpoint = checkpoint_in(checkpoint)
     if is_exported(checkpoint):
         if config is not None or cfg_options:
             raise UserError(

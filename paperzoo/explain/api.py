@@ -19,6 +19,7 @@ from paperzoo.errors import UserError
 from paperzoo.explain.html.report import Section, Table
 from paperzoo.explain.pages import ITEM_PAGES, page_of, sections
 from paperzoo.explain.sample import SampleLoader
+from paperzoo.utils.work_dirs import checkpoint_in
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def explain(
         items: Of a model of episodes or sequences: which of the test set; by default
             the first.
         cfg: The config of a model that has none as its `cfg`.
-        checkpoint: File or URL of the weights; without it, the model's own.
+        checkpoint: File, work dir or URL of the weights; without it, the model's own.
         device: Where a model is built; by default on the GPU, if there is one.
         score_thr: Predictions below it are left out.
         progress: Goes through what is explained beside a bar: gets it and its kind.
@@ -87,7 +88,7 @@ def explain(
             f'explain: a {type(model).__name__} does not know its config, which says '
             'how images are loaded: give cfg=load_config(...)'
         )
-    meta = load_weights(model, checkpoint) if checkpoint else {}
+    meta = load_weights(model, checkpoint_in(checkpoint)) if checkpoint else {}
     given, load = sample_loader(
         model, cfg, images, items=items, meta=meta, score_thr=score_thr
     )

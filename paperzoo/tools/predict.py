@@ -13,8 +13,8 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument(
         'checkpoint',
-        help='checkpoint file or URL; none behind a file of paperzoo export, which '
-        'stands in the place of the config',
+        help='checkpoint file, work dir or URL; none behind a file of paperzoo '
+        'export, which stands in the place of the config',
     )
     parser.add_argument(
         'images', nargs='*', help='files, folders, globs, addresses (URLs), videos'
@@ -74,7 +74,9 @@ def main() -> None:
     from paperzoo.apis.prediction import predict_files
     from paperzoo.apis.tiling import windows
     from paperzoo.utils.run_info import checkpoint_info
+    from paperzoo.utils.work_dirs import checkpoint_in
 
+    args.checkpoint = checkpoint_in(args.checkpoint)
     files = find_inputs(args.images)
     if args.tile:
         windows(1, 1, tuple(args.tile), args.overlap)  # refuses what is no tile
