@@ -15,6 +15,7 @@ PACKAGE = ROOT / 'paperzoo'
 ORDER = [
     ['errors'],
     ['startup', 'utils'],
+    ['runtime'],
     ['ops'],
     ['compat'],
     ['registry'],
@@ -22,6 +23,7 @@ ORDER = [
     ['data'],
     ['attention'],
     ['fcos', 'knet', 'dmf', 'can', 'feat'],
+    ['deploy'],
     ['visualization'],
     ['evaluation'],
     ['preflight'],
@@ -156,7 +158,7 @@ def test_no_circles() -> None:
 WITHOUT_EXAMPLE = re.compile(
     r'paperzoo\.(?:tools|compat|startup|cli)\b.*'
     r'|paperzoo\.explain\.\w+\.(?:page|page_sequences|trace)\.\w+'
-    r'|paperzoo\.ops\.\w+\.\w+_(?:forward|backward\w*)'
+    r'|paperzoo\.ops\.\w+\.\w+_(?:forward|backward)\w*'
 )
 
 

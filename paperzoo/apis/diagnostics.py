@@ -345,12 +345,28 @@ def ops_of_mmcv(folder: Path) -> Iterator[str]:
         ['nms']
     """
     for file in sorted(folder.glob('*.py')):
-        for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
-            if isinstance(node, ast.Call) and len(node.args) == 2:
-                function, names = node.func, node.args[1]
-                called = isinstance(function, ast.Attribute) and function.attr
-                if called == 'load_ext' and isinstance(names, ast.List):
-                    yield from map(ast.literal_eval, names.elts)
+        yield from ops_of_file(file)
+
+
+def ops_of_file(file: Path) -> Iterator[str]:
+    """Yield the names of the compiled ops that one of mmcv's files asks for.
+
+    Args:
+        file: The file.
+
+    Example:
+        >>> import mmcv
+        >>> from pathlib import Path
+        >>> from paperzoo.apis.diagnostics import ops_of_file
+        >>> list(ops_of_file(Path(mmcv.__file__).parent / 'ops' / 'psa_mask.py'))
+        ['psamask_forward', 'psamask_backward']
+    """
+    for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Call) and len(node.args) == 2:
+            function, names = node.func, node.args[1]
+            called = isinstance(function, ast.Attribute) and function.attr
+            if called == 'load_ext' and isinstance(names, ast.List):
+                yield from map(ast.literal_eval, names.elts)
 
 
 def note_ops(report: 'Report') -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from paperzoo.apis.config import type_name
 from paperzoo.apis.own_data import OwnData
+from paperzoo.apis.own_weights import weights_lines
 from paperzoo.errors import UserError
 
 # Steps that a small set needs from the base's pretrained weights.
@@ -71,7 +72,7 @@ def config_text(data: OwnData, target: Path) -> str:
         '',
         f'data_root = {str(data.found.root)!r}',
     ]
-    return '\n'.join([*head, *lines, *_weights(data), *_stop(data)]) + '\n'
+    return '\n'.join([*head, *lines, *weights_lines(data), *_stop(data)]) + '\n'
 
 
 def _objects(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
@@ -137,9 +138,7 @@ def _semantic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     scale = (round(longer * factor), round(shorter * factor))
     crop = 32 * max(1, math.ceil(scale[1] / 32))
     batch = 4
-    steps = max(_STEPS['semantic'], min(80000, 60 * len(data.train) // batch))
-    steps = 1000 * math.ceil(steps * (1 + data.scratch) / 1000)
-    every, warm = steps // 20, min(1000, steps // 10)
+    in_epochs = 'max_epochs' in data.base_config.train_cfg
     lines = [
         *_meta(data),
         *_numbers('decode_head', data.base_config.model.decode_head, classes),
@@ -150,31 +149,65 @@ def _semantic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
         f'# The images are about {longer} x {shorter} pixels.',
         f'scale, crop_size = {scale}, ({crop}, {crop})',
         "model['data_preprocessor'].update(size=crop_size)",
-        'train_pipeline[1] = test_pipeline[2] = dict(type=LoadMappedAnnotations)',
-        'train_pipeline[2].update(scale=scale)',
-        'train_pipeline[3].update(crop_size=crop_size)',
-        'test_pipeline[1].update(scale=scale)',
+        *_map_pipelines(data),
         '',
         *_folder_sets(data, 'MaskFolderDataset', '', batch),
-        '',
-        f'max_iters = {steps}',
-        f'train_cfg.update(max_iters=max_iters, val_interval={every})',
-        f'warm_up, milestones = {warm}, [{steps * 3 // 4}, {steps * 9 // 10}]',
-        'param_scheduler[0].update(end=warm_up)',
-        'param_scheduler[1].update(',
-        '    begin=warm_up, end=max_iters, milestones=milestones',
-        ')',
-        *_rate(data, batch),
-        *_keep_best(data, every),
+        *(_epochs(data, batch) if in_epochs else _iterations(data, batch)),
     ]
     home = 'paperzoo.data.formats.semantic'
     return [f'from {home} import LoadMappedAnnotations, MaskFolderDataset'], lines
 
 
+def _map_pipelines(data: OwnData) -> list[str]:
+    """Return the lines that load label maps and scale them."""
+    lines = []
+    for name in ('train_pipeline', 'test_pipeline'):
+        for place, step in enumerate(data.base_config[name]):
+            kind = type_name(step['type'])
+            if kind == 'LoadAnnotations':
+                lines.append(f'{name}[{place}] = dict(type=LoadMappedAnnotations)')
+            elif kind in ('Resize', 'RandomResize'):
+                lines.append(f'{name}[{place}].update(scale=scale)')
+            elif kind == 'RandomCrop':
+                lines.append(f'{name}[{place}].update(crop_size=crop_size)')
+    for place, step in enumerate(data.base_config.get('tta_pipeline') or ()):
+        for number, choices in enumerate(step.get('transforms') or ()):
+            if [type_name(one['type']) for one in choices] == ['LoadAnnotations']:
+                lines.append(
+                    f"tta_pipeline[{place}]['transforms'][{number}] = "
+                    '[dict(type=LoadMappedAnnotations)]'
+                )
+    return lines
+
+
+def _iterations(data: OwnData, batch: int) -> list[str]:
+    """Return the schedule of a base that counts iterations."""
+    steps = max(_STEPS[data.task], min(80000, 60 * len(data.train) // batch))
+    steps = 1000 * math.ceil(steps * (1 + data.scratch) / 1000)
+    every, warm = steps // 20, min(1000, steps // 10)
+    return [
+        '',
+        f'max_iters = {steps}',
+        f'train_cfg.update(max_iters=max_iters, val_interval={every})',
+        f'param_scheduler[0].update(end={warm})',
+        f'param_scheduler[1].update(begin={warm}, end=max_iters'
+        f'{_milestones(data, steps * 3 // 4, steps * 9 // 10)})',
+        *_rate(data, batch),
+        *_keep_best(data, every),
+    ]
+
+
+def _milestones(data: OwnData, *steps: int) -> str:
+    last = data.base_config.param_scheduler[1]
+    return f', milestones={list(steps)}' if 'milestones' in last else ''
+
+
 def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     """Return imports and lines of a set of classes."""
     _, shorter = data.sides
-    side = min(84, max(32, 4 * round(shorter / 4)))
+    steps = data.base_config.train_pipeline
+    usual = next((one['size'] for one in steps if 'size' in one), 84)
+    side = min(usual, max(32, 4 * round(shorter / 4)))
     classes = len({one.name for one in data.train})
     epochs = min(95, max(20, len(data.train) // 200))
     lines = [
@@ -182,12 +215,17 @@ def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
         '',
         f'# The images have sides of about {shorter} pixels.',
         f'side = {side}',
-        'train_pipeline[0].update(size=side)',
-        f'train_pipeline[1].update(size=side, padding={max(2, side // 10)})',
-        'test_pipeline[0].update(size=side)',
-        'test_pipeline[1].update(size=side)',
+        *(
+            f'train_pipeline[{place}].update(size=side'
+            + (f', padding={max(2, side // 10)})' if 'padding' in one else ')')
+            for place, one in enumerate(steps)
+            if 'size' in one
+        ),
+        'test_pipeline = [',
+        '    dict(type=ImageResize, size=side), dict(type=ImageCenterCrop, size=side)',
+        ']',
     ]
-    if side < 64:
+    if side < 64 <= usual:
         lines += [
             '# Two poolings instead of three leave something to align.',
             "model['backbone'].update(pools=(True, True, False, False))",
@@ -203,7 +241,8 @@ def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
         'train_cfg.update(max_epochs=max_epochs)',
         'param_scheduler[1].update(end=max_epochs)',
     ]
-    return [], lines
+    home = 'paperzoo.data.few_shot_transforms'
+    return [f'from {home} import ImageCenterCrop, ImageResize'], lines
 
 
 def _episodes(data: OwnData, target: Path) -> list[str]:
@@ -391,9 +430,9 @@ def _batch(data: OwnData) -> int:
     return 2 if width * height > 600_000 else 4
 
 
-def _epochs(data: OwnData) -> list[str]:
+def _epochs(data: OwnData, batch: int | None = None) -> list[str]:
     """Return the schedule by the number of images."""
-    batch = _batch(data)
+    batch = batch or _batch(data)
     steps = _STEPS[data.task] * (2 if data.scratch else 1)
     epochs = min(300, max(12, math.ceil(steps * batch / len(data.train))))
     total = math.ceil(len(data.train) / batch) * epochs
@@ -403,8 +442,8 @@ def _epochs(data: OwnData) -> list[str]:
         f'max_epochs = {epochs}',
         f'train_cfg.update(max_epochs=max_epochs, val_interval={every})',
         f'param_scheduler[0].update(end={max(1, min(500, total // 10))})',
-        f'milestones = [{epochs * 2 // 3}, {epochs * 11 // 12}]',
-        'param_scheduler[1].update(end=max_epochs, milestones=milestones)',
+        'param_scheduler[1].update(end=max_epochs'
+        f'{_milestones(data, epochs * 2 // 3, epochs * 11 // 12)})',
         *_rate(data, batch),
         *_keep_best(data, every),
     ]
@@ -420,26 +459,20 @@ def _keep_best(data: OwnData, every: int) -> list[str]:
 
 
 def _rate(data: OwnData, batch: int) -> list[str]:
-    """Return the learning rate for the batch: the base's is for 16 images."""
+    """Return the learning rate for the batch, by what the base's is for."""
     optimizer = data.base_config.optim_wrapper.optimizer
+    before = data.base_config.train_dataloader.batch_size
+    scaling = data.base_config.get('auto_scale_lr') or {}
+    # Inherited by a config of one process, it is of another rate.
+    if scaling.get('base_batch_size') in (8 * before, 16 * before):
+        before = scaling['base_batch_size']
     adaptive = type_name(optimizer.type).startswith('Adam')
-    share = batch / 16
+    share = batch / before
     rate = optimizer.lr * (math.sqrt(share) if adaptive else share)
     return [
         f'# For batches of {batch} images.',
         f"optim_wrapper['optimizer'].update(lr={rate:.3g})",
-    ]
-
-
-def _weights(data: OwnData) -> list[str]:
-    if data.task == 'few-shot' or not data.scratch:
-        return []
-    return [
-        '# From random weights: nothing may be frozen, no statistics be kept.',
-        "model['backbone'].update(",
-        '    init_cfg=None, frozen_stages=-1, norm_eval=False,',
-        "    norm_cfg=dict(type='BN', requires_grad=True),",
-        ')',
+        f'auto_scale_lr = dict(enable=False, base_batch_size={batch})',
     ]
 
 

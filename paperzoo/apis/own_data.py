@@ -3,6 +3,7 @@
 import math
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -59,6 +60,7 @@ class OwnData:
             its own.
         seed: Of that choice.
         scratch: Whether all weights begin at random.
+        fine_tune: Whether they begin at those of a whole model.
         notes: What the user should know.
     """
 
@@ -71,6 +73,7 @@ class OwnData:
     val: float
     seed: int
     scratch: bool
+    fine_tune: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -135,6 +138,7 @@ def look(
     val: float = 0.2,
     seed: int = 0,
     scratch: bool = False,
+    fine_tune: bool = False,
 ) -> OwnData:
     """Read a folder and decide what follows from it.
 
@@ -146,6 +150,7 @@ def look(
         val: Share of the training images for validation if the folder has none.
         seed: Of that choice.
         scratch: Whether to begin at random weights, where none can be fetched.
+        fine_tune: Whether to begin at a whole model trained on COCO or ADE20K.
 
     Raises:
         UserError: If the folder cannot be used for the task, or there is no such model.
@@ -173,7 +178,7 @@ def look(
         if task == 'instance' and (model or '').startswith('fcos'):
             task = 'detection'  # outlines have boxes, too
     base, config = find_base(task, model)
-    data = OwnData(task, base, config, found, [], {}, val, seed, scratch)
+    data = OwnData(task, base, config, found, [], {}, val, seed, scratch, fine_tune)
     if task == 'few-shot':
         _split_classes(data)
     else:
@@ -222,7 +227,7 @@ def _fits(task: str, config: 'Config') -> bool:
     if task == 'few-shot':
         return 'layout' in ((config.get('train_dataloader') or {}).get('dataset') or {})
     if task == 'semantic':
-        return 'decode_head' in model and 'max_iters' in config.train_cfg
+        return 'decode_head' in model
     steps = config.get('train_pipeline') or []
     resized = len(steps) > 2 and type_name(steps[2]['type']) in (
         'Resize',
@@ -293,7 +298,7 @@ def _split_images(data: OwnData) -> None:
         data.val = 0.0
     elif own.get('train', 0) + own.get('', 0) < 2:
         raise UserError(
-            f'{data.found.root}: {len(images)} images that can be used ({own}); a '
+            f'{data.found.root}: {_counted(own)}; a '
             'training needs two or more, one of them to check with'
         )
     else:
@@ -307,8 +312,18 @@ def _split_images(data: OwnData) -> None:
     }
     data.train = parts.pop('train')
     if not data.train:
-        raise UserError(f'{data.found.root}: no images to train on; it has {own}')
+        raise UserError(
+            f'{data.found.root}: no images to train on; it has {_counted(own)}'
+        )
     data.check = {split: part for split, part in parts.items() if part}
+
+
+def _counted(splits: Mapping[str, int]) -> str:
+    """Return how many images there are that can be used, as words."""
+    total = sum(splits.values())
+    named = ', '.join(f'{count} {name}' for name, count in splits.items() if name)
+    count = f'{total} image{"" if total == 1 else "s"} that can be used'
+    return f'{count} ({named})' if named else count
 
 
 def _split_classes(data: OwnData) -> None:

@@ -19,7 +19,12 @@ from paperzoo.compat import (
     panopticapi,
     run_lengths,
     slow_imports,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
     torchvision_urls,
+    transform_names,
+    transformers_names,
 )
 
 for _remedy in (
@@ -37,5 +42,10 @@ for _remedy in (
     checkpoint_writing,
     cpu_processes,
     fsdp,
+    transform_names,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
+    transformers_names,
 ):
     _remedy.apply()

@@ -81,7 +81,9 @@ def sampled_filters(
     table = support.flatten(2).mT.reshape(-1, channels) @ kernel
     table = table.view(-1, weight.size(0))
 
-    shape = support.new_tensor((height, width)).long()
+    # Filled on the device: a tensor made of a list would be copied to it.
+    sides = [offsets.new_full((1,), side, dtype=torch.long) for side in (height, width)]
+    shape = torch.cat(sides)
     rows, shares = bilinear_corners(sample_places(support, offsets, size), shape)
     # Classes, pixels and taps lie one behind the other in the table.
     first = torch.arange(classes, device=rows.device) * (height * width)
@@ -89,7 +91,7 @@ def sampled_filters(
     rows = rows * size**2 + torch.arange(size**2, device=rows.device)[:, None]
     parts = 4 * size**2
     out = weighted_rows(table, rows.reshape(-1, parts), shares.reshape(-1, parts))
-    return out.view(len(offsets), classes, height, width, -1)
+    return out.view(offsets.size(0), classes, height, width, -1)
 
 
 def plain_filters(

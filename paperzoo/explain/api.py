@@ -13,12 +13,13 @@ from torch import nn
 
 from paperzoo.apis.build import build_model, default_device, load_weights
 from paperzoo.apis.config import class_names, load_config
-from paperzoo.apis.inference import find_images, reason_of
+from paperzoo.apis.images import find_images, reason_of
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 from paperzoo.explain.html.report import Section, Table
 from paperzoo.explain.pages import ITEM_PAGES, page_of, sections
 from paperzoo.explain.sample import SampleLoader
+from paperzoo.utils.work_dirs import checkpoint_in
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def explain(
         items: Of a model of episodes or sequences: which of the test set; by default
             the first.
         cfg: The config of a model that has none as its `cfg`.
-        checkpoint: File or URL of the weights; without it, the model's own.
+        checkpoint: File, work dir or URL of the weights; without it, the model's own.
         device: Where a model is built; by default on the GPU, if there is one.
         score_thr: Predictions below it are left out.
         progress: Goes through what is explained beside a bar: gets it and its kind.
@@ -87,7 +88,7 @@ def explain(
             f'explain: a {type(model).__name__} does not know its config, which says '
             'how images are loaded: give cfg=load_config(...)'
         )
-    meta = load_weights(model, checkpoint) if checkpoint else {}
+    meta = load_weights(model, checkpoint_in(checkpoint)) if checkpoint else {}
     given, load = sample_loader(
         model, cfg, images, items=items, meta=meta, score_thr=score_thr
     )

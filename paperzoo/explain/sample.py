@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from paperzoo.apis.build import build_dataset
 from paperzoo.apis.config import dataset_config, image_pipeline, type_name
-from paperzoo.apis.inference import check_image_file
+from paperzoo.apis.images import check_image_file
 from paperzoo.data.paths import resolve
 from paperzoo.evaluation.results import has_truth
 from paperzoo.preflight.build_errors import spelling_explained

@@ -3,6 +3,7 @@
 import codecs
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from paperzoo.preflight.built_sets import check_built
 from paperzoo.preflight.coco_masks import check_masks, wants_masks
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, check_sizes
-from paperzoo.preflight.issues import Issue
+from paperzoo.preflight.issues import Example, Issue
 
 # Most of a file, and of the time to parse it; nothing here looks at them.
 _POLYGONS = re.compile(rb'"segmentation":\s*\[[][\d.,eE+\-\s]*\]')
@@ -151,7 +152,7 @@ def _check_content(
     if names is None:
         return issues, None
     counts = count_boxes(content, set(names), set(known.values()))
-    issues += _box_issues(data, counts, file)
+    issues += _box_issues(data, counts, file, _examples(content, folder))
     issues += _check_empty(data, content['images'], counts, file)
     if wants_masks(data):
         issues += check_masks(data, content, file)
@@ -334,7 +335,42 @@ def _sort_box(one: dict, size: tuple, counts: BoxCounts) -> bool:
     return True
 
 
-def _box_issues(data: DataSpec, counts: BoxCounts, file: Path) -> list[Issue]:
+def _examples(
+    content: dict, folder: Path
+) -> Callable[[list[Any], str], tuple[Example, ...]]:
+    """Return a function from ids of annotations to the images to look at."""
+
+    def of(ids: list[Any], text: str) -> tuple[Example, ...]:
+        worst = list(ids[:3])
+        found = {}
+        for one in content['annotations']:
+            if one.get('id') in worst and one.get('id') is not None:
+                found[one['id']] = one
+        names = {one['id']: one['file_name'] for one in content['images']}
+        return tuple(
+            Example(
+                folder / names[found[key]['image_id']],
+                tuple(map(float, found[key]['bbox'])),
+                f'annotation {key}: {text}',
+            )
+            for key in worst
+            if key in found and found[key]['image_id'] in names
+        )
+
+    return of
+
+
+def _box_issues(
+    data: DataSpec,
+    counts: BoxCounts,
+    file: Path,
+    examples: Callable[[list[Any], str], tuple[Example, ...]],
+) -> list[Issue]:
+    drawn = {
+        id(counts.flat): 'no area',
+        id(counts.outside): 'outside of the image',
+        id(counts.beyond): 'reaches out of the image',
+    }
     said = (
         (counts.numberless, 'boxes have NaN or infinity; mmdet drops them'),
         (counts.flat, 'boxes have no area or a side below 1 pixel; mmdet drops them'),
@@ -352,6 +388,7 @@ def _box_issues(data: DataSpec, counts: BoxCounts, file: Path) -> list[Issue]:
             f'{", ".join(map(str, ids[:3]))}{", ..." if len(ids) > 3 else ""})\n'
             f'  in {file}',
             stops=False,
+            examples=examples(ids, drawn[id(ids)]) if id(ids) in drawn else (),
         )
         for ids, what in said
         if ids

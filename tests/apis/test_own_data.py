@@ -260,6 +260,69 @@ def test_from_scratch_frees_all(tmp_path: Path) -> None:
     assert all(one.training for one in net.modules())
 
 
+@pytest.mark.parametrize(
+    ('task', 'file'),
+    [
+        ('detection', 'fcos_r50_caffe_fpn_gn-head_1x_coco-821213aa.pth'),
+        ('instance', 'knet_s3_r50_fpn_1x_coco_20211016_113017-8a8645d4.pth'),
+        ('semantic', '_80k_ade20k_20220228_043751-abcab920.pth'),
+    ],
+)
+def test_where_weights_come_from(
+    task: str, file: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    if task == 'semantic':
+        made.write_masks(tmp_path / 'data', made.scenes(4), 'grey')
+    else:
+        made.write_coco(tmp_path / 'data', made.scenes(3), masks=task == 'instance')
+    done, cfg = written(tmp_path / 'data', tmp_path / 'a.py')
+    text = done.config.read_text('utf-8')
+    name = (
+        'resnet50_v1c-2cccc1ad.pth' if task == 'semantic' else 'resnet50-0676ba61.pth'
+    )
+    place = str(tmp_path / 'torch/hub/checkpoints' / name)
+    assert done.weights[0].endswith(f'/{name}')
+    assert done.weights[1] == f'kept as {place}'
+    assert 'PAPERZOO_MIRROR' in done.weights[2]
+    assert f'# kept as {place}\n' in text
+    assert cfg.load_from is None
+    # A whole model in place of a backbone.
+    done, cfg = written(tmp_path / 'data', tmp_path / 'b.py', fine_tune=True)
+    assert cfg.load_from.endswith(file)
+    assert done.weights[0] == f'weights: {cfg.load_from}'
+    assert cfg.model.backbone.init_cfg is None
+    if task == 'detection':
+        theirs = load_config('fcos_r50-caffe_fpn_gn-head_1x_coco').model
+        for key in ('mean', 'std', 'bgr_to_rgb'):
+            ours = cfg.model.data_preprocessor
+            assert ours[key] == theirs.data_preprocessor[key]
+        from mmengine.registry import init_default_scope
+
+        from paperzoo.registry import MODELS
+
+        init_default_scope('mmdet')
+        for model in (cfg.model, theirs):
+            model.backbone.update(init_cfg=None, depth=18, base_channels=4)
+            model.neck.in_channels = [4, 8, 16, 32]
+        theirs.bbox_head.num_classes = 3
+        with_keys = [
+            {key: one.shape for key, one in MODELS.build(model).state_dict().items()}
+            for model in (cfg.model, theirs)
+        ]
+        assert with_keys[0] == with_keys[1]
+
+
+def test_only_known_models_are_fine_tuned(tmp_path: Path) -> None:
+    made.write_coco(tmp_path / 'data', made.scenes(3))
+    with pytest.raises(UserError, match='no weights of a whole model are known for fc'):
+        init_config(
+            tmp_path / 'data', tmp_path / 'a.py', model='fcos_imprv', fine_tune=True
+        )
+    with pytest.raises(UserError, match='one of both'):
+        init_config(tmp_path / 'data', tmp_path / 'a.py', scratch=True, fine_tune=True)
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     made.write_classes(tmp_path / 'data', classes=5, images=3)
     (tmp_path / 'a_val.csv').write_text('mine')
