@@ -35,7 +35,7 @@ MODELS = {
     'few-shot': {'dmf': 'dmf_resnet12', 'protonet': 'protonet_resnet12'},
 }
 TASKS = tuple(MODELS)
-_OF_OBJECTS = ('coco', 'yolo', 'voc', 'labelme')
+_OF_OBJECTS = ('coco', 'yolo', 'voc', 'labelme', 'cvat')
 # Longest and shortest side of COCO's images in the papers.
 _LARGEST = (1333, 800)
 

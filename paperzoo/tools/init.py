@@ -12,8 +12,8 @@ def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog='Read are COCO, YOLO, Pascal VOC, LabelMe, images with label maps, and '
-        'a folder for each class, as Roboflow, CVAT and others write them.',
+        epilog='Read are COCO, YOLO, Pascal VOC, LabelMe, CVAT for images, images with '
+        'label maps, and a folder for each class, as Roboflow and others write them.',
     )
     parser.add_argument('folder', help='of images and annotations')
     parser.add_argument(

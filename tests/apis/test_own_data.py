@@ -50,14 +50,14 @@ def test_detection(name: str, tmp_path: Path) -> None:
     assert cfg.model.bbox_head.num_classes == 3
     assert sorted(cfg.metainfo.classes) == sorted(CLASSES)
     assert cfg.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
-    if name not in ('coco', 'coco-cvat', 'yolo', 'voc', 'labelme'):
+    if name not in ('coco', 'coco-cvat', 'yolo', 'voc', 'labelme', 'cvat'):
         return  # another layout of one of these classes
     losses = one_item_losses(cfg)
     assert all(np.isfinite(one) for one in losses.values())
     assert losses['loss_bbox'] > 0
 
 
-@pytest.mark.parametrize('name', ['coco', 'coco-cvat', 'yolo', 'labelme'])
+@pytest.mark.parametrize('name', ['coco', 'coco-cvat', 'yolo', 'labelme', 'cvat'])
 def test_instances(name: str, tmp_path: Path) -> None:
     splits = ('train', 'train', 'val')
     made.BOXES[name](tmp_path / 'data', made.scenes(6, splits=splits), masks=True)
