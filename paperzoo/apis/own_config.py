@@ -282,7 +282,8 @@ def _episodes(data: OwnData, target: Path) -> list[str]:
     ]
     for loader in ('train', 'val', 'test'):
         split = loader if loader in parts else 'val'
-        queries = min(6 if loader == 'train' else 15, min(counts[split].values()) - 1)
+        usual = data.base_config[f'{loader}_dataloader'].dataset.queries
+        queries = min(usual, min(counts[split].values()) - 1)
         others = sorted(set(parts) - {split})
         pipeline = 'train_pipeline' if loader == 'train' else 'test_pipeline'
         lines += _call(

@@ -29,9 +29,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--val',
         type=float,
-        default=0.2,
         metavar='SHARE',
-        help='of the training images for validation, if the folder has none (0.2)',
+        help='of the training images for validation, if the folder has none (0.2); few-'
+        'shot: of the classes, by default ten at most if the folder has some to test',
     )
     parser.add_argument('--seed', type=int, default=0, help='of that choice')
     parser.add_argument(
