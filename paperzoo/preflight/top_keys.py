@@ -122,4 +122,8 @@ def _uses(cfg: 'Config', key: str, most: int = 4) -> list[str]:
             found.append(name)
         else:
             walk(cfg[name], name)
+    # A number may be another's by chance: a schedule's is none of the model's.
+    named = {one.partition('.')[0] for one in found if one.endswith(f'.{key}')}
+    if named and 'model' not in named:
+        found = [one for one in found if not one.startswith('model.')]
     return found[:most]
