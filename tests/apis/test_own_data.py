@@ -475,7 +475,7 @@ def test_few_classes_are_kept_from_the_training_beside_a_test(tmp_path: Path) ->
                 )
     counts = {}
     for name, options in (('default', {}), ('said', {'val': 0.2})):
-        done, cfg = written(
+        _, cfg = written(
             tmp_path / 'data', tmp_path / f'{name}.py', model='protonet', **options
         )
         counts[name] = cfg.model.num_classes
