@@ -1,9 +1,9 @@
 """Measures what a checkpoint's pickle would become, before torch reads it.
 
-A few hundred bytes can name one tuple twice, that twice again, and so on: whoever hashes,
-compares or prints the last one never ends, and one that is deep enough ends the process.
-`torch.load(weights_only=True)` hashes any key. So the steps of the pickle are gone
-through first, with every container as the bare list of what it holds.
+A few hundred bytes can name one tuple twice, that twice again, and so on: whoever
+hashes, compares or prints the last one never ends, and one that is deep enough ends the
+process. `torch.load(weights_only=True)` hashes any key. So the steps of the pickle are
+gone through first, with every container as the bare list of what it holds.
 """
 
 import pickletools
@@ -27,8 +27,8 @@ _SCALARS = (
 def is_boundless(file: Any, pickles: int = 1) -> bool:
     """Return whether pickles hold containers that never end when they are read out.
 
-    Only the steps that torch's checking reader knows are followed: at any other that one
-    stops, and so does this.
+    Only the steps that torch's checking reader knows are followed: at any other that
+    one stops, and so does this.
 
     Args:
         file: Where the first pickle begins; it is read on.

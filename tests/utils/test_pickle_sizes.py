@@ -1,4 +1,4 @@
-"""Containers that never end when they are read out are seen before anything reads them."""
+"""Containers that never end when they are read out are seen before they are read."""
 
 import io
 import pickle
