@@ -84,13 +84,17 @@ def chosen(package: str, folder: str = '') -> list[dict[str, Any]]:
 def shrink(cfg: Config) -> ConfigDict:
     """Return the model of a config with a shallow backbone and random weights."""
     model = copy.deepcopy(cfg.model)
+    if 'data_preprocessor' not in model and cfg.get('data_preprocessor'):
+        model.data_preprocessor = copy.deepcopy(cfg.data_preprocessor)
     # Where a result is tied to its query, their numbers are, too.
     tied = types_of(model) & {'SparseRoIHead', 'SideAdapterCLIPHead'}
     bert = ''
     for part in parts(model):
         for key in ('init_cfg', 'pretrained', 'teacher_ckpt'):
             if key in part:
-                part[key] = None
+                part[key] = False if part[key] is True else None
+        if str(part.get('type')) == 'AppearanceFreeLink':
+            part['checkpoint'] = None
         if isinstance(part.get('depth'), int):
             part['depth'] = DEPTHS.get(part['depth'], part['depth'])
         for key, most in MOST.items():
@@ -109,6 +113,8 @@ def shrink(cfg: Config) -> ConfigDict:
             part['type'] = 'BN'
         if str(part.get('type')).endswith('BertModel'):
             part['name'] = bert = bert or tiny_bert()
+        if 'templates' in part:  # of texts: hundreds, each for every class
+            part['templates'] = ['{}']
         if 'lang_model_name' in part:
             part['lang_model_name'] = bert = bert or tiny_bert()
     preprocessor = model.get('data_preprocessor') or {}
@@ -140,7 +146,7 @@ def side_of(model: ConfigDict) -> int:
     kinds = types_of(model)
     if 'LRASPPHead' in kinds:
         return 512
-    if 'SSDHead' in kinds or 'HourglassNet' in kinds:
+    if 'SSDVGG' in kinds or 'SSDHead' in kinds or 'HourglassNet' in kinds:
         return max(
             (size for kind, size in LARGER.items() if kind in kinds), default=300
         )
@@ -154,6 +160,8 @@ def batch(cfg: Config, model: ConfigDict, training: bool) -> dict[str, Any]:
     """Return two annotated images, as a data loader gives them."""
     if is_semantic(cfg):
         return semantic_batch(model)
+    if {'BaseReID', 'ImageClassifier'} & {str(model.type).rpartition('.')[2]}:
+        return labelled_batch(model)
     # Some trackers train their detector on images.
     images = (model.get('data_preprocessor') or {}).get('use_det_processor')
     data = detection_batch(cfg, model, bool(training and images))
@@ -216,6 +224,8 @@ def detection_batch(
             num_classes=max(classes, 1),
             with_mask=masks,
         )
+        for frames in data['inputs']:
+            frames[:] = frames[0]  # between others no motion is found
         return data
     data = testing.demo_mm_inputs(
         batch_size=2,
@@ -242,6 +252,20 @@ def detection_batch(
         for sample, given in zip(data['data_samples'], proposals, strict=True):
             sample.proposals = given
     return data
+
+
+def labelled_batch(model: ConfigDict) -> dict[str, Any]:
+    """Return images that have one label each: persons, two of each, or things."""
+    if 'BaseReID' in types_of(model):
+        kind = import_module('mmdet.structures').ReIDDataSample
+    else:
+        kind = import_module('mmpretrain.structures').DataSample
+    info = {'img_shape': (256, 128), 'ori_shape': (256, 128)}
+    samples = [kind(metainfo=info) for _ in range(4)]
+    for number, sample in enumerate(samples):
+        sample.set_gt_label(number // 2)
+    images = [torch.randint(0, 256, (3, 256, 128)).byte() for _ in samples]
+    return {'inputs': images, 'data_samples': samples}
 
 
 def branches(data: dict[str, Any]) -> dict[str, Any]:

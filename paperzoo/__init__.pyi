@@ -1,3 +1,5 @@
+import paperzoo.explain.api as _explain
+
 from . import attention as attention
 from . import can as can
 from . import dmf as dmf
@@ -10,4 +12,6 @@ from .apis.export import export as export
 from .apis.inference import load as load
 from .apis.training import train as train
 
+# A room that is called like the function in it.
+explain = _explain.explain
 __version__: str

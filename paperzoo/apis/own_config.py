@@ -248,6 +248,10 @@ def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
             '# Two poolings instead of three leave something to align.',
             "model['backbone'].update(pools=(True, True, False, False))",
         ]
+    if 'positions' in data.base_config.model:
+        # Rounded up at every pooling.
+        of_map = -(-side // (4 if side < 64 else 8))
+        lines += [f'model.update(positions={of_map**2})']
     lines += [
         *_episodes(data, target),
         '',

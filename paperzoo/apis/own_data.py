@@ -32,7 +32,12 @@ MODELS = {
     'instance': {'knet': 'knet_r50_fpn_instance'},
     'panoptic': {'knet': 'knet_r50_fpn_panoptic'},
     'semantic': {'knet': 'knet_r50_fcn_semantic'},
-    'few-shot': {'dmf': 'dmf_resnet12', 'protonet': 'protonet_resnet12'},
+    'few-shot': {
+        'dmf': 'dmf_resnet12',
+        'protonet': 'protonet_resnet12',
+        'can': 'can_resnet12',
+        'feat': 'feat_resnet12',
+    },
 }
 TASKS = tuple(MODELS)
 _VAL = 0.2  # share of the images for validation, if the folder has none

@@ -25,6 +25,14 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='models of episodes or sequences: which of the test set, not images',
     )
+    parser.add_argument(
+        '--beside',
+        nargs=2,
+        action='append',
+        default=[],
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='few-shot classifiers: the same episodes in this model, too',
+    )
     parser.add_argument('--out', default='report.html', metavar='FILE.html')
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='leave out what scores lower'
@@ -41,17 +49,29 @@ def main() -> None:
     refuse_unwritable(Path(args.out))
     cfg = config_of(args)
 
-    from paperzoo.explain.api import explain
+    from paperzoo.explain.api import explain, explain_beside
 
-    report = explain(
-        cfg,
-        args.images,
-        items=args.item or (),
-        checkpoint=args.checkpoint,
-        device=args.device,
-        score_thr=args.score_thr,
-        progress=track,
-    )
+    if args.beside:
+        if args.images:
+            raise UserError(
+                'models are put --beside each other on episodes, not on '
+                f"'{args.images[0]}'; give their numbers (--item 0)"
+            )
+        report = explain_beside(
+            [(cfg, args.checkpoint), *map(tuple, args.beside)],
+            items=args.item or (),
+            device=args.device,
+        )
+    else:
+        report = explain(
+            cfg,
+            args.images,
+            items=args.item or (),
+            checkpoint=args.checkpoint,
+            device=args.device,
+            score_thr=args.score_thr,
+            progress=track,
+        )
     file = report.save(free_path(Path(args.out)))
     print(f'Open in a browser: {file.absolute()}')
 

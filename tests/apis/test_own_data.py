@@ -175,7 +175,7 @@ def test_panoptic_stuff_before_things_is_said(tmp_path: Path) -> None:
         init_config(tmp_path / 'data', tmp_path / 'rooms.py')
 
 
-@pytest.mark.parametrize('model', ['dmf', 'protonet'])
+@pytest.mark.parametrize('model', ['dmf', 'protonet', 'can', 'feat'])
 def test_few_shot(model: str, tmp_path: Path) -> None:
     made.write_classes(tmp_path / 'data', classes=8, images=5)
     done, cfg = written(tmp_path / 'data', tmp_path / 'birds.py', model=model)

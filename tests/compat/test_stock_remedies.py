@@ -4,6 +4,7 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from unittest.mock import patch
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from mmengine.config import Config
 
 import paperzoo.compat  # noqa: F401
-from paperzoo.compat import ssd_head, torchvision_rois
+from paperzoo.compat import ssd_head, torchvision_rois, transformers_names
 
 mmcv_ops = import_module('mmcv.ops')
 
@@ -47,6 +48,19 @@ def test_ssd_head_predicts() -> None:
     meta = {'img_shape': (300, 300), 'scale_factor': (1.0, 1.0)}
     (found,) = made.predict_by_feat(*made(maps), batch_img_metas=[meta])
     assert len(found) > 0
+
+
+def test_functions_that_transformers_moved_are_found_where_they_were(
+    monkeypatch,
+) -> None:
+    old, new = ModuleType('transformers.modeling_utils'), ModuleType('pytorch_utils')
+    names = transformers_names._MOVED
+    for name in names:
+        setattr(new, name, len)
+    setattr(old, 'prune_linear_layer', max)  # noqa: B010  (what is there stays)
+    monkeypatch.setattr(transformers_names, 'import_module', lambda name: new)
+    transformers_names._mend(old)
+    assert [getattr(old, name) for name in names] == [len, len, max]
 
 
 @pytest.mark.parametrize('there', [False, True])
