@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import build_model, default_device, family, load_weights
 from paperzoo.apis.config import test_scale
+from paperzoo.apis.fusing import fused
 from paperzoo.errors import UserError
 from paperzoo.utils.run_info import peak_mib
 
@@ -25,6 +26,7 @@ def measure(
     threads: int | None = None,
     amp: bool = False,
     channels_last: bool = False,
+    fuse: bool = False,
     compiled: bool = False,
     warm_up: int = 3,
     repeats: int = 20,
@@ -41,6 +43,7 @@ def measure(
         threads: torch's, on the CPU; stays so.
         amp: Half precision where autocast sees fit: float16 on a GPU, else bfloat16.
         channels_last: Memory layout of weights and images.
+        fuse: What `load(fuse=True)` does: folded batch norms, channels last.
         compiled: Compile backbone, neck and heads, each by itself.
         warm_up: Calls before those that count.
         repeats: Calls that count.
@@ -79,6 +82,8 @@ def measure(
     # Counted before anything is compiled: the counter sees single operations.
     one = make_batch(model, (width, height), images=1)
     operations = flops(step_on(model, one, kind=kind, amp=amp))
+    if fuse:
+        model = fused(model)
     _change(model, channels_last=channels_last, compiled=compiled)
     batch = make_batch(model, (width, height), batch_size)
     if kind == 'cuda':

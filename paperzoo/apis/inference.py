@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import nn
 
-PRECISIONS = ('float32', 'bfloat16')
+PRECISIONS = ('float32', 'auto', 'bfloat16', 'float16')
 
 
 def load(
@@ -40,6 +40,7 @@ def load(
     device: str | None = None,
     score: float = 0.3,
     precision: str = 'float32',
+    fuse: bool = False,
 ) -> ImageModel:
     """Return a model with its weights, to be called with images.
 
@@ -58,13 +59,16 @@ def load(
         device: Where the model runs, such as `'cpu'`; by default the GPU if there is
             one.
         score: Objects that score lower are left out of the results.
-        precision: `'float32'`, or `'bfloat16'`, which is faster where the device
-            computes in it and rounds to three digits.
+        precision: `'float32'`; `'bfloat16'`, which is faster where the device computes
+            in it and rounds to three digits; `'float16'`, on a GPU only; or `'auto'`,
+            bfloat16 where the device computes in it.
+        fuse: Fold batch norms into convolutions and keep channels last: the same
+            results up to rounding, faster. The model is then for prediction alone.
 
     Raises:
         UserError: If the checkpoint cannot be read or belongs to another model, if the
             config is not known or holds more than data, if its model takes no images,
-            or if there is no such device or precision.
+            or if there is no such device, or no such precision on it.
 
     Example:
         >>> import paperzoo, tempfile, torch
@@ -87,7 +91,7 @@ def load(
 
     check_choice('load', 'precision', precision, PRECISIONS)
     check_stack()
-    settings = {'score': score, 'precision': precision}
+    settings: dict[str, Any] = {'score': score, 'precision': precision, 'fuse': fuse}
     if config is None:
         return _load_alone(
             checkpoint, cfg_options, device or default_device(), settings
@@ -145,7 +149,7 @@ def predictor_of(
             mode, with its weights.
         cfg: Its config.
         meta: Of its checkpoint.
-        settings: `score` and `precision`, as of `load`.
+        settings: `score`, `precision` and `fuse`, as of `load`.
 
     Raises:
         UserError: If the model has another task, or nothing says the class names.

@@ -43,7 +43,7 @@ def init_config(
     task: str | None = None,
     model: str | None = None,
     data_format: str | None = None,
-    val: float = 0.2,
+    val: float | None = None,
     seed: int = 0,
     scratch: bool = False,
     fine_tune: bool = False,

@@ -30,6 +30,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--channels-last', action='store_true')
     parser.add_argument(
+        '--fuse',
+        action='store_true',
+        help='folded batch norms, channels last',
+    )
+    parser.add_argument(
         '--compile', action='store_true', help='backbone, neck and head, each alone'
     )
     parser.add_argument(
@@ -88,6 +93,7 @@ def main() -> None:
         threads=args.threads,
         amp=args.amp,
         channels_last=args.channels_last,
+        fuse=args.fuse,
         compiled=args.compile,
         warm_up=args.warm_up,
         repeats=args.repeats,
@@ -106,6 +112,7 @@ def main() -> None:
         **figures,
         'amp': args.amp,
         'channels_last': args.channels_last,
+        'fuse': args.fuse,
         'compile': args.compile,
         'repeats': args.repeats,
         **(checkpoint_info(args.checkpoint) if args.checkpoint else {}),

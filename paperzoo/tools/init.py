@@ -17,8 +17,8 @@ def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog='Read are COCO, YOLO, Pascal VOC, LabelMe, images with label maps, and '
-        'a folder for each class, as Roboflow, CVAT and others write them.',
+        epilog='Read are COCO, YOLO, Pascal VOC, LabelMe, CVAT for images, images with '
+        'label maps, and a folder for each class, as Roboflow and others write them.',
     )
     parser.add_argument('folder', help='of images and annotations')
     parser.add_argument(
@@ -36,9 +36,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--val',
         type=float,
-        default=0.2,
         metavar='SHARE',
-        help='of the training images for validation, if the folder has none (0.2)',
+        help='of the training images for validation, if the folder has none (0.2); few-'
+        'shot: of the classes, by default ten at most if the folder has some to test',
     )
     parser.add_argument('--seed', type=int, default=0, help='of that choice')
     parser.add_argument(

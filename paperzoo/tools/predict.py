@@ -54,7 +54,15 @@ def parse_args() -> argparse.Namespace:
         help='of a tile that the next one repeats',
     )
     parser.add_argument(
-        '--precision', choices=['float32', 'bfloat16'], default='float32'
+        '--precision',
+        choices=['float32', 'auto', 'bfloat16', 'float16'],
+        default='float32',
+        help='auto: bfloat16 where the device computes in it (see paperzoo doctor)',
+    )
+    parser.add_argument(
+        '--no-fuse',
+        action='store_true',
+        help='keep batch norms and the memory layout as they were trained',
     )
     args = parser.parse_args()
     if is_exported(args.config):
@@ -86,6 +94,7 @@ def main() -> None:
         device=args.device,
         score=args.score,
         precision=args.precision,
+        fuse=not args.no_fuse,
     )
     if args.support:
         model.fit(args.support)

@@ -66,10 +66,11 @@ def beside(models: Mapping[str, Any], sample: EpisodeSample) -> list[Section]:
 def _telling(views: Sequence[RuleView], labels: Tensor) -> int:
     """Return the first query that not all put alike, else the first."""
     guesses = [view.scores.argmax(1) for view in views]
-    differ = sum((guess != guesses[0]).int() for guess in guesses)
     if len(views) == 1:
-        differ = (guesses[0] == labels).int()
-    return int(differ.clamp(max=1).argmax())
+        differ = guesses[0] == labels
+    else:
+        differ = torch.stack([guess != guesses[0] for guess in guesses]).any(0)
+    return int(differ.int().argmax())
 
 
 def _task(
