@@ -19,7 +19,7 @@ _DISTS = (
     'mmsegmentation',
     'numpy',
     'pycocotools',
-    'faster-coco-eval',
+    'hotcoco',
 )
 
 
