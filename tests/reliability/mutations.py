@@ -8,6 +8,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ def annotations() -> dict[str, Change]:
         'missing': _file(lambda file: file.unlink()),
         'a folder': _file(_folder),
         'a pipe': _file(_pipe),
-        'a link to nowhere': _file(_nowhere),
+        'a link to nowhere': _file(partial(_linked, target='nowhere')),
         'deep nesting': _file(lambda file: file.write_text(DEEP)),
     }
     contents: dict[str, bytes] = {
@@ -101,27 +102,19 @@ def annotations() -> dict[str, Change]:
         'a picture': b'\xff\xd8\xff\xe0\x00\x10JFIF',
     }
     for name, content in contents.items():
-        kinds[name] = _file(lambda file, content=content: file.write_bytes(content))
+        kinds[name] = _file(_content(content))
     for share in (1, 25, 50, 75, 99):
-        kinds[f'cut at {share} %'] = _file(lambda file, share=share: _cut(file, share))
+        kinds[f'cut at {share} %'] = _file(partial(_cut, share=share))
     for part in ('images', 'annotations', 'categories'):
-        kinds[f'no {part}'] = _json(lambda content, part=part: content.pop(part))
+        kinds[f'no {part}'] = _json(_without(part))
         for name, value in VALUES.items():
-            kinds[f'{part} {name}'] = _json(
-                lambda content, part=part, value=value: content.update({part: value})
-            )
+            kinds[f'{part} {name}'] = _json(_with({part: value}))
     for part, field in FIELDS_OF_COCO:
         if field != 'id' or part != 'annotations':
-            kinds[f'{part} without {field}'] = _json(
-                lambda content, part=part, field=field: content[part][0].pop(field)
-            )
+            kinds[f'{part} without {field}'] = _json(_without(field, part))
         for name in ('a dict', 'a list in a list'):
             value = VALUES[name]
-            kinds[f'{field} of {part} {name}'] = _json(
-                lambda content, part=part, field=field, value=value: content[part][
-                    0
-                ].update({field: value})
-            )
+            kinds[f'{field} of {part} {name}'] = _json(_with({field: value}, part))
     return kinds
 
 
@@ -160,9 +153,21 @@ def _pipe(file: Path) -> None:
     os.mkfifo(file)
 
 
-def _nowhere(file: Path) -> None:
+def _linked(file: Path, target: str) -> None:
     file.unlink()
-    file.symlink_to('nowhere')
+    file.symlink_to(target)
+
+
+def _content(content: bytes) -> Callable[[Path], object]:
+    return lambda file: file.write_bytes(content)
+
+
+def _without(field: str, part: str = '') -> Callable[[Any], object]:
+    return lambda content: (content[part][0] if part else content).pop(field)
+
+
+def _with(values: dict[str, Any], part: str = '') -> Callable[[Any], object]:
+    return lambda content: (content[part][0] if part else content).update(values)
 
 
 def _cut(file: Path, share: int) -> None:
@@ -176,12 +181,9 @@ def images() -> dict[str, Change]:
         'missing': Path.unlink,
         'a folder': _folder,
         'a pipe': _pipe,
-        'a link to nowhere': _nowhere,
-        'a link to a device': lambda file: (
-            file.unlink(),
-            file.symlink_to('/dev/zero'),
-        ),
-        'a link to itself': lambda file: (file.unlink(), file.symlink_to(file.name)),
+        'a link to nowhere': partial(_linked, target='nowhere'),
+        'a link to a device': partial(_linked, target='/dev/zero'),
+        'a link to itself': lambda file: _linked(file, file.name),
     }
     contents = {
         'empty': b'',
@@ -205,13 +207,11 @@ def images() -> dict[str, Change]:
         'PNG without data': _png(9, 9),
     }
     for name, content in contents.items():
-        kinds[name] = lambda file, content=content: file.write_bytes(content)
+        kinds[name] = _content(content)
     for share in (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90):
-        kinds[f'cut at {share} %'] = lambda file, share=share: _cut(file, share)
+        kinds[f'cut at {share} %'] = partial(_cut, share=share)
     for start in (0, 2, 20, 160):
-        kinds[f'zeros from byte {start}'] = lambda file, start=start: _zeros(
-            file, start
-        )
+        kinds[f'zeros from byte {start}'] = partial(_zeros, start=start)
     return {name: _image(change) for name, change in kinds.items()}
 
 
@@ -248,11 +248,8 @@ def checkpoints() -> dict[str, Change]:
     kinds: dict[str, Callable[[Path], object]] = {
         'a folder': _folder,
         'a pipe': _pipe,
-        'a link to nowhere': _nowhere,
-        'a link to a device': lambda file: (
-            file.unlink(),
-            file.symlink_to('/dev/zero'),
-        ),
+        'a link to nowhere': partial(_linked, target='nowhere'),
+        'a link to a device': partial(_linked, target='/dev/zero'),
         'a zip of something else': _other_zip,
     }
     contents = {
@@ -268,13 +265,13 @@ def checkpoints() -> dict[str, Change]:
         'a tar': b'x' * 257 + b'ustar' + bytes(250),
     }
     for name, content in contents.items():
-        kinds[name] = lambda file, content=content: file.write_bytes(content)
+        kinds[name] = _content(content)
     for share in (1, 10, 30, 70, 90, 99):
-        kinds[f'cut at {share} %'] = lambda file, share=share: _cut(file, share)
+        kinds[f'cut at {share} %'] = partial(_cut, share=share)
     for name, value in _wrong_contents().items():
-        kinds[name] = lambda file, value=value: torch.save(value, file)
+        kinds[name] = partial(torch.save, value)
     for name, change in _wrong_weights().items():
-        kinds[name] = lambda file, change=change: _weights(file, change)
+        kinds[name] = partial(_weights, change=change)
     return {name: _checkpoint(change) for name, change in kinds.items()}
 
 
