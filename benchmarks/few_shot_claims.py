@@ -3,7 +3,7 @@
 python benchmarks/few_shot_claims.py train --keep work/claims --data glyphs glyphs_cluttered
 python benchmarks/few_shot_claims.py measure --keep work/claims --out benchmarks/results
 
-Both may be stopped and begun again: what is trained is kept. Trainings are equal in
+Both may be stopped and begun again: what is trained or measured is kept in the folder. Trainings are equal in
 backbone, episodes, schedule and steps, one thread each; all models of a data set are
 tested on the same episodes of classes that they have not seen, from maps that are
 computed once. Intervals are over these episodes, for one training; what another training
@@ -17,7 +17,9 @@ would differ by is said by the seeds.
 """  # noqa: E501
 
 import argparse
+import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -51,20 +53,22 @@ MODELS_OF: dict[str, tuple[str, dict[str, Any]]] = {
     'DMF, scale 4': ('dmf_tiny_{}', {'model.scale': 4.0}),
 }
 DATA = {
-    'glyphs': 'Glyphs: 200 training and 60 test characters of 20 drawings, synthetic, 28x28',
-    'glyphs_cluttered': 'the same number of drawings, each anywhere among 4 strokes of no class, 40x40',
-    'omniglot': 'part of Omniglot: 136 characters of 5 alphabets, tested on 106 of 3 others, 28x28',
+    'glyphs': 'Glyphs: 200 training and 60 test characters of 20 drawings, 28x28',
+    'glyphs_cluttered': 'as many drawings, anywhere among 4 strokes of no class, 40x40',
+    'omniglot': 'part of Omniglot: 136 training and 106 test characters, 28x28',
 }
 STEPS, BATCH = 360, 1
 # Ways, shots, queries of a class, episodes.
 TASKS = {
-    '5-way 1-shot': (5, 1, 15, 600),
-    '5-way 5-shot': (5, 5, 15, 300),
-    '20-way 1-shot': (20, 1, 5, 100),
-    '20-way 5-shot': (20, 5, 5, 100),
+    '5-way 1-shot': (5, 1, 15, 150),
+    '5-way 5-shot': (5, 5, 15, 50),
+    '20-way 1-shot': (20, 1, 5, 40),
+    '20-way 5-shot': (20, 5, 5, 40),
 }
+# What takes apart single pairs takes fewer.
+FEWER = 100
 MAIN = '5-way 1-shot'
-REPETITIONS = (0, 1, 2, 4, 8, 16)
+REPETITIONS = (0, 1, 2, 4, 8)
 
 
 class Maps(NamedTuple):
@@ -77,7 +81,9 @@ class Maps(NamedTuple):
     ways: int
 
 
-Rule = Callable[[Any, Maps], Tensor]
+# Of a model, an episode, and what the rules of the model share for it.
+Rule = Callable[[Any, Maps, Any], Tensor]
+Prepare = Callable[[Any, Maps], Any]
 
 
 def config_of(what: str, data: str, seed: int) -> Config:
@@ -137,12 +143,12 @@ class TestSet:
             parts = [self.model.extract_feat(part) for part in normal.split(128)]
         self.maps = torch.cat(parts)
 
-    def episodes(self, task: str) -> Iterator[Maps]:
+    def episodes(self, task: str, most: int) -> Iterator[Maps]:
         """Yield the episodes of a task, the same for all models."""
         ways, shots, queries, count = TASKS[task]
         changes = {'ways': ways, 'shots': shots, 'queries': queries, 'episodes': count}
         dataset = DATASETS.build({**self.dataset_cfg, **changes})
-        for number in range(count):
+        for number in range(min(count, most)):
             drawn = dataset.draw(number)
             yield Maps(
                 self.maps[drawn.support],
@@ -153,23 +159,31 @@ class TestSet:
             )
 
     @torch.no_grad()
-    def accuracies(self, task: str, rules: Mapping[str, Rule]) -> dict[str, np.ndarray]:
+    def accuracies(
+        self,
+        task: str,
+        rules: Mapping[str, Rule],
+        prepare: Prepare = lambda model, maps: None,
+        most: int = 10**6,
+    ) -> dict[str, np.ndarray]:
         """Return the accuracy of each episode in percent, by each rule."""
         found: dict[str, list[float]] = {name: [] for name in rules}
-        for maps in self.episodes(task):
+        for maps in self.episodes(task, most):
+            shared = prepare(self.model, maps)
             for name, rule in rules.items():
-                right = rule(self.model, maps).argmax(-1) == maps.query_label
+                scores = rule(self.model, maps, shared)
+                right = scores.argmax(-1) == maps.query_label
                 found[name].append(100 * float(right.float().mean()))
         return {name: np.array(values) for name, values in found.items()}
 
 
-def own_rule(model: Any, maps: Maps) -> Tensor:
+def own_rule(model: Any, maps: Maps, shared: Any = None) -> Tensor:
     """Return what the model itself says."""
     batch = maps.support[None], maps.support_label[None], maps.query[None]
     return model.predict_from_feats(*batch, maps.ways)[0]
 
 
-def transductive(model: Any, maps: Maps) -> Tensor:
+def transductive(model: Any, maps: Maps, shared: Any = None) -> Tensor:
     """Return what CAN says after two rounds in which confident queries join."""
     model.transductive_rounds = 2
     scores = own_rule(model, maps)
@@ -177,33 +191,43 @@ def transductive(model: Any, maps: Maps) -> Tensor:
     return scores
 
 
-def dmf_rule(change: Callable[[Tensor], Tensor]) -> Rule:
-    """Return a rule: DMF with changed rates, (Q, K, H, W, groups), as factors."""
+def rates_of(model: Any, maps: Maps) -> tuple[Tensor, Tensor]:
+    """Return DMF's rates, (Q, K, H, W, groups), and the weights of its classes."""
+    classes = prototypes(maps.support, maps.support_label, maps.ways)
+    rates = model.meta_filter(maps.query, classes).squeeze(-1)
+    return rates, class_weights(classes)
 
-    def rule(model: Any, maps: Maps) -> Tensor:
-        classes = prototypes(maps.support, maps.support_label, maps.ways)
-        rates = model.meta_filter(maps.query, classes).squeeze(-1)
-        weights = class_weights(classes)
+
+def dmf_rule(change: Callable[[Tensor], Tensor]) -> Rule:
+    """Return a rule: DMF with what is made of its rates as factors."""
+
+    def rule(model: Any, maps: Maps, shared: Any) -> Tensor:
+        rates, weights = shared
         scores = factored_scores(maps.query, weights, change(rates), True)
         return scores.mean(dim=(2, 3))
 
     return rule
 
 
-def can_rule(thin: Callable[[Tensor], Tensor] | None) -> Rule:
-    """Return a rule: CAN with correlations (Q, K, m, m) thinned out; None: none."""
+def correlations_of(model: Any, maps: Maps) -> tuple[Tensor, Tensor]:
+    """Return CAN's correlations, (Q, K, m, m), and the maps of the classes."""
+    classes = prototypes(maps.support, maps.support_label, maps.ways)
+    return correlation(classes, maps.query), classes
 
-    def rule(model: Any, maps: Maps) -> Tensor:
-        classes = prototypes(maps.support, maps.support_label, maps.ways)
-        full = correlation(classes, maps.query)
+
+def can_rule(thin: Callable[[Tensor], Tensor] | None) -> Rule:
+    """Return a rule: CAN with its correlations thinned out; None: no attention."""
+
+    def rule(model: Any, maps: Maps, shared: Any) -> Tensor:
+        full, classes = shared
         if thin is None:
             even = torch.zeros(full.shape[:-1])
             weights = even, even
         else:
             one, other = thin(full), thin(full.mT)
-            weights = tuple(
-                attention_map(each, model.fusion(each), model.temperature)
-                for each in (one, other)
+            weights = (
+                attention_map(one, model.fusion(one), model.temperature),
+                attention_map(other, model.fusion(other), model.temperature),
             )
         class_means = attended_mean(classes, weights[0], of='class')
         query_means = attended_mean(maps.query, weights[1], of='query')
@@ -246,11 +270,8 @@ def channels(data: str, seed: int, keep: Path) -> dict[str, Any]:
     grow = test.model.alignment.factors
     shares = []
     with torch.no_grad():
-        for number, maps in enumerate(test.episodes(MAIN)):
-            if number == 50:
-                break
-            classes = prototypes(maps.support, maps.support_label, maps.ways)
-            factors = grow(test.model.meta_filter(maps.query, classes)).flatten(0, 3)
+        for maps in test.episodes(MAIN, 20):
+            factors = grow(rates_of(test.model, maps)[0][..., None]).flatten(0, 3)
             inside = factors.var(dim=1, correction=0).mean()
             shares.append(float(inside / factors.var(correction=0)))
     rules = {
@@ -264,9 +285,9 @@ def channels(data: str, seed: int, keep: Path) -> dict[str, Any]:
         'no filter': dmf_rule(torch.ones_like),
         'itself': own_rule,
     }
-    found = test.accuracies(MAIN, rules)
+    found = test.accuracies(MAIN, rules, rates_of, FEWER)
     assert np.allclose(found['as it is'], found.pop('itself'), atol=0.1)
-    record = {
+    record: dict[str, Any] = {
         'share_of_variance_between_channels_of_a_position': round(mean(shares), 3),
         'the_same_for_can': 0.0,
         'accuracy': {name: rounded(values) for name, values in found.items()},
@@ -278,7 +299,7 @@ def channels(data: str, seed: int, keep: Path) -> dict[str, Any]:
     }
     if (work_of(keep, 'DMF, one group', data, seed) / 'done').exists():
         one = TestSet('DMF, one group', data, seed, keep)
-        other = one.accuracies(MAIN, {'own': own_rule})['own']
+        other = one.accuracies(MAIN, {'own': own_rule}, most=FEWER)['own']
         record['accuracy']['trained with one group'] = rounded(other)
         record['lead_over_one_group'] = rounded(found['as it is'] - other)
     return record
@@ -288,16 +309,14 @@ def matches(data: str, seed: int, keep: Path) -> dict[str, Any]:
     """Measure the second claim: how many positions must be compared?"""
     test = TestSet('CAN', data, seed, keep)
     positions = test.model.positions
-    counts = [1, 3, 9, positions // 2]
+    counts = [1, 9]
     rules: dict[str, Rule] = {'all': own_rule, 'no attention': can_rule(None)}
     rules |= {f'{n} most similar': can_rule(most_similar(n)) for n in counts}
-    rules |= {f'{n} random': can_rule(random_ones(n)) for n in counts}
-    found = test.accuracies(MAIN, rules)
+    rules['9 random'] = can_rule(random_ones(9))
+    found = test.accuracies(MAIN, rules, correlations_of, FEWER)
     used = []
     with torch.no_grad():
-        for number, maps in enumerate(test.episodes(MAIN)):
-            if number == 50:
-                break
+        for maps in test.episodes(MAIN, 20):
             classes = prototypes(maps.support, maps.support_label, maps.ways)
             of_class, _ = test.model.attend(classes, maps.query)
             entropy = -(of_class * of_class.clamp(min=1e-12).log()).sum(-1)
@@ -315,19 +334,24 @@ def matches(data: str, seed: int, keep: Path) -> dict[str, Any]:
     }
 
 
+def repeated(rates: Tensor, count: int) -> Tensor:
+    """Return by what a positive value grows in so many steps x + rate * x."""
+    return (1 + rates) ** count
+
+
 def repetitions(data: str, seed: int, keep: Path) -> dict[str, Any]:
     """Measure the third claim: is there a T for every task?"""
     test = TestSet('DMF', data, seed, keep)
     adaptive = AdaptiveAlignment('dopri5')
     rules = {
-        f'T = {count}': dmf_rule(lambda rates, count=count: (1 + rates) ** count)
+        f'T = {count}': dmf_rule(partial(repeated, count=count))
         for count in REPETITIONS
     }
     rules['dopri5'] = dmf_rule(lambda rates: adaptive.factors(rates[..., None]))
     tasks = {}
     for task in TASKS:
         adaptive.reset()
-        found = test.accuracies(task, rules)
+        found = test.accuracies(task, rules, rates_of, FEWER)
         fixed = {name: values for name, values in found.items() if name != 'dopri5'}
         best = max(fixed, key=lambda name: fixed[name].mean())
         tasks[task] = {
@@ -343,19 +367,49 @@ def repetitions(data: str, seed: int, keep: Path) -> dict[str, Any]:
     return tasks
 
 
+def tested(what: str, data: str, seed: int, keep: Path) -> dict[str, dict[str, Any]]:
+    """Return the accuracy of each episode of two tasks, by the rules of a model."""
+    file = keep / f'tested_{work_of(keep, what, data, seed).name}.json'
+    if not file.exists():
+        test = TestSet(what, data, seed, keep)
+        rules: dict[str, Rule] = {what: own_rule}
+        if what == 'CAN':
+            rules['CAN, transductive'] = transductive
+        tasks = MAIN, '5-way 5-shot'
+        found = {task: test.accuracies(task, rules) for task in tasks}
+        plain = {
+            task: {name: values.tolist() for name, values in own.items()}
+            for task, own in found.items()
+        }
+        write_json(file, plain)
+    return json.loads(file.read_text())
+
+
+def test_all(args: argparse.Namespace) -> None:
+    """Test what is trained and not tested yet, as `measure` would."""
+    torch.set_num_threads(1)
+    for data in args.data:
+        for what in args.models:
+            for seed in args.seeds:
+                if (work_of(args.keep, what, data, seed) / 'done').exists():
+                    tested(what, data, seed, args.keep)
+
+
 def comparison(data: str, seed: int, keep: Path) -> dict[str, Any]:
-    """Return the accuracy of every model that is trained, and its lead over ProtoNet."""
+    """Return the accuracy of all trained models, and their lead over ProtoNet."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for what in MODELS_OF:
         if (work_of(keep, what, data, seed) / 'done').exists():
-            test = TestSet(what, data, seed, keep)
-            for task in (MAIN, '5-way 5-shot'):
-                rules = {what: own_rule}
-                if what == 'CAN':
-                    rules['CAN, transductive'] = transductive
-                found.setdefault(task, {}).update(test.accuracies(task, rules))
-    return {
-        task: {
+            for task, own in tested(what, data, seed, keep).items():
+                arrays = {name: np.array(values) for name, values in own.items()}
+                found.setdefault(task, {}).update(arrays)
+    results = {}
+    for task, own in found.items():
+        # Who was tested on more episodes has these as its first.
+        least = min(map(len, own.values()))
+        own = {name: values[:least] for name, values in own.items()}
+        results[task] = {
+            'episodes': least,
             'accuracy': {name: rounded(values) for name, values in own.items()},
             'lead_over_protonet': {
                 name: rounded(values - own['ProtoNet'])
@@ -363,8 +417,7 @@ def comparison(data: str, seed: int, keep: Path) -> dict[str, Any]:
                 if name != 'ProtoNet' and 'ProtoNet' in own
             },
         }
-        for task, own in found.items()
-    }
+    return results
 
 
 CLAIMS = {'comparison': comparison, 'channels': channels, 'matches': matches}
@@ -377,18 +430,23 @@ def measure(args: argparse.Namespace) -> None:
     """Measure all that is trained; write JSON and tables."""
     torch.set_num_threads(1)
     results: dict[str, dict[str, dict[str, Any]]] = {}
-    for claim, function in CLAIMS.items():
+    for claim in args.claims:
         for data in args.data:
             for seed in args.seeds:
                 if (work_of(args.keep, NEEDS[claim], data, seed) / 'done').exists():
+                    file = args.keep / f'{claim}_{data}_{seed}.json'
+                    if not file.exists():
+                        write_json(file, CLAIMS[claim](data, seed, args.keep))
                     own = results.setdefault(claim, {}).setdefault(data, {})
-                    own[f'seed {seed}'] = function(data, seed, args.keep)
+                    own[f'seed {seed}'] = json.loads(file.read_text())
                     print(claim, data, seed, own[f'seed {seed}'], flush=True)
     record = {
         'what': 'claims about CAN, FEAT and DMF, and a comparison of all with ProtoNet',
-        'data': {name: DATA[name] for name in args.data},
+        'data': DATA,
         'training': f'{STEPS} steps of {BATCH} episode, 5-way 1-shot, one thread',
-        'episodes': {task: numbers[3] for task, numbers in TASKS.items()},
+        'episodes_of_claims': {
+            task: min(FEWER, numbers[3]) for task, numbers in TASKS.items()
+        },
         'numbers': 'mean and half the width of its 95 % interval over episodes',
         'results': results,
         'verdicts': verdicts(results),
@@ -436,18 +494,28 @@ def verdicts(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         )
         holds = 'matters' if sure(alike) else 'does not surely matter'
         found['channels'][data] = (
-            f'DMF weighs channels differently ({mean(shares):.0%} of the variance of its '
-            f'factors lies between channels of a position, CAN has none); it {holds}: '
-            f'all channels alike costs {spread([v for v, _ in alike])} points'
+            f'DMF weighs channels differently ({mean(shares):.0%} of the variance of '
+            f'its factors lies between channels of a position, CAN has none); '
+            f'it {holds}: all channels alike costs '
+            f'{spread([v for v, _ in alike])} points'
         )
     for data in results.get('matches', {}):
         few = of_seeds(results, 'matches', data, 'loss_if_changed', '9 most similar')
         none = of_seeds(results, 'matches', data, 'loss_if_changed', 'no attention')
         holds = 'holds' if max(v + h for v, h in few) < 1 else 'does not hold'
+        used = [
+            own['positions_that_attention_uses']
+            for own in results['matches'][data].values()
+        ]
+        of = next(iter(results['matches'][data].values()))['positions']
+        matters = 'so attention is worth something'
+        if not sure(none):
+            matters = 'so here nothing surely depends on attention at all'
         found['matches'][data] = (
             f'{holds}: with 9 positions instead of all CAN loses '
             f'{spread([v for v, _ in few])} points; without attention '
-            f'{spread([v for v, _ in none])}'
+            f'{spread([v for v, _ in none])}, {matters}. Attention lies on '
+            f'{mean(used):.1f} of {of} positions'
         )
     for data, seeds in results.get('repetitions', {}).items():
         best = {
@@ -467,8 +535,8 @@ def verdicts(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         low, high = min(c[0] for c in counts), max(c[2] for c in counts)
         found['T'][data] = (
             f'the best T {"differs" if differ else "is the same"} ({named}); the '
-            f'adaptive solver {"beats" if wins else "beats nowhere surely"} the best T, '
-            f'and evaluates the flow {low} to {high} times'
+            f'adaptive solver {"beats" if wins else "beats nowhere surely"} the best '
+            f'T, and evaluates the flow {low} to {high} times'
         )
     return found
 
@@ -478,8 +546,8 @@ def tables(record: Mapping[str, Any]) -> str:
     lines = [
         '# Few-shot claims',
         '',
-        f'{record["training"]}; accuracy in percent, mean and standard deviation of the '
-        'seeds; see few_shot_claims.json.',
+        f'{record["training"]}; accuracy in percent, mean and standard deviation of '
+        'the seeds; see few_shot_claims.json.',
     ]
     for data, seeds in record['results'].get('comparison', {}).items():
         names = list(
@@ -515,14 +583,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('do', choices=['train', 'measure'])
+    parser.add_argument('do', choices=['train', 'test', 'measure'])
     parser.add_argument('--keep', type=Path, required=True, help='folder of trainings')
     parser.add_argument('--data', nargs='+', choices=DATA, default=list(DATA))
     parser.add_argument('--models', nargs='+', choices=MODELS_OF, default=[*MODELS_OF])
+    parser.add_argument('--claims', nargs='+', choices=CLAIMS, default=list(CLAIMS))
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--out', type=Path, default=Path('.'), help='folder of results')
     args = parser.parse_args()
-    train_all(args) if args.do == 'train' else measure(args)
+    {'train': train_all, 'test': test_all, 'measure': measure}[args.do](args)
 
 
 if __name__ == '__main__':

@@ -25,6 +25,7 @@ CONFIGS = sorted(path for path in FOLDER.rglob('*.py') if '_base_' not in path.p
 FCOS = [path for path in CONFIGS if path.stem.startswith('fcos_')]
 # Those of few-shot classification take episodes (test_few_shot_configs.py), those
 # of attention sequences (tests/attention/test_tasks.py).
+UNLIKE = {'attention', 'can', 'dmf', 'feat'}
 ANNOTATED = [
     path
     for path in CONFIGS

@@ -1,7 +1,7 @@
 """A small CAN on Glyphs, everything else as in dmf_tiny_glyphs.
 
 Paper: can (arXiv 1910.07677)
-Expect: PLACEHOLDER
+Expect: not measured at this length; benchmarks/results/few_shot_claims.md has a quarter
 Run: mim train paperzoo can_tiny_glyphs.py
 """
 

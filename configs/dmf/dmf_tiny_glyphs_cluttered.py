@@ -1,7 +1,7 @@
 """A small DMF on cluttered Glyphs: drawings anywhere among strokes of no class.
 
 Paper: dmf (arXiv 2103.13582)
-Expect: PLACEHOLDER
+Expect: not measured at this length; benchmarks/results/few_shot_claims.md has a quarter
 Run: mim train paperzoo dmf_tiny_glyphs_cluttered.py
 """
 

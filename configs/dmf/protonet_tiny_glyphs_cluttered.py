@@ -1,7 +1,7 @@
 """ProtoNet with everything else as in dmf_tiny_glyphs_cluttered.
 
 Paper: dmf (arXiv 2103.13582)
-Expect: PLACEHOLDER
+Expect: not measured at this length; benchmarks/results/few_shot_claims.md has a quarter
 Run: mim train paperzoo protonet_tiny_glyphs_cluttered.py
 """
 

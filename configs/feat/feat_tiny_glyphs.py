@@ -1,7 +1,7 @@
 """A small FEAT on Glyphs, everything else as in dmf_tiny_glyphs.
 
 Paper: feat (arXiv 1812.03664)
-Expect: PLACEHOLDER
+Expect: not measured at this length; benchmarks/results/few_shot_claims.md has a quarter
 Run: mim train paperzoo feat_tiny_glyphs.py
 """
 

@@ -35,7 +35,7 @@ STACK = {
     'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
 }
 FORKS = 'onedl-'
-EVALUATORS = {'pycocotools': 'pycocotools', 'faster_coco_eval': 'faster-coco-eval'}
+EVALUATORS = {'pycocotools': 'pycocotools', 'hotcoco': 'hotcoco'}
 
 
 class Trouble(NamedTuple):
@@ -211,6 +211,8 @@ def _torch(report: Report) -> bool:
         capability = torch.backends.cpu.get_cpu_capability()
         cuda = torch.version.cuda or 'not built in'
         numbers = range(torch.cuda.device_count())
+        from paperzoo.utils.precision import native_bfloat16
+
         devices = ', '.join(map(torch.cuda.get_device_name, numbers)) or 'none'
     except Exception as error:
         report.rows['torch'] += ' BROKEN'
@@ -218,7 +220,8 @@ def _torch(report: Report) -> bool:
         return False
     report.rows['torch'] = version
     report.rows['CUDA'] = f'{cuda}; devices: {devices}'
-    report.rows['CPU'] = f'{capability}, {os.cpu_count()} cores'
+    half = 'computes in' if native_bfloat16('cpu') else 'has no'
+    report.rows['CPU'] = f'{capability}, {os.cpu_count()} cores, {half} bfloat16'
     wanted = wanted_versions('torch')
     if not fits(version, wanted):
         report.wrong(f'torch {version} is not {wanted}', f"pip install 'torch{wanted}'")

@@ -14,9 +14,9 @@ temperature, added to one; a cross-entropy of every position by cosine, pooled m
 test time; more supports from confident queries.
 
 Where we differ: `scale`, which multiplies the cosines, is ours (cosines alone are too
-flat for a softmax), as are the numbers of rounds and candidates. No map of a query-class
-pair is ever made: attention multiplies a position by one number, which no cosine of that
-position sees, and the mean over an attended map is a product of matrices.
+flat for a softmax), as are the numbers of rounds and candidates. No map of a pair of
+query and class is ever made: attention multiplies a position by one number, which no
+cosine of that position sees, and the mean over an attended map is a matrix product.
 
 Written from the paper. The repository that it links has no licence that we found: its
 code was not opened, and its checkpoints have no key that we could name.

@@ -17,8 +17,8 @@ Where we differ: the backbone is not trained first, its global classifier learns
 (`num_classes`), as in all few-shot models here; without dropout unless asked for; a
 query's feature is the mean of its map. What follows the sum in transformers, a layer
 norm, is an option (`norm=True`): with it, features of queries have another length than
-prototypes, and the distance needs a `scale` of its own. One `scale` multiplies the scores of both losses, where the paper has a
-temperature of each.
+prototypes, and the distance needs a `scale` of its own. One `scale` multiplies the
+scores of both losses, where the paper has a temperature of each.
 
 Written from the paper; no code was taken, and no name of the authors' weights is
 mapped.

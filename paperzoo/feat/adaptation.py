@@ -26,7 +26,8 @@ def class_centers(
     Example:
         >>> import torch
         >>> from paperzoo.feat import class_centers
-        >>> class_centers(torch.tensor([[1.0], [3.0], [8.0]]), torch.tensor([0, 0, 1]), 2)
+        >>> members = torch.tensor([[1.0], [3.0], [8.0]])
+        >>> class_centers(members, torch.tensor([0, 0, 1]), 2)
         tensor([[2.],
                 [8.]])
 

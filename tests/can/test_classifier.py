@@ -77,7 +77,7 @@ def test_order_of_supports_classes_and_queries(rounds: int) -> None:
     assert_close(scores(support, names[LABELS], query)[:, names], own)
     # Only with transduction does a query matter to another.
     alone = torch.cat([scores(support, LABELS, one[None]) for one in query])
-    assert torch.allclose(alone, own) == (rounds == 0)
+    assert bool(((alone - own).abs().max() < 1e-9) == (rounds == 0))
 
 
 @pytest.mark.paper('can "Transductive Inference"')
@@ -98,7 +98,7 @@ def test_one_round_is_the_scores_with_more_supports() -> None:
     batch = support[None], LABELS[None], query[None]
     found = model.predict_from_feats(*batch, WAYS)[0]
     assert_close(found, model.score_pooled(more, labels, query, WAYS))
-    assert not torch.allclose(found, first)
+    assert (found - first).abs().max() > 1e-3
 
 
 def test_every_parameter_learns() -> None:
@@ -127,8 +127,10 @@ def test_no_map_of_a_pair_is_made() -> None:
     class Largest(TorchDispatchMode):
         numbers = 0
 
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any, kwargs: Any):
-            out = function(*args, **(kwargs or {}))
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            out = func(*args, **(kwargs or {}))
             if isinstance(out, Tensor):
                 self.numbers = max(self.numbers, out.numel())
             return out

@@ -47,7 +47,7 @@ def test_order_of_the_set_is_that_of_the_result(seed: int, order: list[int]) -> 
 def test_dropout_is_of_what_is_added_and_in_training_only() -> None:
     layer, members = SetToSet(4, dropout=1.0), torch.randn(1, 3, 4)
     assert_close(layer.train()(members), members)
-    assert not torch.allclose(layer.eval()(members), members)
+    assert (layer.eval()(members) - members).abs().max() > 1e-3
 
 
 @pytest.mark.paper('feat "Contrastive Learning of Set-to-Set Functions"')

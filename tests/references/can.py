@@ -1,4 +1,4 @@
-"""Cross attention in plain loops, written from the paper; every map of a pair is made."""
+"""Cross attention in plain loops, from the paper; every map of a pair is made."""
 
 import torch
 from torch import Tensor

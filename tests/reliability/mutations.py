@@ -8,7 +8,8 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from operator import getitem, setitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def annotations() -> dict[str, Change]:
         'missing': _file(lambda file: file.unlink()),
         'a folder': _file(_folder),
         'a pipe': _file(_pipe),
-        'a link to nowhere': _file(partial(_linked, target='nowhere')),
+        'a link to nowhere': _file(_link('nowhere')),
         'deep nesting': _file(lambda file: file.write_text(DEEP)),
     }
     contents: dict[str, bytes] = {
@@ -108,13 +109,13 @@ def annotations() -> dict[str, Change]:
     for part in ('images', 'annotations', 'categories'):
         kinds[f'no {part}'] = _json(_without(part))
         for name, value in VALUES.items():
-            kinds[f'{part} {name}'] = _json(_with({part: value}))
+            kinds[f'{part} {name}'] = _json(_with(part, value))
     for part, field in FIELDS_OF_COCO:
         if field != 'id' or part != 'annotations':
-            kinds[f'{part} without {field}'] = _json(_without(field, part))
+            kinds[f'{part} without {field}'] = _json(_without(part, 0, field))
         for name in ('a dict', 'a list in a list'):
             value = VALUES[name]
-            kinds[f'{field} of {part} {name}'] = _json(_with({field: value}, part))
+            kinds[f'{field} of {part} {name}'] = _json(_with(part, 0, field, value))
     return kinds
 
 
@@ -153,21 +154,34 @@ def _pipe(file: Path) -> None:
     os.mkfifo(file)
 
 
-def _linked(file: Path, target: str) -> None:
-    file.unlink()
-    file.symlink_to(target)
+def _link(target: str) -> Callable[[Path], object]:
+    """Put a link in the place of a file, by default to itself."""
+
+    def changed(file: Path) -> None:
+        file.unlink()
+        file.symlink_to(target or file.name)
+
+    return changed
 
 
 def _content(content: bytes) -> Callable[[Path], object]:
     return lambda file: file.write_bytes(content)
 
 
-def _without(field: str, part: str = '') -> Callable[[Any], object]:
-    return lambda content: (content[part][0] if part else content).pop(field)
+def _save(content: Any, file: Path) -> None:
+    torch.save(content, file)
 
 
-def _with(values: dict[str, Any], part: str = '') -> Callable[[Any], object]:
-    return lambda content: (content[part][0] if part else content).update(values)
+def _without(*path: Any) -> Callable[[Any], object]:
+    """Remove what lies there in a content of dicts and lists."""
+    *above, last = path
+    return lambda content: reduce(getitem, above, content).pop(last)
+
+
+def _with(*path_and_value: Any) -> Callable[[Any], object]:
+    """Put a value there."""
+    *above, last, value = path_and_value
+    return lambda content: setitem(reduce(getitem, above, content), last, value)
 
 
 def _cut(file: Path, share: int) -> None:
@@ -181,9 +195,9 @@ def images() -> dict[str, Change]:
         'missing': Path.unlink,
         'a folder': _folder,
         'a pipe': _pipe,
-        'a link to nowhere': partial(_linked, target='nowhere'),
-        'a link to a device': partial(_linked, target='/dev/zero'),
-        'a link to itself': lambda file: _linked(file, file.name),
+        'a link to nowhere': _link('nowhere'),
+        'a link to a device': _link('/dev/zero'),
+        'a link to itself': _link(''),
     }
     contents = {
         'empty': b'',
@@ -248,8 +262,8 @@ def checkpoints() -> dict[str, Change]:
     kinds: dict[str, Callable[[Path], object]] = {
         'a folder': _folder,
         'a pipe': _pipe,
-        'a link to nowhere': partial(_linked, target='nowhere'),
-        'a link to a device': partial(_linked, target='/dev/zero'),
+        'a link to nowhere': _link('nowhere'),
+        'a link to a device': _link('/dev/zero'),
         'a zip of something else': _other_zip,
     }
     contents = {
@@ -269,7 +283,7 @@ def checkpoints() -> dict[str, Change]:
     for share in (1, 10, 30, 70, 90, 99):
         kinds[f'cut at {share} %'] = partial(_cut, share=share)
     for name, value in _wrong_contents().items():
-        kinds[name] = partial(torch.save, value)
+        kinds[name] = partial(_save, value)
     for name, change in _wrong_weights().items():
         kinds[name] = partial(_weights, change=change)
     return {name: _checkpoint(change) for name, change in kinds.items()}
