@@ -505,7 +505,8 @@ def verdicts(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         ]
         better, worse = (', '.join(names) or 'none' for names in named)
         found['comparison'][data] = (
-            f'surely better than ProtoNet in every seed: {better}; surely worse: {worse}'
+            f'surely better than ProtoNet in every seed: {better}; '
+            f'surely worse: {worse}'
         )
     for data in results.get('channels', {}):
         shares = [
