@@ -14,6 +14,7 @@ from paperzoo.compat import (
     find_loader,
     fsdp,
     image_sizes,
+    loss_log,
     mmcv_ext,
     package_utils,
     panopticapi,
@@ -37,5 +38,6 @@ for _remedy in (
     checkpoint_writing,
     cpu_processes,
     fsdp,
+    loss_log,
 ):
     _remedy.apply()
