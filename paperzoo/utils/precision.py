@@ -19,3 +19,14 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     """
     half = tensor.dtype in (torch.float16, torch.bfloat16)
     return tensor.float() if half else tensor
+
+
+def cpu_has_bfloat16() -> bool:
+    """Return whether oneDNN computes in bfloat16 here, instead of imitating it.
+
+    Example:
+        >>> from paperzoo.utils.precision import cpu_has_bfloat16
+        >>> cpu_has_bfloat16() in (True, False)
+        True
+    """
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
