@@ -1,10 +1,8 @@
 """The `paperzoo` command: forwards to the scripts in `paperzoo/tools`, as mim does."""
 
 import difflib
-import faulthandler
 import runpy
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from paperzoo import __version__
@@ -66,7 +64,8 @@ def _run() -> None:
         hint = f'. Did you mean {near[0]}?' if near else ''
         sys.exit(f"paperzoo: no command '{sys.argv[1]}'{hint}\n\n{usage()}")
     sys.argv = [f'paperzoo {sys.argv[1]}', *sys.argv[2:]]
-    # A crash in compiled code says where it was; else the process just ends.
-    with suppress(OSError, ValueError, AttributeError):  # stderr may be no file
-        faulthandler.enable()
     runpy.run_path(str(script), run_name='__main__')
+
+
+if __name__ == '__main__':
+    main()

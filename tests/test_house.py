@@ -15,13 +15,15 @@ PACKAGE = ROOT / 'paperzoo'
 ORDER = [
     ['errors'],
     ['startup', 'utils'],
+    ['runtime'],
     ['ops'],
     ['compat'],
     ['registry'],
     ['common'],
     ['data'],
     ['attention'],
-    ['fcos', 'knet', 'dmf'],
+    ['fcos', 'knet', 'dmf', 'can', 'feat'],
+    ['deploy'],
     ['visualization'],
     ['evaluation'],
     ['preflight'],
@@ -156,7 +158,7 @@ def test_no_circles() -> None:
 WITHOUT_EXAMPLE = re.compile(
     r'paperzoo\.(?:tools|compat|startup|cli)\b.*'
     r'|paperzoo\.explain\.\w+\.(?:page|page_sequences|trace)\.\w+'
-    r'|paperzoo\.ops\.\w+\.\w+_(?:forward|backward\w*)'
+    r'|paperzoo\.ops\.\w+\.\w+_(?:forward|backward)\w*'
 )
 
 

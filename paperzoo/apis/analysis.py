@@ -1,13 +1,14 @@
 """Confusion matrix, best and worst images of a test, drawn and written."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.inference import check_image_file, reason_of
+from paperzoo.apis.images import check_image_file, reason_of
 from paperzoo.apis.progress import track
 from paperzoo.errors import UserError
 from paperzoo.evaluation.analysis import (
@@ -16,6 +17,8 @@ from paperzoo.evaluation.analysis import (
     read_results,
     unusable,
 )
+from paperzoo.evaluation.confusion import exchanged
+from paperzoo.evaluation.precision_recall import precision_recall
 from paperzoo.utils.files import (
     free_path,
     new_folder,
@@ -35,6 +38,8 @@ def analyze(
     number: int = 8,
 ) -> tuple[dict[str, Any], dict[str, Path | None]]:
     """Write the confusion matrix, best and worst images, and all numbers of a test.
+
+    Of objects also each class's precision over recall, with its average at `iou`.
 
     Args:
         results: The JSON file that a test has written.
@@ -76,6 +81,7 @@ def analyze(
         ),
     }
     files = {image['id']: image['file_name'] for image in found['images']}
+    swapped = [(names[one], names[other]) for one, other in exchanged(counts)]
     record = {
         'results': results,
         'kind': found['kind'],
@@ -84,14 +90,47 @@ def analyze(
         'names': names,
         'confusion': counts.tolist(),
         'rows': 'truth',
-        'unit': 'objects' if found['kind'] == 'instances' else 'pixels',
+        'unit': {'instances': 'objects', 'episodes': 'queries'}.get(
+            found['kind'], 'pixels'
+        ),
+        'exchanged': swapped,
         'mean_quality': sum(quality.values()) / len(quality),
         'left_out': left_out,
         'quality': [{'file_name': files[k], 'quality': q} for k, q in order],
         **run_info(),
     }
+    if found['kind'] == 'instances':
+        record['classes'], written['precision and recall'] = _by_class(
+            found, images, folder / 'precision_recall.png', iou
+        )
     written['numbers'] = write_json(folder / 'analysis.json', record)
     return record, written
+
+
+def _by_class(
+    found: dict[str, Any], images: list[dict[str, Any]], file: Path, iou: float
+) -> tuple[list[dict[str, Any]], Path]:
+    """Return average precision and curve of each class, and the picture of them."""
+    from paperzoo.visualization.curves import draw_precision_recall
+
+    curves = precision_recall({**found, 'images': images}, iou)
+    rows = [
+        {
+            'name': name,
+            'average_precision': curve.average,
+            'objects': curve.objects,
+            'found': curve.found,
+            'precision': curve.precision.round(5),
+        }
+        for name, curve in curves.items()
+    ]
+    known = {name: one for name, one in curves.items() if one.objects}
+    picture = draw_precision_recall(
+        file,
+        {name: one.precision.tolist() for name, one in known.items()},
+        {name: one.average for name, one in known.items()},
+    )
+    return rows, picture
 
 
 def _usable(
@@ -136,10 +175,18 @@ def draw_matrix(counts: NDArray[np.int64], names: list[str], file: Path) -> Path
     """
     from matplotlib.figure import Figure
 
+    from paperzoo.visualization.text import plot_fonts
+
     rows = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(max(4.0, 0.45 * len(names) + 2), 40.0)
-    figure = Figure(figsize=(side, side), layout='constrained')
-    axes = figure.subplots()
+    with plot_fonts(*names):
+        figure = Figure(figsize=(side, side), layout='constrained')
+        _fill_matrix(figure.subplots(), rows, names)
+        write_safely(file, lambda out: figure.savefig(out, format='png', dpi=110))
+    return file
+
+
+def _fill_matrix(axes: Any, rows: NDArray[np.float64], names: list[str]) -> None:
     axes.imshow(rows, cmap='Blues', vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
@@ -154,8 +201,6 @@ def draw_matrix(counts: NDArray[np.int64], names: list[str], file: Path) -> Path
                 axes.text(
                     column, row, text, ha='center', va='center', color=color, size=7
                 )
-    write_safely(file, lambda stream: figure.savefig(stream, format='png', dpi=110))
-    return file
 
 
 def draw_images(
@@ -192,11 +237,18 @@ def draw_images(
         try:
             check_image_file(Path(name))
             picture = mmcv.imread(name)
-            pair = beside(draw(picture, truth[number]), draw(picture, kept))
+            pair = picture
+            if results['kind'] != 'episodes':
+                pair = beside(draw(picture, truth[number]), draw(picture, kept))
         except Exception as error:
             print(f'not drawn: {name}: {reason_of(error)}', file=sys.stderr)
             continue
         title = f'{quality:.3f} {Path(name).stem}: truth, found'
+        if results['kind'] == 'episodes':
+            names = [category['name'] for category in results['categories']]
+            answers = Counter(names[one['category_id']] for one in found[number])
+            real = names[truth[number][0]['category_id']]
+            title = f'{quality:.2f} {real}, found as {answers.most_common(1)[0][0]}'
         pictures.append((title, pair))
     if not pictures:
         return None

@@ -67,7 +67,9 @@ def browse(
     for index in track(chosen, f'{split} images'):
         item = dataset[index]
         picture = picture_of(item, classes)
-        stem = Path(getattr(item['data_samples'], 'img_path', None) or 'image').stem
+        sample = item.get('data_samples')
+        kind = 'image' if 'support' not in item else 'episode'
+        stem = Path(getattr(sample, 'img_path', None) or kind).stem
         write_picture(folder / f'{index:06d}_{stem}.jpg', picture)
         height, width = picture.shape[:2]
         pictures.append((f'{index}: {stem} {width} x {height}', picture))
@@ -102,7 +104,8 @@ def picture_of(item: dict, classes: tuple[str, ...]) -> 'NDArray':
     """Return what a pipeline gives as a picture, the truth drawn over it.
 
     Args:
-        item: `inputs` (3, H, W) and `data_samples`.
+        item: `inputs` (3, H, W) and `data_samples`; or an episode, whose classes become
+            rows: the supports at the left, then the queries.
         classes: Names of the classes.
 
     Raises:
@@ -121,6 +124,8 @@ def picture_of(item: dict, classes: tuple[str, ...]) -> 'NDArray':
     from paperzoo.evaluation.results import has_truth, truth_records
     from paperzoo.visualization.overlays import draw
 
+    if 'support' in item:
+        return _episode(item)
     inputs: Any = item.get('inputs')
     sample: Any = item.get('data_samples')
     if getattr(inputs, 'ndim', 0) != 3 or not hasattr(sample, 'to_dict'):
@@ -134,3 +139,22 @@ def picture_of(item: dict, classes: tuple[str, ...]) -> 'NDArray':
         image = np.repeat(image, 3, axis=2)
     image = np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
     return draw(image, truth_records(truth, classes) if has_truth(truth) else [])
+
+
+def _episode(item: dict, most: int = 8) -> 'NDArray':
+    """Return supports and some queries of an episode, a row for each class."""
+    import numpy as np
+
+    from paperzoo.visualization.overlays import make_grid
+
+    def of_class(kind: str, label: int) -> list['NDArray']:
+        own = item[kind][item[f'{kind}_label'] == label]
+        return [image.permute(1, 2, 0).numpy()[..., ::-1] for image in own]
+
+    pictures, columns = [], 0
+    for label in item['support_label'].unique().tolist():
+        supports = of_class('support', label)
+        row = [*supports, *of_class('query', label)[:most]]
+        columns = len(row)
+        pictures += [np.ascontiguousarray(one) for one in row]
+    return make_grid(pictures, columns, gap=4)

@@ -13,6 +13,8 @@ from paperzoo.apis.config_errors import import_custom, merge, reading_explained
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import check_values
+from paperzoo.preflight.top_keys import refuse_unread
+from paperzoo.utils.colours import colours_of
 from paperzoo.utils.files import write_safely
 from paperzoo.utils.wrappers import unwrap_datasets
 
@@ -107,6 +109,7 @@ def load_config(
     with reading_explained(path):
         cfg = Config.fromfile(str(path), import_custom_modules=False)
     if cfg_options:
+        refuse_unread(cfg, cfg_options)
         merge(cfg, cfg_options)
     check_values(cfg)
     import_custom(cfg)
@@ -178,7 +181,8 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
         meta: Of the checkpoint.
 
     Raises:
-        UserError: If neither the checkpoint nor the config says the names.
+        UserError: If neither the checkpoint nor the config says the names, or no head
+            of the model counts as many.
 
     Example:
         >>> from paperzoo.apis.config import class_names, load_config
@@ -197,7 +201,32 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
             'neither the checkpoint nor the config says the names of the classes: add '
             "metainfo=dict(classes=('a', 'b')) to test_dataloader.dataset"
         )
+    from paperzoo.preflight.checkpoint_classes import check_names
+
+    check_names(cfg, tuple(found))
     return tuple(found)
+
+
+def palette(cfg: 'Config', meta: dict) -> list[tuple[int, int, int]] | None:
+    """Return the classes' colours, RGB: the checkpoint's, else the data set's, or None.
+
+    Args:
+        cfg: The config.
+        meta: Of the checkpoint.
+
+    Example:
+        >>> from paperzoo.apis.config import load_config, palette
+        >>> palette(load_config('fcos_tiny_shapes'), {})[0]
+        (230, 25, 75)
+    """
+    from paperzoo.preflight.datasets import data_sets
+
+    found = (meta.get('dataset_meta') or {}).get('palette')
+    for split in () if found else ('test', 'val', 'train'):
+        for one in data_sets(cfg, split):
+            found = found or one.metainfo.get('palette')
+    # MMEngine takes the name of a palette, too.
+    return colours_of(found)
 
 
 def dataset_config(cfg: 'Config', split: str) -> dict:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from paperzoo.apis.own_config import config_text
 from paperzoo.apis.own_data import OwnData, look
+from paperzoo.apis.own_weights import weights_note, weights_url
 from paperzoo.errors import UserError
 from paperzoo.utils.files import write_safely
 
@@ -21,6 +22,7 @@ class Written:
         files: The files beside it that it needs.
         summary: One line on the data.
         notes: What the user should know.
+        weights: Where the first weights come from, and how to do without a network.
         left_out: What of the folder cannot be used.
         commands: What to run next.
     """
@@ -29,6 +31,7 @@ class Written:
     files: list[Path]
     summary: str
     notes: list[str]
+    weights: list[str]
     left_out: list[str]
     commands: list[str]
 
@@ -40,9 +43,10 @@ def init_config(
     task: str | None = None,
     model: str | None = None,
     data_format: str | None = None,
-    val: float = 0.2,
+    val: float | None = None,
     seed: int = 0,
     scratch: bool = False,
+    fine_tune: bool = False,
 ) -> Written:
     """Write a config that trains a model on a labelled folder.
 
@@ -55,6 +59,8 @@ def init_config(
         val: Share of the training images for validation if the folder has none.
         seed: Of that choice.
         scratch: Whether to begin at random weights, where none can be fetched.
+        fine_tune: Whether to begin at a whole model trained on COCO or ADE20K; its
+            class layers keep the rows of equal names.
 
     Raises:
         UserError: If the folder cannot be used for the task, there is no such model, or
@@ -73,11 +79,13 @@ def init_config(
         'class_folders: few-shot, 6 classes, 18 images (12 train, 6 val)'
     """
     target = Path(output)
+    if scratch and fine_tune:
+        raise UserError('--from-scratch and --fine-tune: one of both')
     if target.suffix != '.py':
         raise UserError(f"'{output}' must end in .py")
     data = look(
         folder, task=task, model=model, data_format=data_format,
-        val=val, seed=seed, scratch=scratch,
+        val=val, seed=seed, scratch=scratch, fine_tune=fine_tune,
     )  # fmt: skip
     tables = _episode_tables(data, target) if data.task == 'few-shot' else {}
     for path in (target, *tables):
@@ -91,8 +99,9 @@ def init_config(
         list(tables),
         _summary(data),
         data.notes + data.found.notes,
+        weights_note(weights_url(data)),
         data.found.left_out,
-        _commands(data.task, target),
+        _commands(data, target),
     )
 
 
@@ -127,12 +136,30 @@ def _summary(data: OwnData) -> str:
     )
 
 
-def _commands(task: str, target: Path) -> list[str]:
+def _support(data: OwnData) -> Path:
+    """Return the folder whose classes a few-shot model may tell apart."""
+    for split in ('test', 'val'):
+        place, *more = data.found.files.get(split, ('',))
+        if place and not more:  # a folder; a table comes with that of its images
+            return data.found.root / place
+    return data.found.root
+
+
+def _commands(data: OwnData, target: Path) -> list[str]:
     config = shlex.quote(str(target))
-    best = f'work_dirs/{shlex.quote(target.stem)}/best_*.pth'
-    first = 'print-config' if task == 'few-shot' else 'browse'
+    trained = f'work_dirs/{shlex.quote(target.stem)}'
+    first = (
+        ['check', 'train'] if data.task == 'few-shot' else ['check', 'browse', 'train']
+    )
+    lines = [f'paperzoo {name} {config}' for name in first]
+    results = shlex.quote(f'{target.stem}_results.json')
+    split = 'test' if data.task == 'few-shot' and 'test' in data.check else 'val'
+    images = shlex.quote(str(data.check[split][0].path.parent))
+    if data.task == 'few-shot':
+        images += f' --support {shlex.quote(str(_support(data)))}'
     return [
-        f'paperzoo {first} {config}',
-        f'paperzoo train {config}',
-        f'paperzoo test {config} {best}',
+        *lines,
+        f'paperzoo test {config} {trained} --out {results}',
+        f'paperzoo analyze {results}',
+        f'paperzoo predict {config} {trained} {images}',
     ]

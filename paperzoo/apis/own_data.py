@@ -3,6 +3,7 @@
 import math
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -31,10 +32,17 @@ MODELS = {
     'instance': {'knet': 'knet_r50_fpn_instance'},
     'panoptic': {'knet': 'knet_r50_fpn_panoptic'},
     'semantic': {'knet': 'knet_r50_fcn_semantic'},
-    'few-shot': {'dmf': 'dmf_resnet12', 'protonet': 'protonet_resnet12'},
+    'few-shot': {
+        'dmf': 'dmf_resnet12',
+        'protonet': 'protonet_resnet12',
+        'can': 'can_resnet12',
+        'feat': 'feat_resnet12',
+    },
 }
 TASKS = tuple(MODELS)
-_OF_OBJECTS = ('coco', 'yolo', 'voc', 'labelme')
+_VAL = 0.2  # share of the images for validation, if the folder has none
+_VAL_CLASSES = 10  # of few-shot learning beside classes to test on
+_OF_OBJECTS = ('coco', 'yolo', 'voc', 'labelme', 'cvat')
 # Longest and shortest side of COCO's images in the papers.
 _LARGEST = (1333, 800)
 
@@ -54,6 +62,7 @@ class OwnData:
             its own.
         seed: Of that choice.
         scratch: Whether all weights begin at random.
+        fine_tune: Whether they begin at those of a whole model.
         notes: What the user should know.
     """
 
@@ -66,6 +75,7 @@ class OwnData:
     val: float
     seed: int
     scratch: bool
+    fine_tune: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -127,9 +137,10 @@ def look(
     task: str | None = None,
     model: str | None = None,
     data_format: str | None = None,
-    val: float = 0.2,
+    val: float | None = None,
     seed: int = 0,
     scratch: bool = False,
+    fine_tune: bool = False,
 ) -> OwnData:
     """Read a folder and decide what follows from it.
 
@@ -141,6 +152,7 @@ def look(
         val: Share of the training images for validation if the folder has none.
         seed: Of that choice.
         scratch: Whether to begin at random weights, where none can be fetched.
+        fine_tune: Whether to begin at a whole model trained on COCO or ADE20K.
 
     Raises:
         UserError: If the folder cannot be used for the task, or there is no such model.
@@ -158,6 +170,7 @@ def look(
         >>> data.task, len(data.train), len(data.check['val'])
         ('few-shot', 12, 6)
     """
+    chosen, val = val, _VAL if val is None else val
     if not 0 < val < 1:
         raise UserError(f'--val {val}: a share of the images between 0 and 1')
     if task is not None:
@@ -168,9 +181,9 @@ def look(
         if task == 'instance' and (model or '').startswith('fcos'):
             task = 'detection'  # outlines have boxes, too
     base, config = find_base(task, model)
-    data = OwnData(task, base, config, found, [], {}, val, seed, scratch)
+    data = OwnData(task, base, config, found, [], {}, val, seed, scratch, fine_tune)
     if task == 'few-shot':
-        _split_classes(data)
+        _split_classes(data, by_default=chosen is None)
     else:
         _split_images(data)
     _warn(data)
@@ -217,7 +230,7 @@ def _fits(task: str, config: 'Config') -> bool:
     if task == 'few-shot':
         return 'layout' in ((config.get('train_dataloader') or {}).get('dataset') or {})
     if task == 'semantic':
-        return 'decode_head' in model and 'max_iters' in config.train_cfg
+        return 'decode_head' in model
     steps = config.get('train_pipeline') or []
     resized = len(steps) > 2 and type_name(steps[2]['type']) in (
         'Resize',
@@ -288,7 +301,7 @@ def _split_images(data: OwnData) -> None:
         data.val = 0.0
     elif own.get('train', 0) + own.get('', 0) < 2:
         raise UserError(
-            f'{data.found.root}: {len(images)} images that can be used ({own}); a '
+            f'{data.found.root}: {_counted(own)}; a '
             'training needs two or more, one of them to check with'
         )
     else:
@@ -302,12 +315,27 @@ def _split_images(data: OwnData) -> None:
     }
     data.train = parts.pop('train')
     if not data.train:
-        raise UserError(f'{data.found.root}: no images to train on; it has {own}')
+        raise UserError(
+            f'{data.found.root}: no images to train on; it has {_counted(own)}'
+        )
     data.check = {split: part for split, part in parts.items() if part}
 
 
-def _split_classes(data: OwnData) -> None:
-    """Set the images of each split so that no class is in two of them."""
+def _counted(splits: Mapping[str, int]) -> str:
+    """Return how many images there are that can be used, as words."""
+    total = sum(splits.values())
+    named = ', '.join(f'{count} {name}' for name, count in splits.items() if name)
+    count = f'{total} image{"" if total == 1 else "s"} that can be used'
+    return f'{count} ({named})' if named else count
+
+
+def _split_classes(data: OwnData, by_default: bool) -> None:
+    """Set the images of each split so that no class is in two of them.
+
+    Args:
+        data: Changes.
+        by_default: Whether nobody said how many classes are for validation.
+    """
     images = data.found.images
     own = {
         split: {one.name for one in images if one.split == split}
@@ -330,6 +358,9 @@ def _split_classes(data: OwnData) -> None:
         )
         own = {split: names - few for split, names in own.items()}
     if not own['val']:
+        if by_default and own['test']:
+            # They only choose a checkpoint, and are missed in the training.
+            data.val = min(data.val, _VAL_CLASSES / len(own['train']))
         own['val'] = chosen_by_seed(own['train'], data.val, data.seed)
         while len(own['val']) < 2 < len(own['train']):
             own['val'].add(min(own['train'] - own['val']))

@@ -3,53 +3,71 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.inference import Predictor, reason_of
+from paperzoo.apis.image_model import ImageModel
+from paperzoo.apis.images import ImageError, reason_of
 from paperzoo.apis.progress import track
+from paperzoo.apis.results import Result
+from paperzoo.apis.tiling import predict_tiled
+from paperzoo.apis.video import Video, is_video, video_file
+from paperzoo.errors import UserError
 from paperzoo.evaluation.results import categories
 from paperzoo.utils.files import free_path, new_folder, write_json
 from paperzoo.utils.run_info import run_info
 
 
 def predict_files(
-    model: Predictor,
-    files: Sequence[Path],
+    model: ImageModel,
+    files: Sequence[str | Path],
     *,
     out: str | Path = 'predictions',
     overlays: bool = True,
     recorded: Mapping[str, Any] | None = None,
+    batch_size: int = 1,
+    tile: tuple[int, int] | None = None,
+    overlap: float = 0.2,
 ) -> tuple[dict[str, Any], Path]:
     """Write what a model finds in images: one JSON file in COCO's layout, and overlays.
 
-    An image that cannot be read, or that pipeline or model cannot take, is left out,
-    with a line on stderr and its reason in the file.
+    It can be trained on: annotations have area and `iscrowd`, images their size. A
+    frame of a video is an image with the number of the `frame`, from 0. An image that
+    cannot be read, or that pipeline or model cannot take, is left out, with a line on
+    stderr and its reason in the file. Ctrl-C ends the work, not what is done: it is
+    written, and the interrupt raised again.
 
     Args:
         model: As `load` gives it.
-        files: The images.
+        files: Images, videos and addresses.
         out: A new folder: another one if there is one of this name.
-        overlays: Whether to draw what is found, a picture for each image.
+        overlays: Whether to draw what is found, a picture for each image and a video
+            for each video.
         recorded: What else the file says of the run, such as the checkpoint.
+        batch_size: How many images of one size go through the model at once.
+        tile: Width and height of the pieces in which large images are looked at; see
+            `paperzoo.apis.tiling`.
+        overlap: Share of a tile that the next one repeats.
 
     Returns:
         What was written, and the file.
 
     Raises:
         UserError: If the JSON file or an overlay cannot be written.
+        KeyboardInterrupt: If it was interrupted, with what was written.
 
     Example:
         >>> import paperzoo
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from paperzoo.apis.inference import Predictor
+        >>> from paperzoo.apis.inference import predictor_of
         >>> from paperzoo.apis.prediction import predict_files
         >>> cfg = paperzoo.load_config('fcos_tiny_shapes')
-        >>> model = Predictor(paperzoo.build_model(cfg, 'cpu'), cfg, {})
+        >>> model = predictor_of(paperzoo.build_model(cfg, 'cpu'), cfg, {})
         >>> with TemporaryDirectory() as folder:
         ...     found, file = predict_files(model, [Path('missing.jpg')], out=folder)
         >>> found['failed']
@@ -57,45 +75,125 @@ def predict_files(
     """
     folder = new_folder(Path(out))
     start = time.time()
-    found: dict[str, Any] = {
-        'images': [],
-        'categories': categories(model.classes),
-        'annotations': [],
-        'failed': [],
-    }
-    for file in track(files, 'images'):
-        # Whatever is wrong with one image, the others go on.
-        try:
-            result = model(file)
-            records = result.to_coco()
-            drawn = result.drawn_bgr() if overlays else None
-        except Exception as error:
-            reason = reason_of(error)
-            print(f'paperzoo: {file} is left out: {reason}', file=sys.stderr)
-            found['failed'].append({'file_name': str(file), 'error': reason})
-            continue
-        image = {'id': len(found['images']) + 1, 'file_name': str(file)}
-        image |= {'width': result.width, 'height': result.height}
-        if drawn is not None:
-            overlay = _overlay(file, drawn, folder / 'overlays')
-            image['overlay'] = overlay.relative_to(folder).as_posix()
-        found['images'].append(image)
-        for record in records:
-            number = len(found['annotations']) + 1
-            found['annotations'].append(
-                {'id': number, 'image_id': image['id'], **record}
-            )
-    found['info'] = {
+    found = _Found(model, folder, overlays)
+
+    def results(images: Sequence[Any]) -> list[Result | Exception]:
+        if tile is None:
+            return model.attempt(images)
+        return [_tiled(model, one, tile, overlap, batch_size) for one in images]
+
+    images = [one for one in files if not is_video(one)]
+    stopped = False
+    try:
+        shown = iter(track(images, 'images')) if images else iter(())
+        while some := list(islice(shown, max(1, batch_size))):
+            for image, result in zip(some, results(some), strict=True):
+                found.add(image, result)
+        for video in filter(is_video, files):
+            found.add_video(Path(video), results, max(1, batch_size))
+    except KeyboardInterrupt:
+        stopped = True
+    written = found.written
+    written['info'] = {
         'score': model.score,
         **(recorded or {}),
         'seconds': round(time.time() - start, 1),
         **run_info(),
     }
-    return found, write_json(folder / 'predictions.json', found, one_a_line=True)
+    file = write_json(folder / 'predictions.json', written, one_a_line=True)
+    if stopped:
+        done = len(written['images']) + len(written['failed'])
+        raise KeyboardInterrupt(f'{done} images of {len(files)} files are in {file}')
+    return written, file
 
 
-def _overlay(file: Path, drawn: NDArray[np.uint8], folder: Path) -> Path:
+def _tiled(
+    model: ImageModel,
+    image: Any,
+    tile: tuple[int, int],
+    overlap: float,
+    batch_size: int,
+) -> Result | Exception:
+    try:
+        return predict_tiled(model, image, tile, overlap=overlap, batch_size=batch_size)
+    except Exception as error:
+        return error
+
+
+class _Found:
+    """What is written, growing image by image."""
+
+    def __init__(self, model: ImageModel, folder: Path, overlays: bool) -> None:
+        self.folder, self.overlays = folder, overlays
+        self.written: dict[str, Any] = {
+            'images': [],
+            'categories': categories(model.classes),
+            'annotations': [],
+            'failed': [],
+        }
+
+    def add(
+        self, image: str | Path, result: Result | Exception, **more: Any
+    ) -> NDArray[np.uint8] | None:
+        """Keep a result; return what was drawn of a frame of a video."""
+        # Whatever is wrong with one image, the others go on.
+        try:
+            if isinstance(result, Exception):
+                raise result
+            records = result.to_coco()
+            drawn = result.drawn_bgr() if self.overlays else None
+        except Exception as error:
+            self.fail(image, error, **more)
+            return None
+        own = {'id': len(self.written['images']) + 1, 'file_name': str(image), **more}
+        own |= {'width': result.width, 'height': result.height}
+        if drawn is not None and not more:
+            overlay = _overlay(image, drawn, self.folder / 'overlays')
+            own['overlay'] = overlay.relative_to(self.folder).as_posix()
+        self.written['images'].append(own)
+        for record in records:
+            self.written['annotations'].append(
+                {
+                    'id': len(self.written['annotations']) + 1,
+                    'image_id': own['id'],
+                    **record,
+                }
+            )
+        return drawn
+
+    def fail(self, image: str | Path, error: Exception, **more: Any) -> None:
+        """Say and keep why an image is left out."""
+        reason = reason_of(error)
+        frame = f', frame {more["frame"]}' if more else ''
+        print(f'paperzoo: {image}{frame} is left out: {reason}', file=sys.stderr)
+        row = {'file_name': str(image), **more, 'error': reason}
+        self.written['failed'].append(row)
+
+    def add_video(self, file: Path, results: Any, batch_size: int) -> None:
+        """Keep what is found in the frames of a video."""
+        try:
+            video = Video(file)
+        except UserError as error:
+            self.fail(file, error)
+            return
+        target = free_path(self.folder / 'overlays' / f'{file.stem}.mp4')
+        frames = enumerate(track(video, f'frames of {file.name}', video.count))
+        before = len(self.written['images'])
+        with video_file(target, video.rate) as drawn_video:
+            while some := list(islice(frames, batch_size)):
+                found = results([frame for _, frame in some])
+                for (number, frame), result in zip(some, found, strict=True):
+                    drawn = self.add(file, result, frame=number)
+                    if self.overlays:
+                        drawn_video.add(frame if drawn is None else drawn)
+        if len(self.written['images']) == before:
+            self.fail(file, ImageError(file, 'no frame of it gave a result'))
+
+
+def _overlay(image: str | Path, drawn: NDArray[np.uint8], folder: Path) -> Path:
     from paperzoo.visualization.overlays import write_picture
 
+    # An address may end in anything.
+    stem = Path(str(image).partition('?')[0]).stem or 'image'
     # Images of two folders may have one name.
-    return write_picture(free_path(folder / f'{file.stem}.jpg'), drawn)
+    return write_picture(free_path(folder / f'{stem}.jpg'), drawn)

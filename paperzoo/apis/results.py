@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from paperzoo.errors import UserError
 from paperzoo.evaluation.results import found_records
-from paperzoo.utils.masks import INSTANCE_OFFSET, Record
+from paperzoo.utils.colours import Colour
+from paperzoo.utils.masks import INSTANCE_OFFSET, Record, decode
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,6 +29,7 @@ class Result:
         classes: Names of all classes that the model knows.
         image: The image: its file, or an array (H, W, 3) in BGR.
         score: Objects that score lower are left out; those in `sample` stay.
+        palette: Colours of the classes, RGB, where it is drawn.
 
     Example:
         >>> import numpy as np, torch
@@ -52,7 +54,10 @@ class Result:
         classes: Sequence[str],
         image: Path | NDArray[np.uint8],
         score: float = 0.3,
+        *,
+        palette: Sequence[Colour] | None = None,
     ) -> None:
+        self.palette = palette
         self.sample = sample
         self.classes = tuple(classes)
         self.image = image
@@ -81,6 +86,11 @@ class Result:
         if labels is None:
             return None
         return [self._name(label) for label in labels.tolist()]
+
+    @property
+    def probabilities(self) -> NDArray[np.float32] | None:
+        """How likely each class of a few-shot model is (K,)."""
+        return None
 
     @property
     def masks(self) -> NDArray[np.bool_] | None:
@@ -138,17 +148,53 @@ class Result:
         """
         from paperzoo.visualization.overlays import draw
 
-        return draw(self._pixels(), self.to_coco())
+        return draw(self._pixels(), self.to_coco(), palette=self.palette)
 
     def to_coco(self) -> list[Record]:
         """Return one record for each object, segment or class, as COCO writes them.
 
         A record has `category_id` (the index in `classes`), `category`, `bbox` (x, y,
-        width, height) and, as the task has them, `score` and `segmentation` (run
-        lengths): what `paperzoo predict` writes.
+        width, height), `area`, `iscrowd` and, as the task has them, `score` and
+        `segmentation` (run lengths): what `paperzoo predict` writes.
         """
-        records = found_records(self.sample.to_dict(), self.classes)
-        return [one for one in records if one.get('score', 1.0) >= self.score]
+        sample = self.sample.to_dict()
+        # Before their masks are encoded, which takes the time.
+        if (found := sample.get('pred_instances')) is not None:
+            kept = self._kept()
+            sample['pred_instances'] = {
+                key: [one for one, keep in zip(value, kept, strict=True) if keep]
+                if isinstance(value, list)
+                else value[kept]
+                for key, value in found.items()
+            }
+        records = found_records(sample, self.classes)
+        return [{**one, **_for_training(one)} for one in records]
+
+    def to_supervision(self) -> Any:
+        """Return `supervision.Detections`: boxes, masks, labels, scores and names.
+
+        Segments of a panoptic model and classes of a semantic one have masks.
+
+        Raises:
+            UserError: If supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise UserError(
+                'supervision is not installed: pip install supervision'
+            ) from error
+        records = self.to_coco()
+        corners = [[x, y, x + w, y + h] for x, y, w, h in (r['bbox'] for r in records)]
+        masks = [decode(one) for one in records if 'segmentation' in one]
+        scores = [one['score'] for one in records if 'score' in one]
+        return supervision.Detections(
+            xyxy=np.array(corners, np.float32).reshape(-1, 4),
+            mask=np.stack(masks) if masks else None,
+            confidence=np.array(scores, np.float32) if scores else None,
+            class_id=np.array([one['category_id'] for one in records], int),
+            data={'class_name': np.array([one['category'] for one in records], str)},
+        )
 
     def __len__(self) -> int:
         """Return the number of objects, segments or classes."""
@@ -219,10 +265,10 @@ class Result:
         if isinstance(self.image, np.ndarray):
             return np.ascontiguousarray(self.image)
         import cv2
-        import mmcv
 
         try:
-            pixels = mmcv.imread(str(self.image))
+            data = np.fromfile(self.image, np.uint8)
+            pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
         except (OSError, cv2.error) as error:
             raise UserError(f"'{self.image}' cannot be drawn on: {error}") from error
         if pixels is None or pixels.shape[:2] != (self.height, self.width):
@@ -230,7 +276,7 @@ class Result:
                 f"'{self.image}' cannot be drawn on: it is no longer the image of "
                 f'{self.width} x {self.height} pixels that the model has seen'
             )
-        return pixels
+        return pixels.astype(np.uint8, copy=False)
 
 
 def _numpy(value: Any) -> NDArray:
@@ -241,3 +287,14 @@ def _numpy(value: Any) -> NDArray:
 def _plane(pixels: Any) -> NDArray:
     # mmdet names it `sem_seg`, mmseg `data`; one channel.
     return _numpy(pixels.sem_seg if 'sem_seg' in pixels else pixels.data)[0]
+
+
+def _for_training(record: Record) -> dict[str, Any]:
+    """Return what COCO's readers want of an annotation besides."""
+    if 'segmentation' in record:
+        from pycocotools import mask as coco_mask
+
+        return {'area': float(coco_mask.area(record['segmentation'])), 'iscrowd': 0}
+    if 'bbox' in record:
+        return {'area': round(record['bbox'][2] * record['bbox'][3], 2), 'iscrowd': 0}
+    return {}

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import build_runner, own_instances
+from paperzoo.apis.build import build_runner, family, own_instances
 from paperzoo.apis.training import config_to_train
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import require
 from paperzoo.utils.files import refuse_unwritable, write_json
 from paperzoo.utils.run_info import checkpoint_info, run_info
+from paperzoo.utils.work_dirs import checkpoint_in
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -33,7 +34,7 @@ def evaluate_checkpoint(
 
     Args:
         config: A path or a bare name, or what `load_config` gives; that one changes.
-        checkpoint: File or URL.
+        checkpoint: File, work dir (its best checkpoint, else the last) or URL.
         cfg_options: Overrides by dotted key.
         work_dir: Where logs and metrics go.
         out: Also write predictions and truth to this file: `.json` for `analyze`, or
@@ -59,6 +60,7 @@ def evaluate_checkpoint(
         paperzoo.errors.UserError: --out 'results.txt' must end in .json or .pkl
     """
     given = {'config': str(getattr(config, 'filename', config))}
+    checkpoint = checkpoint_in(checkpoint)
     cfg = config_to_train(config, cfg_options, work_dir)
     require(cfg, 'model', 'test_dataloader', 'test_evaluator', what='a test')
     if preflight:
@@ -69,18 +71,24 @@ def evaluate_checkpoint(
         check_before_test(cfg)
     set_test_options(
         cfg,
-        str(checkpoint),
+        checkpoint,
         out=out,
         show_dir=show_dir,
         show_images=show_images,
         show_score=show_score,
     )
+    from paperzoo.engine.first_steps import first_steps_explained
     from paperzoo.preflight.build_errors import building_explained
+    from paperzoo.preflight.checkpoint_classes import SameClassesHook
 
     with own_instances():
         runner = build_runner(cfg, strict=True, dump='_test')
+        # Few-shot learning is tested on classes of its own.
+        model = getattr(runner, 'model', None)
+        if preflight and model is not None and family(model):
+            runner.register_hook(SameClassesHook())
         start = time.time()
-        with building_explained(cfg):
+        with building_explained(cfg), first_steps_explained(runner):
             metrics = runner.test()
     seconds = round(time.time() - start, 1)
     if runner.rank != 0:
@@ -89,7 +97,7 @@ def evaluate_checkpoint(
         'metrics': metrics,
         'images': len(runner.test_dataloader.dataset),
         **(recorded or {**given, 'cfg_options': dict(cfg_options or {})}),
-        **checkpoint_info(str(checkpoint)),
+        **checkpoint_info(checkpoint),
         'seconds': seconds,
         **run_info(),
     }

@@ -40,7 +40,11 @@ def train(
     amp: bool = False,
     compile_backend: str | None = None,
     vis: Sequence[str] = (),
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     auto_scale_lr: bool = False,
+    from_scratch: bool = False,
     resume: bool | str | Path = False,
     preflight: bool = True,
     finite_check: bool = True,
@@ -56,8 +60,13 @@ def train(
         compile_backend: Of `torch.compile`, such as `'inductor'`, for backbone, neck
             and heads, each by itself; by default what the config says.
         vis: Also log to these: `'tensorboard'`, `'wandb'`, `'mlflow'`.
+        epochs: Passes over the training images; the schedule moves along.
+        batch_size: Of each process, in the training; the schedule moves along, the
+            learning rate does not.
+        lr: Learning rate.
         auto_scale_lr: Scale the learning rate from the config's `base_batch_size` to
             the real batch size.
+        from_scratch: Begin at random weights, with nothing frozen.
         resume: Go on from a checkpoint; True from the last one in the work dir.
         preflight: Look at config, data and work dir before.
         finite_check: Stop at a loss that is NaN or infinite.
@@ -79,9 +88,15 @@ def train(
         amp=amp,
         compile_backend=compile_backend,
         vis=vis,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
         auto_scale_lr=auto_scale_lr,
+        from_scratch=from_scratch,
         resume=resume,
     )
+    from paperzoo.apis.curves import curves_drawn
+    from paperzoo.engine.first_steps import first_steps_explained
     from paperzoo.engine.random_state import make_resumable
     from paperzoo.engine.resume import resume_completely
     from paperzoo.engine.work_dir_lock import own_work_dir
@@ -93,7 +108,11 @@ def train(
         make_resumable(runner)
         resume_completely(runner)
         watch(runner, preflight=preflight, finite_check=finite_check)
-        with building_explained(cfg):
+        with (
+            building_explained(cfg),
+            curves_drawn(runner),
+            first_steps_explained(runner),
+        ):
             runner.train()
     written = Path(runner.work_dir, 'last_checkpoint')
     last = Path(os.fsdecode(written.read_bytes())) if written.is_file() else None
@@ -184,7 +203,11 @@ def set_training_options(
     amp: bool = False,
     compile_backend: str | None = None,
     vis: Sequence[str] = (),
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     auto_scale_lr: bool = False,
+    from_scratch: bool = False,
     resume: bool | str | Path = False,
 ) -> None:
     """Write the options of `train` into a config.
@@ -194,11 +217,16 @@ def set_training_options(
         amp: As of `train`.
         compile_backend: As of `train`.
         vis: As of `train`.
+        epochs: As of `train`.
+        batch_size: As of `train`.
+        lr: As of `train`.
         auto_scale_lr: As of `train`.
+        from_scratch: As of `train`.
         resume: As of `train`.
 
     Raises:
-        UserError: If the config has no base batch size to scale by.
+        UserError: If the config has no base batch size to scale by, or no place for
+            another length, batch size or rate.
 
     Example:
         >>> from paperzoo.apis.config import load_config, set_work_dir
@@ -216,6 +244,10 @@ def set_training_options(
     use_compile(cfg, backend or cfg.get('compile', False))
     for name in vis:
         add_backend(cfg, name)
+    if (epochs, batch_size, lr) != (None, None, None):
+        from paperzoo.apis.schedule import set_schedule
+
+        set_schedule(cfg, epochs=epochs, batch_size=batch_size, lr=lr)
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError(
@@ -223,6 +255,10 @@ def set_training_options(
                 'learning rate was set for: auto_scale_lr=dict(base_batch_size=16)'
             )
         cfg.auto_scale_lr.enable = True
+    if from_scratch:
+        from paperzoo.preflight.random_weights import begin_at_random
+
+        begin_at_random(cfg)
     if resume:
         cfg.resume = True
         cfg.load_from = None if resume is True else str(resume)
@@ -250,9 +286,9 @@ def use_amp(cfg: 'Config') -> None:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
         return
-    from paperzoo.utils.precision import cpu_has_bfloat16
+    from paperzoo.utils.precision import native_bfloat16
 
-    if not cpu_has_bfloat16():
+    if not native_bfloat16('cpu'):
         warnings.warn(
             '--amp: this CPU has no bfloat16 units, and torch imitates them: a step '
             'took 28 times as long as in float32 where it was measured. Train without '
@@ -302,7 +338,8 @@ def watch(
         finite_check: Whether to look at the loss, where the config does not.
 
     Raises:
-        UserError: If the disk has no room for checkpoints.
+        UserError: If the disk has no room for checkpoints, or an op of the model is
+            missing.
 
     Example:
         >>> from types import SimpleNamespace
@@ -311,16 +348,20 @@ def watch(
         >>> runner = SimpleNamespace(hooks=hooks, register_hook=hooks.append)
         >>> watch(runner, preflight=False)
         >>> [type(hook).__name__ for hook in hooks]
-        ['WorkLeftHook', 'FiniteLossHook']
+        ['WorkLeftHook', 'FitClassesHook', 'FiniteLossHook']
     """
+    from paperzoo.apis.model_ops import check_ops
+    from paperzoo.engine.fine_tuning import FitClassesHook
     from paperzoo.engine.finite_loss import FiniteLossHook
     from paperzoo.engine.work_left import WorkLeftHook
     from paperzoo.preflight.run import check_space
 
     runner.register_hook(WorkLeftHook())
+    runner.register_hook(FitClassesHook())
     named = any(isinstance(hook, FiniteLossHook) for hook in runner.hooks)
     if finite_check and not named:
         runner.register_hook(FiniteLossHook())
     # A strategy (FSDP) builds the model only when the training begins.
     if preflight and not isinstance(runner.model, dict):
+        check_ops(runner.model)
         check_space(runner)

@@ -8,7 +8,7 @@ from paperzoo.common.losses import (
     dice_loss,
     weighted_reduction,
 )
-from paperzoo.common.renaming import rename_keys, rename_on_load
+from paperzoo.common.renaming import rename_keys, rename_on_load, renamed_keys
 
 __all__ = [
     'DiceLoss',
@@ -18,6 +18,7 @@ __all__ = [
     'dice_loss',
     'rename_keys',
     'rename_on_load',
+    'renamed_keys',
     'sigmoid_focal_loss',
     'weighted_reduction',
 ]

@@ -59,3 +59,31 @@ def rename_on_load(module: nn.Module, names: Mapping[str, str]) -> None:
         rename_keys(state_dict, prefix, names)
 
     module.register_load_state_dict_pre_hook(hook)
+    # Kept for `renamed_keys`, which asks without loading.
+    before = getattr(module, '_names_on_load', ())
+    module.__dict__['_names_on_load'] = [*before, names]
+
+
+def renamed_keys(
+    module: nn.Module, state_dict: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return a state dict under the names that a module has itself.
+
+    Args:
+        module: The module, with `rename_on_load` somewhere in it.
+        state_dict: Of any names that it loads.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from paperzoo.common import rename_on_load, renamed_keys
+        >>> model = nn.Sequential(nn.Linear(1, 1))
+        >>> rename_on_load(model, {'linear': '0'})
+        >>> list(renamed_keys(model, {'linear.bias': torch.zeros(1)}))
+        ['0.bias']
+    """
+    renamed = dict(state_dict)
+    for path, one in module.named_modules():
+        for names in getattr(one, '_names_on_load', ()):
+            rename_keys(renamed, f'{path}.' if path else '', names)
+    return renamed

@@ -20,7 +20,12 @@ from paperzoo.compat import (
     panopticapi,
     run_lengths,
     slow_imports,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
     torchvision_urls,
+    transform_names,
+    transformers_names,
 )
 
 for _remedy in (
@@ -39,5 +44,10 @@ for _remedy in (
     cpu_processes,
     fsdp,
     loss_log,
+    transform_names,
+    ssd_head,
+    sync_batch_norm,
+    torchvision_rois,
+    transformers_names,
 ):
     _remedy.apply()

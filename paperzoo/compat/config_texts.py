@@ -92,9 +92,27 @@ def _read(text: Any, file_format: str) -> Any:
 
 def _buildable(given: dict[str, Any], scope: str) -> dict[str, Any]:
     kept = needed_parts(given, scope_of({'default_scope': scope}))
+    for key, loader in kept.items():
+        if key.endswith('_dataloader'):
+            _only_names(loader['dataset'], scope)
     if visualizer := visualizer_part(given, scope):
         kept['visualizer'] = visualizer
     return kept
+
+
+def _only_names(spec: dict[str, Any], scope: str) -> None:
+    """Let mmengine's empty data set stand for one: names and colours are asked of it.
+
+    The data set's own class may want files that are not here.
+    """
+    from mmengine.dataset import BaseDataset
+    from mmengine.registry import DATASETS
+
+    kind = spec.get('type')
+    if isinstance(kind, str):
+        kind = DATASETS.get(kind if '.' in kind else f'{scope}.{kind}')
+    spec['metainfo'] = {**getattr(kind, 'METAINFO', {}), **spec['metainfo']}
+    spec['type'] = BaseDataset
 
 
 @contextmanager

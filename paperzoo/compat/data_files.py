@@ -16,16 +16,14 @@ containers. YAML may hold plain values and tuples, which mmengine writes.
 """
 
 import io
-import sys
 from collections.abc import Callable
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from paperzoo.compat.when_imported import when_imported
 from paperzoo.utils.plain_pickle import plain_pickle
 
 _REMEDY = (
@@ -43,32 +41,8 @@ def apply() -> None:
 
     yaml_handler.Loader = PlainLoader
     PickleHandler.load_from_fileobj = _load_from_fileobj
-    for name, mend in _LATER.items():
-        if name in sys.modules:
-            mend(sys.modules[name])
-    if not any(isinstance(finder, _Mender) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Mender())
-
-
-class _Mender(MetaPathFinder):
-    """Finds nothing of its own; mends two modules when they are imported."""
-
-    def find_spec(
-        self, fullname: str, path: Any = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname not in _LATER:
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            _LATER[fullname](module)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
+    when_imported('mmseg.utils.io', _mend_images)
+    when_imported('mmdet.datasets.openimages', _mend_hierarchy)
 
 
 def _mend_images(module: Any) -> None:
@@ -89,12 +63,6 @@ def _mend_hierarchy(module: Any) -> None:
             return np.load(file, allow_pickle=False)
 
     module.np = Numpy()
-
-
-_LATER: dict[str, Callable[[Any], None]] = {
-    'mmseg.utils.io': _mend_images,
-    'mmdet.datasets.openimages': _mend_hierarchy,
-}
 
 
 def _load_from_fileobj(self: Any, file: Any, **_: Any) -> Any:
@@ -135,6 +103,9 @@ def _storage(content: bytes) -> Any:
     """Stand in for torch's function, which reads the storage without any check."""
     import torch
 
+    from paperzoo.compat.checkpoints import refuse_boundless
+
+    refuse_boundless(io.BytesIO(content), 'of a tensor in a pickle')
     return torch.load(io.BytesIO(content), weights_only=True)
 
 

@@ -20,6 +20,8 @@ import torch
 
 from paperzoo.errors import UserError
 
+# A folder or an address that holds all files of weights under their own names.
+MIRROR = 'PAPERZOO_MIRROR'
 _SILENCE = 60  # Seconds without a byte after which a server counts as gone.
 _CHUNK = 1 << 20
 
@@ -39,13 +41,12 @@ def cached_file(
     """
     from mmengine import dist
 
-    target = Path(folder or os.path.join(torch.hub.get_dir(), 'checkpoints'))
-    target = target / (file_name or Path(urlparse(url).path).name)
+    target = cache_place(url, folder, file_name)
     failure: Exception | None = None
     first_of_node = int(os.environ.get('LOCAL_RANK', dist.get_rank())) == 0
     if first_of_node and not target.exists():
         try:
-            _download(url, target)
+            _download(_mirrored(url), target)
         except (OSError, ValueError, http.client.HTTPException) as error:
             failure = error  # Raised after the barrier: the others wait there.
     dist.barrier()
@@ -54,9 +55,28 @@ def cached_file(
     reason = failure or 'the first process of this node has the reason'
     raise UserError(
         f"'{url}' could not be downloaded ({reason}). Fetch it elsewhere and place it "
-        f"as '{target}', or start from scratch with "
-        '--cfg-options model.backbone.init_cfg=None'
+        f"as '{target}', or name a mirror that holds '{target.name}' by {MIRROR}=URL "
+        'or =FOLDER; or begin at random weights: paperzoo train CONFIG --from-scratch'
     ) from failure
+
+
+def cache_place(
+    url: str, folder: str | None = None, file_name: str | None = None
+) -> Path:
+    """Return where the file of an address lies once it is downloaded."""
+    target = Path(folder or os.path.join(torch.hub.get_dir(), 'checkpoints'))
+    return target / (file_name or Path(urlparse(url).path).name)
+
+
+def _mirrored(url: str) -> str:
+    """Return where to fetch an address: from the mirror, if there is one."""
+    mirror = os.environ.get(MIRROR)
+    if not mirror:
+        return url
+    name = Path(urlparse(url).path).name
+    if urlparse(mirror).scheme in ('http', 'https'):
+        return f'{mirror.rstrip("/")}/{name}'
+    return Path(mirror).expanduser().absolute().joinpath(name).as_uri()
 
 
 def _download(url: str, target: Path) -> None:

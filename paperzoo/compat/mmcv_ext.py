@@ -24,6 +24,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import wraps
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec
@@ -37,6 +38,51 @@ COMPILE = (
     "pip install 'setuptools<81' wheel ninja && pip wheel --no-deps --no-cache-dir "
     "--no-build-isolation --wheel-dir mmcv_wheel 'mmcv>=2.1,<2.2' && "
     'pip uninstall -y mmcv mmcv-lite && pip install mmcv_wheel/mmcv-*.whl'
+)
+
+
+# The file of `paperzoo.ops` with each op of mmcv.
+_OPS = {
+    'bbox_overlaps': ['bbox_overlaps'],
+    'carafe': [
+        *('carafe_forward', 'carafe_backward'),
+        *('carafe_naive_forward', 'carafe_naive_backward'),
+    ],
+    'deform_conv': [
+        *('deform_conv_forward', 'deform_conv_backward_input'),
+        'deform_conv_backward_parameters',
+        *('modulated_deform_conv_forward', 'modulated_deform_conv_backward'),
+    ],
+    'deform_roi_pool': ['deform_roi_pool_forward', 'deform_roi_pool_backward'],
+    'focal_loss': ['sigmoid_focal_loss_forward', 'sigmoid_focal_loss_backward'],
+    'masked_conv': ['masked_im2col_forward', 'masked_col2im_forward'],
+    'ms_deform_attn': ['ms_deform_attn_forward', 'ms_deform_attn_backward'],
+    'nms': ['nms'],
+    'nms_match': ['nms_match'],
+    'psa_mask': ['psamask_forward', 'psamask_backward'],
+    'roi_align': ['roi_align_forward', 'roi_align_backward'],
+    'roi_align_rotated': ['roi_align_rotated_forward', 'roi_align_rotated_backward'],
+    'roi_pool': ['roi_pool_forward', 'roi_pool_backward'],
+    'rotated_boxes': ['box_iou_rotated', 'nms_rotated'],
+    'soft_nms': ['softnms'],
+    'softmax_focal_loss': ['softmax_focal_loss_forward', 'softmax_focal_loss_backward'],
+    'sync_bn': [
+        *('sync_bn_forward_mean', 'sync_bn_forward_var', 'sync_bn_forward_output'),
+        *('sync_bn_backward_param', 'sync_bn_backward_data'),
+    ],
+}
+# The other names are the same on both sides.
+_RENAMED = {
+    'bbox_overlaps': 'bbox_overlaps_forward',
+    'nms_match': 'nms_match_forward',
+    'softnms': 'soft_nms_forward',
+}
+# How the names of the ops begin that are missing here, and that compiled mmcv has a
+# kernel for on a CPU. It has the others for GPUs only.
+_COMPILED_FOR_CPU = (
+    *('active_rotated_filter', 'bezier_align', 'box_iou_quadri', 'nms_quadri'),
+    *('contour_expand', 'pixel_group', 'rotated_feature_align'),
+    *('dynamic_voxelize', 'hard_voxelize', 'points_in_boxes_cpu'),
 )
 
 
@@ -60,46 +106,16 @@ def bound_ops() -> dict[str, Callable[..., Any]]:
 
     Only here are these, and so torch, imported.
     """
-    from paperzoo.ops import (
-        bbox_overlaps,
-        deform_conv,
-        focal_loss,
-        ms_deform_attn,
-        nms,
-        nms_match,
-        roi_align,
-        roi_pool,
-        soft_nms,
-        softmax_focal_loss,
-    )
+    from paperzoo import ops
 
-    # The other names are the same on both sides.
-    renamed: dict[str, Callable[..., Any]] = {
-        'bbox_overlaps': bbox_overlaps.bbox_overlaps_forward,
+    bound: dict[str, Callable[..., Any]] = {
         'get_compiler_version': _not_compiled,
         'get_compiling_cuda_version': _not_compiled,
-        'nms': nms.nms,
-        'nms_match': nms_match.nms_match_forward,
-        'softnms': soft_nms.soft_nms_forward,
     }
-    same: list[Callable[..., Any]] = [
-        deform_conv.deform_conv_backward_input,
-        deform_conv.deform_conv_backward_parameters,
-        deform_conv.deform_conv_forward,
-        deform_conv.modulated_deform_conv_backward,
-        deform_conv.modulated_deform_conv_forward,
-        focal_loss.sigmoid_focal_loss_backward,
-        focal_loss.sigmoid_focal_loss_forward,
-        ms_deform_attn.ms_deform_attn_backward,
-        ms_deform_attn.ms_deform_attn_forward,
-        roi_align.roi_align_backward,
-        roi_align.roi_align_forward,
-        roi_pool.roi_pool_backward,
-        roi_pool.roi_pool_forward,
-        softmax_focal_loss.softmax_focal_loss_backward,
-        softmax_focal_loss.softmax_focal_loss_forward,
-    ]
-    return renamed | {op.__name__: op for op in same}
+    for file, names in _OPS.items():
+        module = import_module(f'{ops.__name__}.{file}')
+        bound |= {name: getattr(module, _RENAMED.get(name, name)) for name in names}
+    return bound
 
 
 def _not_compiled() -> str:
@@ -217,12 +233,27 @@ def _missing(name: str) -> Callable[..., NoReturn]:
     def op(*_: Any, **__: Any) -> NoReturn:
         from paperzoo.errors import MissingOpError
 
-        raise MissingOpError(
-            f"mmcv's compiled op '{name}' was called, but compiled mmcv is not "
-            f'installed and paperzoo has no stand-in for this op. Remedy: compile '
-            f'mmcv, which needs a C++ compiler, torch<2.14 and 10 to 20 minutes: '
-            f'{COMPILE}'
-        )
+        raise MissingOpError(missing_op(name))
 
     op.__name__ = op.__qualname__ = name
     return op
+
+
+def missing_op(name: str) -> str:
+    """Return what to say of an op that neither paperzoo nor a compiled mmcv gives.
+
+    Args:
+        name: The op's name in `mmcv._ext`.
+    """
+    said = (
+        f"mmcv's compiled op '{name}' was called, but compiled mmcv is not "
+        'installed and paperzoo has no stand-in for this op. '
+    )
+    needs = 'torch<2.14 and 10 to 20 minutes'
+    if name.startswith(_COMPILED_FOR_CPU):
+        return f'{said}Remedy: compile mmcv, with a C++ compiler, {needs}: {COMPILE}'
+    return (
+        f'{said}mmcv has it for GPUs only: for a CPU there is none to be had. Remedy '
+        f'on a machine with a GPU: compile mmcv, with a C++ compiler, CUDA (nvcc), '
+        f'{needs}: {COMPILE}'
+    )

@@ -7,7 +7,7 @@ from mmdet.datasets import CocoDataset as MMDetCocoDataset
 
 from paperzoo.data.coco_api import NamedCOCO
 from paperzoo.data.layout import check_classes, locate
-from paperzoo.data.shapes import THING_CLASSES
+from paperzoo.data.shapes_draw import THING_CLASSES, THING_COLOURS
 from paperzoo.registry import DATASETS
 
 
@@ -41,7 +41,7 @@ class CocoDataset(MMDetCocoDataset):
     def __init__(
         self,
         ann_file: str = '',
-        data_root: str = '',
+        data_root: str | None = '',
         data_prefix: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -54,6 +54,7 @@ class CocoDataset(MMDetCocoDataset):
                 [ann_file, *prefix.values()],
                 'images, and annotations in COCO format',
                 'fcos_tiny_shapes',
+                lazy=kwargs.get('lazy_init', False),
             ),
             data_prefix=prefix,
             **kwargs,
@@ -69,15 +70,4 @@ class ShapesDataset(CocoDataset):
         ('circle', 'rectangle', 'triangle')
     """
 
-    METAINFO = {
-        'classes': THING_CLASSES,
-        'palette': [
-            (230, 25, 75),
-            (60, 180, 75),
-            (255, 225, 25),
-            (0, 130, 200),
-            (245, 130, 48),
-            (145, 30, 180),
-            (70, 240, 240),
-        ],
-    }
+    METAINFO = {'classes': THING_CLASSES, 'palette': [*THING_COLOURS]}

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from paperzoo.data.formats.folder import decode, parse_json
 from paperzoo.errors import UserError
+from paperzoo.utils.files import refuse_irregular
 
 Content = dict[str, Any]
 _RECORDS = {'images': 'image', 'annotations': 'annotation', 'categories': 'category'}
@@ -87,8 +88,8 @@ def read_annotation_file(file: Path) -> Content:
         file: In COCO's format, in UTF-8 or UTF-16, with a byte order mark or without.
 
     Raises:
-        UserError: If the file is no JSON, no object with records, or an id is
-            ambiguous.
+        UserError: If the file is no regular one, no JSON, no object with records, or an
+            id is ambiguous.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -98,6 +99,7 @@ def read_annotation_file(file: Path) -> Content:
         ...     read_annotation_file(file)['images']
         [{'id': 1}]
     """
+    refuse_irregular(file)
     content = parse(file.read_bytes(), file)
     check_ids(content, file)
     _, notes = categories_by_name(content, str(file))

@@ -1,6 +1,7 @@
 """Few-shot episodes: a few classes, a few labelled images of each, and queries."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,7 +46,8 @@ class EpisodeDataset(Dataset):
     Item i is always the same episode; `EpisodeSampler` asks for new ones every epoch.
     An item is a dict of `support` [K*S, 3, H, W] and `query` [Q, 3, H, W] (uint8, RGB),
     `support_label` and `query_label` (0 to K-1), `support_class` and `query_class`:
-    the class in the split, -1 if `test_mode`.
+    the class in the split, -1 if `test_mode`. Then `query_index` has the numbers of the
+    queries in the split, and `episode_class` the classes of the episode (K).
 
     Args:
         data_root: Folder of the set; `data/...` follows `$PAPERZOO_DATA`, `data/glyphs`
@@ -120,13 +122,20 @@ class EpisodeDataset(Dataset):
     @property
     def metainfo(self) -> dict[str, Any]:
         """The split's name and classes, and the kind of the episodes."""
-        return {
+        meta = {
             'split': self.split,
             'classes': self.source.classes,
             'ways': self.ways,
             'shots': self.shots,
             'queries': self.queries,
         }
+        if self.test_mode:
+            # Some sets are arrays; theirs have numbers in place of names.
+            meta['files'] = [
+                str(one) if isinstance(one, Path) else f'image {number}'
+                for number, one in enumerate(self.source.images)
+            ]
+        return meta
 
     def __len__(self) -> int:
         return self.episodes
@@ -177,7 +186,7 @@ class EpisodeDataset(Dataset):
             for indices in (episode.support, episode.query)
         )
         known = np.full_like(episode.classes, -1) if self.test_mode else episode.classes
-        return {
+        item_of = {
             'support': support,
             'support_label': torch.from_numpy(episode.support_label),
             'support_class': torch.from_numpy(known[episode.support_label]),
@@ -185,6 +194,10 @@ class EpisodeDataset(Dataset):
             'query_label': torch.from_numpy(episode.query_label),
             'query_class': torch.from_numpy(known[episode.query_label]),
         }
+        if self.test_mode:  # for who writes down what was found in which image
+            item_of['query_index'] = torch.from_numpy(episode.query)
+            item_of['episode_class'] = torch.from_numpy(episode.classes)
+        return item_of
 
     def _check_sizes(self) -> None:
         classes = self.source.classes

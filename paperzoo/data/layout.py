@@ -5,18 +5,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paperzoo.data.paths import ensure_generated
+from paperzoo.data.paths import ensure_generated, resolve
 from paperzoo.errors import UserError
 
 
-def locate(data_root: str, parts: Sequence[str], content: str, instead: str) -> str:
+def locate(
+    data_root: str | None,
+    parts: Sequence[str],
+    content: str,
+    instead: str,
+    *,
+    lazy: bool = False,
+) -> str:
     """Return the resolved data root, all parts of which are there.
 
     Args:
-        data_root: As in the config; `data/...` follows `$PAPERZOO_DATA`.
+        data_root: As in the config; `data/...` follows `$PAPERZOO_DATA`. None, as
+            MMEngine has it, is the current folder.
         parts: Files and folders, relative to the root or absolute.
         content: What is expected there, for the message.
         instead: Name of a config that needs no data set, for the message.
+        lazy: Whether only names of classes are wanted, and nothing is looked for.
 
     Raises:
         UserError: If a part is missing; the message lists what was looked for and
@@ -26,7 +35,10 @@ def locate(data_root: str, parts: Sequence[str], content: str, instead: str) -> 
         >>> locate('/', [''], 'anything', 'fcos_tiny_shapes')
         '/'
     """
-    root = ensure_generated(data_root)
+    # mmdet's inferencers build data sets like that, where there may be none.
+    if lazy:
+        return resolve(data_root or '')
+    root = ensure_generated(data_root or '')
     # What lies on another machine is not looked for.
     local = [] if '://' in root else [part for part in parts if '://' not in part]
     needed = [Path(root, part) for part in local]

@@ -6,10 +6,14 @@ from typing import Any
 # isort: split
 from mmdet.datasets import CocoPanopticDataset as MMDetCocoPanopticDataset
 
-from paperzoo.data.coco import ShapesDataset
 from paperzoo.data.coco_api import NamedCOCOPanoptic
 from paperzoo.data.layout import check_classes, locate
-from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
+from paperzoo.data.shapes_draw import (
+    STUFF_CLASSES,
+    STUFF_COLOURS,
+    THING_CLASSES,
+    THING_COLOURS,
+)
 from paperzoo.errors import UserError
 from paperzoo.registry import DATASETS
 
@@ -60,6 +64,7 @@ class CocoPanopticDataset(MMDetCocoPanopticDataset):
                 [ann_file, *data_prefix.values()],
                 "images, and annotations in COCO's panoptic format",
                 'knet_tiny_shapes_panoptic',
+                lazy=kwargs.get('lazy_init', False),
             ),
             data_prefix=dict(data_prefix),
             **kwargs,
@@ -129,10 +134,5 @@ class ShapesPanopticDataset(CocoPanopticDataset):
         'classes': (*THING_CLASSES, *STUFF_CLASSES),
         'thing_classes': THING_CLASSES,
         'stuff_classes': STUFF_CLASSES,
-        'palette': [
-            *ShapesDataset.METAINFO['palette'],
-            (128, 128, 128),
-            (170, 110, 40),
-            (0, 128, 128),
-        ],
+        'palette': [*THING_COLOURS, *STUFF_COLOURS],
     }

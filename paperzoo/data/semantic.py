@@ -7,7 +7,12 @@ from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets import BaseSegDataset
 
 from paperzoo.data.layout import check_classes, locate
-from paperzoo.data.shapes import STUFF_CLASSES, THING_CLASSES
+from paperzoo.data.shapes_draw import (
+    STUFF_CLASSES,
+    STUFF_COLOURS,
+    THING_CLASSES,
+    THING_COLOURS,
+)
 from paperzoo.registry import DATASETS
 
 
@@ -39,6 +44,7 @@ class _Located(BaseSegDataset):
                 [ann_file, *data_prefix.values()],
                 'a folder of images and one of label maps as PNG, of equal names',
                 'knet_tiny_shapes_semantic',
+                lazy=kwargs.get('lazy_init', False),
             ),
             data_prefix=dict(data_prefix),
             ann_file=ann_file,
@@ -83,7 +89,10 @@ class ShapesSemanticDataset(_Located):
         ('grass', 'brick', 'water')
     """
 
-    METAINFO = {'classes': (*THING_CLASSES, *STUFF_CLASSES)}
+    METAINFO = {
+        'classes': (*THING_CLASSES, *STUFF_CLASSES),
+        'palette': [*THING_COLOURS, *STUFF_COLOURS],
+    }
 
 
 @DATASETS.register_module()

@@ -19,6 +19,17 @@ Position = tuple[int, int]
 
 THING_CLASSES = ('circle', 'rectangle', 'triangle', 'star', 'cross', 'ring', 'frame')
 STUFF_CLASSES = ('grass', 'brick', 'water')
+# Of the classes, where they are drawn over an image.
+THING_COLOURS = (
+    (230, 25, 75),
+    (60, 180, 75),
+    (255, 225, 25),
+    (0, 130, 200),
+    (245, 130, 48),
+    (145, 30, 180),
+    (70, 240, 240),
+)
+STUFF_COLOURS = ((128, 128, 128), (170, 110, 40), (0, 128, 128))
 
 MAX_OBJECTS = 8
 SIDE_RANGE = (16.0, 128.0)  # sqrt(area) in pixels

@@ -91,7 +91,7 @@ def sampled_filters(
     rows = rows * size**2 + torch.arange(size**2, device=rows.device)[:, None]
     parts = 4 * size**2
     out = weighted_rows(table, rows.reshape(-1, parts), shares.reshape(-1, parts))
-    return out.view(len(offsets), classes, height, width, -1)
+    return out.view(offsets.size(0), classes, height, width, -1)
 
 
 def plain_filters(

@@ -2,6 +2,7 @@ from .amp import Bf16OptimWrapper as Bf16OptimWrapper
 from .compile import CompileHook as CompileHook
 from .episode_loop import EpisodeTestLoop as EpisodeTestLoop
 from .episode_loop import EpisodeValLoop as EpisodeValLoop
+from .fine_tuning import FitClassesHook as FitClassesHook
 from .finite_loss import FiniteLossHook as FiniteLossHook
 from .memory_format import ChannelsLastHook as ChannelsLastHook
 from .picture_page import PicturePageHook as PicturePageHook

@@ -31,7 +31,8 @@ def follow_epochs(
 ) -> None:
     """Move step and schedules of a resumed training to the same place in its epochs.
 
-    It is said in one line. Schedules that count steps by themselves, such as a warm-up
+    It is said in one line. A training that counts steps keeps them; that is said, too.
+    Schedules that count steps by themselves, such as a warm-up
     of 500, stay as they are; so does the learning rate itself.
 
     Args:
@@ -47,6 +48,7 @@ def follow_epochs(
     """
     loop = runner.train_loop
     if not isinstance(loop, EpochBasedTrainLoop):
+        _say_batch(runner, checkpoint)
         return
     new, old = len(loop.dataloader), _steps_per_epoch(checkpoint)
     if old is None or old == new:
@@ -67,6 +69,46 @@ def follow_epochs(
         f'or number of processes): the training goes on at step {loop.iter}, and so do '
         f'the {moved} schedules that were made from epochs. The learning rate is not '
         'scaled.'
+    )
+
+
+def note_batch(runner: Any, checkpoint: dict[str, Any]) -> None:
+    """Note in a checkpoint how many samples a step has.
+
+    Args:
+        runner: That of the training.
+        checkpoint: What will be written.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> loop = SimpleNamespace(dataloader=SimpleNamespace(batch_size=4))
+        >>> checkpoint = {'meta': {}}
+        >>> note_batch(SimpleNamespace(train_loop=loop, world_size=2), checkpoint)
+        >>> checkpoint['meta']
+        {'samples_per_step': 8}
+    """
+    if samples := _samples_per_step(runner):
+        checkpoint['meta']['samples_per_step'] = samples
+
+
+def _samples_per_step(runner: Any) -> int | None:
+    loader = getattr(runner.train_loop, 'dataloader', None)
+    size = getattr(loader, 'batch_size', None)
+    size = size or getattr(getattr(loader, 'batch_sampler', None), 'batch_size', None)
+    return size * runner.world_size if isinstance(size, int) else None
+
+
+def _say_batch(runner: Any, checkpoint: Mapping[str, Any]) -> None:
+    """Say that a training that counts steps goes on with steps of another size."""
+    meta = checkpoint.get('meta') or {}
+    old, new = meta.get('samples_per_step'), _samples_per_step(runner)
+    if type(old) is not int or new is None or old == new:
+        return
+    runner.logger.warning(
+        f'A step has {new} samples, not {old} as in the checkpoint (another batch size '
+        'or number of processes). This training counts steps: its end, its schedules '
+        'and its learning rate stay as they are, so that it sees '
+        f'{"more" if new > old else "fewer"} samples than it would have.'
     )
 
 

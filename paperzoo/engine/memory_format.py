@@ -30,15 +30,33 @@ class ChannelsLastHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Convert the model before anything runs through it."""
-        runner.model.to(memory_format=torch.channels_last)
-        for module in runner.model.modules():
-            if isinstance(module, nn.Conv2d) and _crashes(module):
-                # A 1x1 weight counts as contiguous either way: only a copy is.
-                plain = torch.empty_like(
-                    module.weight.data, memory_format=torch.contiguous_format
-                )
-                module.weight.data = plain.copy_(module.weight.data)
-                module.register_forward_pre_hook(_contiguous)
+        keep_channels_last(runner.model)
+
+
+def keep_channels_last(model: nn.Module) -> None:
+    """Put the channels of a model's weights last; see `ChannelsLastHook`.
+
+    Args:
+        model: Changes.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.engine.memory_format import keep_channels_last
+        >>> convolution = torch.nn.Conv2d(16, 8, 3)
+        >>> keep_channels_last(convolution)
+        >>> convolution.weight.stride()
+        (144, 1, 48, 16)
+    """
+    converted: Any = model
+    converted.to(memory_format=torch.channels_last)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and _crashes(module):
+            # A 1x1 weight counts as contiguous either way: only a copy is.
+            plain = torch.empty_like(
+                module.weight.data, memory_format=torch.contiguous_format
+            )
+            module.weight.data = plain.copy_(module.weight.data)
+            module.register_forward_pre_hook(_contiguous)
 
 
 def _crashes(convolution: nn.Conv2d) -> bool:

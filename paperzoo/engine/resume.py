@@ -17,7 +17,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 
-from paperzoo.engine.epoch_length import Positions, follow_epochs
+from paperzoo.engine.epoch_length import Positions, follow_epochs, note_batch
 from paperzoo.engine.pending_validation import PendingValidationHook
 from paperzoo.errors import UserError
 
@@ -48,6 +48,10 @@ class CheckpointCheckHook(Hook):
         _check_states(checkpoint, self.file, runner)
         # A copy: who loads it may take things out.
         self.checkpoint = dict(checkpoint)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Note what a resumed training compares."""
+        note_batch(runner, checkpoint)
 
 
 def resume_completely(runner: Any) -> None:

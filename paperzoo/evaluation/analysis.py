@@ -17,6 +17,7 @@ from paperzoo.evaluation.confusion import (
     pixel_confusion,
     pixel_quality,
 )
+from paperzoo.utils.files import refuse_irregular
 
 
 def read_results(name: str) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def read_results(name: str) -> dict[str, Any]:
             f"'{name}' is a pickle, which can run any code when it is read. Write the "
             'results as JSON: paperzoo test CONFIG CHECKPOINT --out results.json'
         )
+    refuse_irregular(Path(name))
     try:
         results = json.loads(Path(name).read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error:
@@ -68,7 +70,8 @@ def read_results(name: str) -> dict[str, Any]:
 
 def _misplaced(results: dict[str, Any]) -> str | None:
     """Return what is not where a test writes it."""
-    if results['kind'] not in ('instances', 'panoptic', 'semantic'):
+    kinds = ('instances', 'panoptic', 'semantic', 'episodes')
+    if results['kind'] not in kinds:
         return f'its kind is {results["kind"]!r}'
     wanted: dict[str, dict[str, type | tuple[type, ...]]] = {
         'images': {'id': (int, str), 'file_name': str, 'height': int, 'width': int},
@@ -76,6 +79,8 @@ def _misplaced(results: dict[str, Any]) -> str | None:
         'annotations': {'image_id': (int, str)},
         'truth': {'image_id': (int, str)},
     }
+    if results['kind'] == 'episodes':
+        wanted['images'] = {'id': int, 'file_name': str}
     for key, fields in wanted.items():
         if not isinstance(results[key], list):
             return f"'{key}' is no list"
@@ -117,6 +122,8 @@ def _wrong(
     if type(label) is not int or not 0 <= label < classes:
         word = 'class' if classes == 1 else 'classes'
         return f'category_id {label!r} of {classes} {word}'
+    if kind == 'episodes':
+        return None
     if 'score' in row and not _number(row['score']):
         return f'score {row["score"]!r}'
     mask = row.get('segmentation')
@@ -180,6 +187,8 @@ def confusion_and_quality(
         >>> counts.tolist(), quality
         ([[1, 0], [0, 0]], {1: 1.0})
     """
+    if results['kind'] == 'episodes':
+        return _answers(results)
     found, truth = by_image(results['annotations']), by_image(results['truth'])
     num_classes = len(results['categories'])
     total = np.zeros((num_classes + 1, num_classes + 1), np.int64)
@@ -196,3 +205,15 @@ def confusion_and_quality(
             quality[number] = pixel_quality(own)
         total += own
     return total, quality
+
+
+def _answers(results: dict[str, Any]) -> tuple[NDArray[np.int64], dict[int, float]]:
+    """Return the confusion matrix of episodes, and how often each image was right."""
+    side = len(results['categories']) + 1
+    total = np.zeros((side, side), np.int64)
+    right: dict[int, list[bool]] = defaultdict(list)
+    for found, truth in zip(results['annotations'], results['truth'], strict=True):
+        total[truth['category_id'], found['category_id']] += 1
+        same = truth['category_id'] == found['category_id']
+        right[truth['image_id']].append(same)
+    return total, {number: sum(own) / len(own) for number, own in right.items()}

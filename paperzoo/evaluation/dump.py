@@ -8,6 +8,7 @@ from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.fileio import dump
 from mmengine.logging import print_log
 
+from paperzoo.errors import UserError
 from paperzoo.evaluation.results import (
     categories,
     found_records,
@@ -55,10 +56,13 @@ class DumpRecords(BaseMetric):
         """Keep the records of a batch.
 
         Args:
-            data_batch: Not used.
+            data_batch: Of episodes, for the numbers of their images and classes.
             data_samples: Samples with predictions, as dicts.
         """
         classes = tuple((self.dataset_meta or {}).get('classes') or ())
+        if data_samples and 'pred_label' in data_samples[0]:
+            self._keep_episodes(data_batch, data_samples)
+            return
         for sample in data_samples:
             height, width = sample['ori_shape'][:2]
             self.results.append(
@@ -76,12 +80,38 @@ class DumpRecords(BaseMetric):
                 }
             )
 
+    def _keep_episodes(self, batch: Any, samples: Sequence[dict]) -> None:
+        if not isinstance(batch, dict):  # episodes, as the loop of episodes gives them
+            batch = {
+                'query_index': [episode.query for episode in batch],
+                'episode_class': [episode.classes for episode in batch],
+            }
+        if 'query_index' not in batch:
+            raise UserError(
+                '--out: only episodes of a data set in test mode say which images they '
+                'are made of: test_dataloader.dataset.test_mode=True'
+            )
+        for number, sample in enumerate(samples):
+            classes = batch['episode_class'][number].tolist()
+            self.results.append(
+                {
+                    'query': batch['query_index'][number].tolist(),
+                    'found': [classes[k] for k in sample['pred_label'].tolist()],
+                    'truth': [classes[k] for k in sample['gt_label'].tolist()],
+                }
+            )
+
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Write the file; there is no number.
 
         Args:
             results: What `process` collected, of all processes.
         """
+        if results and 'query' in results[0]:
+            answers = episode_records(results, self.dataset_meta or {})
+            file = write_json(self.out_file, answers, one_a_line=True)
+            print_log(f'Answers and truth: {file.absolute()}', logger='current')
+            return {}
         classes = tuple((self.dataset_meta or {}).get('classes') or ())
         known = all(result['truth'] is not None for result in results)
         written: dict[str, Any] = {
@@ -98,6 +128,42 @@ class DumpRecords(BaseMetric):
         file = write_json(self.out_file, written, one_a_line=True)
         print_log(f'Predictions and truth: {file.absolute()}', logger='current')
         return {}
+
+
+def episode_records(results: list, meta: dict[str, Any]) -> dict[str, Any]:
+    """Return the answers of a test of episodes: a row for each query of an episode.
+
+    Args:
+        results: Of each episode the numbers of its images (`query`), and their classes
+            as `found` and as in `truth`.
+        meta: Of the data set: `classes` and `files`.
+
+    Example:
+        >>> from paperzoo.evaluation.dump import episode_records
+        >>> one = {'query': [7, 3], 'found': [0, 1], 'truth': [0, 0]}
+        >>> written = episode_records([one], {'classes': ('cat', 'dog')})
+        >>> [image['id'] for image in written['images']], written['annotations'][1]
+        ([3, 7], {'image_id': 3, 'episode': 0, 'category_id': 1})
+    """
+    used = sorted({number for one in results for number in one['query']})
+    files = meta.get('files') or {}
+    rows: dict[str, list[dict[str, int]]] = {'annotations': [], 'truth': []}
+    for episode, one in enumerate(results):
+        for number, found, truth in zip(
+            one['query'], one['found'], one['truth'], strict=True
+        ):
+            place = {'image_id': number, 'episode': episode}
+            rows['annotations'].append({**place, 'category_id': found})
+            rows['truth'].append({**place, 'category_id': truth})
+    return {
+        'kind': 'episodes',
+        'images': [
+            {'id': number, 'file_name': files[number] if files else f'image {number}'}
+            for number in used
+        ],
+        'categories': categories(meta.get('classes') or ()),
+        **rows,
+    }
 
 
 @METRICS.register_module()

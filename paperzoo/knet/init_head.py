@@ -208,7 +208,7 @@ class KNetKernelInitHead(BaseModule):
                 sem = self.seg_downsample(sem)
             seg_preds, features = self.conv_seg(sem), sem + loc
 
-        kernels = self.init_kernels.weight.expand(len(features), -1, -1, -1, -1)
+        kernels = self.init_kernels.weight.expand(features.size(0), -1, -1, -1, -1)
         if self.proposal_feats_with_obj:
             groups = group_pixels(mask_preds, self.grouping)
             kernels = (
@@ -216,7 +216,7 @@ class KNetKernelInitHead(BaseModule):
             )
         if self.cat_stuff_mask and seg_preds is not None:
             stuff = self.conv_seg.weight[self.num_thing_classes :]
-            stuff = stuff.expand(len(features), -1, -1, -1, -1)
+            stuff = stuff.expand(features.size(0), -1, -1, -1, -1)
             kernels = torch.cat([kernels, stuff], dim=1)
             stuff_masks = seg_preds[:, self.num_thing_classes :]
             mask_preds = torch.cat([mask_preds, stuff_masks], dim=1)

@@ -271,7 +271,7 @@ class KernelUpdater(nn.Module):
         with torch.autocast(update_feature.device.type, enabled=False):
             dtype = self.out_layer.weight.dtype
             features = update_feature.reshape(-1, 1, self.in_channels).to(dtype)
-            kernels = input_feature.reshape(len(features), -1, self.in_channels)
+            kernels = input_feature.reshape(features.size(0), -1, self.in_channels)
             return self._updated(features, kernels.to(dtype))
 
     def _updated(self, features: Tensor, kernels: Tensor) -> Tensor:

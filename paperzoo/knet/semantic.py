@@ -102,7 +102,7 @@ class KNetSemanticHead(BaseModule):
         head = self.kernel_generate_head
         features = head._forward_feature(inputs)
         masks = head.cls_seg(features)
-        kernels = head.conv_seg.weight.expand(len(features), -1, -1, -1, -1)
+        kernels = head.conv_seg.weight.expand(features.size(0), -1, -1, -1, -1)
         stages = [masks]
         for stage in self.kernel_update_head:
             _, masks, kernels = stage(features, kernels, masks)

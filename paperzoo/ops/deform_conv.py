@@ -5,9 +5,11 @@ moved place. The samples of all taps are the columns that the kernel is multipli
 """
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.modules.utils import _pair
@@ -338,8 +340,9 @@ def modulated_deform_conv_forward(
     **sizes: int,
 ) -> None:
     """Write v2's output; the buffers `ones` and `columns` stay unused."""
+    options = _options_of(sizes, _V2)
     inputs = _Inputs(input, offset, mask, weight, bias if with_bias else None)
-    output.copy_(_convolve(inputs, _options_of(sizes, _V2)))
+    output.copy_(_convolve(_without_rest(inputs, options), options))
 
 
 def modulated_deform_conv_backward(
@@ -360,12 +363,41 @@ def modulated_deform_conv_backward(
     **sizes: int,
 ) -> None:
     """Write v2's gradients of the image, offsets, mask, weight and bias (if any)."""
+    options = _options_of(sizes, _V2)
     inputs = _Inputs(input, offset, mask, weight, bias if with_bias else None)
-    buffers = {'image': grad_input, 'offset': grad_offset, 'mask': grad_mask}
-    buffers['weight'] = grad_weight
+    inputs = _without_rest(inputs, options)
+    buffers = {'image': grad_input, 'weight': grad_weight}
     if with_bias:
         buffers['bias'] = grad_bias
-    _backward(inputs, _options_of(sizes, _V2), grad_output, buffers)
+    given = {'offset': grad_offset, 'mask': grad_mask}
+    for name, buffer in given.items():
+        used = getattr(inputs, name)
+        same = used.shape == buffer.shape
+        buffers[name] = buffer if same else torch.zeros_like(used, dtype=buffer.dtype)
+    _backward(inputs, options, grad_output, buffers)
+    for name, buffer in given.items():
+        if buffers[name] is not buffer:
+            numbers = buffers[name].flatten(1)
+            rest = buffer[0].numel() - numbers.size(1)
+            buffer.copy_(F.pad(numbers, (0, rest)).view_as(buffer))
+
+
+def _without_rest(inputs: _Inputs, options: ConvOptions) -> _Inputs:
+    """Return the inputs without what v2 does not read of larger offsets and masks.
+
+    mmcv's kernels take the first numbers of each image, whatever the shape; DyHead
+    passes the offsets of one level to the convolution of a smaller one.
+    """
+    out = _out_size(inputs.image.shape, options)
+    cut = {}
+    for name, each in (('offset', 2), ('mask', 1)):
+        given = getattr(inputs, name)
+        shape = len(inputs.image), each * options.deform_groups * options.taps, *out
+        need = prod(shape[1:])
+        enough = given.shape != shape and given.shape[1:].numel() >= need
+        if enough and given.shape[:1] == shape[:1] and min(out) > 0:
+            cut[name] = given.flatten(1)[:, :need].reshape(shape)
+    return inputs._replace(**cut)
 
 
 def _backward(
@@ -410,11 +442,16 @@ def _options_of(sizes: Mapping[str, int], names: list[tuple[str, str]]) -> ConvO
     return ConvOptions(kernel, stride, padding, dilation, groups, deform_groups)
 
 
+def _out_size(shape: torch.Size, options: ConvOptions) -> list[int]:
+    """Return height and width of the output for images of this shape."""
+    axes = zip(shape[2:], *options[:4], strict=True)
+    return [(n + 2 * pad - dil * (k - 1) - 1) // s + 1 for n, k, s, pad, dil in axes]
+
+
 def _check_shapes(inputs: _Inputs, options: ConvOptions) -> None:
     """Raise if the tensors do not fit each other, the kernel and the groups."""
     shape, weight = inputs.image.shape, tuple(inputs.weight.shape)
-    axes = zip(shape[2:], *options[:4], strict=True)
-    out = [(n + 2 * pad - dil * (k - 1) - 1) // s + 1 for n, k, s, pad, dil in axes]
+    out = _out_size(shape, options)
     samples = options.deform_groups * options.taps
     given = {'offset': (inputs.offset, 2 * samples), 'mask': (inputs.mask, samples)}
     for name, (tensor, channels) in given.items():

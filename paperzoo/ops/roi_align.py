@@ -8,7 +8,9 @@ for its backward; for the mean they come empty.
 On a GPU torchvision's compiled operator takes the mean, where it can be imported.
 
 Differs: mmcv computes the positions of half precision RoIs in half precision, and its
-CPU kernel has no bfloat16; here both are computed in float32.
+CPU kernel has no bfloat16; here both are computed in float32. That kernel refuses RoIs
+of negative size, the CUDA kernel computes them, as is done here: Sparse R-CNN makes
+some in its first steps.
 """
 
 # mmcv's argument names are part of the interface.
@@ -55,14 +57,14 @@ def roi_align(
         rois: Image index, left, top, right and bottom edge.
         output_size: Number of bins on both axes.
         spatial_scale: Size of the image to that of what the RoIs are measured in.
-        sampling_ratio: Samples in a bin on each axis; 0 is about one per pixel.
+        sampling_ratio: Samples in a bin on each axis; 0 or less is about one per pixel.
         pool_mode: `'avg'` or `'max'`.
         aligned: Whether the centre of the first pixel is at (0.5, 0.5), else (0, 0).
 
     Raises:
         UserError: If there are RoIs but the images have no pixels. On a CPU also if a
-            RoI is not finite, of no image, or, if aligned, of negative size; and if
-            half precision images have more samples in a bin than the maximum can count.
+            RoI is not finite or of no image; and if there are more samples in a bin
+            than the maximum can count (of half precision images 32767).
 
     Example:
         >>> import torch
@@ -76,7 +78,7 @@ def roi_align(
     mode = _MEAN if pool_mode == 'avg' else 0
     if mode == _MEAN and image.is_cuda:
         common.check_rois('roi_align', rois, image.shape)
-        grid = RoIGrid(bins, spatial_scale, sampling_ratio, aligned)
+        grid = RoIGrid(bins, spatial_scale, max(0, sampling_ratio), aligned)
         pooled = _mean_by_torchvision(image, rois, grid)
         if pooled is not None:
             return pooled.to(image.dtype)
@@ -252,7 +254,7 @@ def roi_align_forward(
     if output.numel() == 0:
         return
     grid = RoIGrid(
-        (aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned
+        (aligned_height, aligned_width), spatial_scale, max(0, sampling_ratio), aligned
     )
     rois = rois.to(at_least_float32(input).dtype)
     if pool_mode != _MEAN:
@@ -283,7 +285,7 @@ def roi_align_backward(
         grad_input.zero_()
         return
     grid = RoIGrid(
-        (aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned
+        (aligned_height, aligned_width), spatial_scale, max(0, sampling_ratio), aligned
     )
     rois = rois.to(at_least_float32(grad_output).dtype)
     if pool_mode != _MEAN:

@@ -36,6 +36,8 @@ _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _LIMIT = 1 << 22
 # Samples that are laid at once: their positions and weights stay in the cache.
 _CHUNK = 1 << 16
+# Samples in a bin: each takes a pass over the image.
+_MOST = 1 << 20
 # Pooled numbers whose gradient is added at once: bounds the memory.
 _GRADIENTS = 1 << 20
 
@@ -71,7 +73,7 @@ def max_pool(
         (tensor([[[[1., 1.]]]]), tensor([[[[0, 4]]]], dtype=torch.int32))
     """
     values, places = outputs[0], _whole(outputs[1])
-    most = torch.iinfo(places.dtype).max
+    most = min(torch.iinfo(places.dtype).max, _MOST)
     for batch in _sample_batches(rois, image.shape, grid, most):
         for block, table in common.tables(image):
             for some, samples in batch:
@@ -100,10 +102,12 @@ def _sample_batches(
     batch, waiting = [], 0
     for members, (high, wide) in equal_numbers(samples, grid, grid.sampling):
         if high * wide > most:
+            half = most == torch.iinfo(torch.int16).max
+            remedy = 'images in float32' if half else 'smaller RoIs'
             raise UserError(
                 f'roi_align: rois[{int(members[0])}] has {high * wide} samples in a '
                 f'bin; of images of this precision the maximum is found among at most '
-                f'{most}. Pass a sampling_ratio or images in float32.'
+                f'{most}. Pass a sampling_ratio or {remedy}.'
             )
         each = bins_y * bins_x * high * wide
         for some in members.split(max(1, _CHUNK // max(1, each))):

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from paperzoo.errors import UserError
 from paperzoo.ops.roi_common import equal_rows, first_pixels, index_type
 from paperzoo.ops.sparse import SparseMatrix
 
@@ -92,8 +91,7 @@ def bins_of(
         rois: Image index, left, top, right and bottom edge.
         grid: How they are divided.
 
-    Raises:
-        UserError: If the grid is aligned and a RoI on a CPU has a negative size.
+    If the grid is aligned the size of a bin may be negative, as that of its RoI.
 
     Example:
         >>> import torch
@@ -105,13 +103,6 @@ def bins_of(
     size = corners[:, 2:] - corners[:, :2]
     if not grid.aligned:
         size = size.clamp(min=1)
-    elif not rois.is_cuda and (size < 0).any():
-        row = int((size < 0).any(dim=1).nonzero()[0])
-        raise UserError(
-            f'roi_align: rois[{row}] is {rois[row].tolist()}: its right or bottom edge '
-            f'is before its left or top edge. With aligned=True the size must not be '
-            f'negative: correct the boxes (image index, left, top, right, bottom).'
-        )
     return corners[:, :2], size / pair(*grid.bins, rois.device)
 
 
@@ -133,7 +124,9 @@ def samples_of(
     if grid.sampling > 0:
         return torch.full_like(step, grid.sampling).long()
     # mmcv rounds in float32 whatever the precision of the RoIs.
-    return step.float().nan_to_num(0, 0, 0).ceil().clamp(min=0).long()
+    # Beyond the last float32 below 2 ** 63 there is no whole number.
+    most = float(2**63 - 2**39)
+    return step.float().nan_to_num(0, 0, 0).ceil().clamp(0, most).long()
 
 
 def equal_numbers(
@@ -186,6 +179,60 @@ def sample_positions(
     )
     within = (within + 0.5) * step / samples.clamp(min=1)
     return start + before[:, None] * step + within
+
+
+def most_samples(shape: torch.Size) -> int:
+    """Return how many samples of a bin are laid, on an axis, of however large a RoI.
+
+    Samples of large RoIs are more than half a pixel apart: so many cover the image, and
+    the rest of them lies outside.
+
+    Args:
+        shape: Shape of the batch of images.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.roi_bins import most_samples
+        >>> most_samples(torch.Size([2, 256, 200, 304]))
+        2456
+    """
+    return 8 * (max(shape[2:]) + 3)
+
+
+def near_positions(
+    start: Float[Tensor, 'rois yx=2'],
+    step: Float[Tensor, 'rois yx=2'],
+    samples: Int[Tensor, 'rois yx=2'],
+    shape: torch.Size,
+    bins: int,
+) -> Float[Tensor, 'rois yx=2 bins most']:
+    """Return what `sample_positions` does, without most samples outside the image.
+
+    Args:
+        start: Where each RoI begins, in pixels.
+        step: Size of its bins.
+        samples: How many samples there are in a bin.
+        shape: Shape of the batch of images.
+        bins: How many bins there are.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.ops.roi_bins import near_positions
+        >>> start, step = torch.tensor([[-5e8, 0.0]]), torch.tensor([[1e9, 4.0]])
+        >>> count = torch.tensor([[10**9, 4]])
+        >>> near = near_positions(start, step, count, torch.Size([1, 1, 9, 9]), 1)
+        >>> near.shape[3], near[0, 0, 0, 0].item(), near[0, 1, 0, 3].item()
+        (96, -1.5, 3.5)
+    """
+    start, step = start.double()[..., None], step.double()[..., None]
+    count = samples.double()[..., None].clamp(min=1)
+    begin = start + torch.arange(bins, device=start.device) * step
+    apart = step / count
+    # The first sample that is at most a pixel outside, or the one before it.
+    first = ((-1 - begin) / apart.clamp(min=1e-9) - 1).floor()
+    first = first.clamp(min=0).minimum((count - most_samples(shape)).clamp(min=0))
+    number = torch.arange(most_samples(shape), device=start.device)
+    return begin[..., None] + (first[..., None] + number + 0.5) * apart[..., None]
 
 
 def two_taps(
@@ -272,14 +319,20 @@ def _bin_taps(
     some = samples > 0
     start, step = start.where(some, 0), step.where(some, 0)
     most = grid.sampling or int(samples.max())
-    positions = sample_positions(start, step, samples, (max(grid.bins), most))
-    if grid.sampling == 0:
+    if grid.sampling == 0 and most > most_samples(shape):
+        positions = near_positions(start, step, samples, shape, max(grid.bins))
+        near = samples.clamp(max=positions.size(3))
+        taps = window_taps(positions.to(start.dtype), near, size)
+    elif grid.sampling == 0:
+        positions = sample_positions(start, step, samples, (max(grid.bins), most))
         taps = window_taps(positions, samples, size)
     else:
+        positions = sample_positions(start, step, samples, (max(grid.bins), most))
         pixels, weights = two_taps(positions, size[:, None, None])
         taps = Taps(pixels.flatten(3), weights.flatten(3), 2 * samples)
         if not start.is_cuda:
-            dense, window = step <= samples, window_taps(positions, samples, size)
+            dense = (step >= 0) & (step <= samples)
+            window = window_taps(positions, samples, size)
             missing = taps.pixels.size(-1) - window.pixels.size(-1)
             pixels, weights = (
                 F.pad(x, (0, missing)).where(dense[..., None, None], y)
@@ -341,7 +394,7 @@ def mean_matrices(
     """
     start, step = bins_of(rois, grid)
     samples = samples_of(step, grid)
-    most = grid.sampling or int(samples.max())
+    most = grid.sampling or min(int(samples.max()), most_samples(shape))
     first = first_pixels(rois, shape)
     waiting: list[tuple[Tensor, Tensor, Tensor]] = []
     every = torch.arange(len(rois), device=rois.device)

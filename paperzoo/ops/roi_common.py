@@ -146,12 +146,12 @@ def add_rows(
 
 
 def first_pixels(
-    rois: Float[Tensor, 'rois 5'], shape: torch.Size
+    rois: Float[Tensor, 'rois fields'], shape: torch.Size
 ) -> Int[Tensor, ' rois']:
     """Return the number of the first pixel of each RoI's image.
 
     Args:
-        rois: Image index, left, top, right and bottom edge.
+        rois: Image index, then what it takes to say where a RoI lies.
         shape: Shape of the batch of images.
 
     Example:

@@ -21,6 +21,17 @@ def _operator(name: str) -> Callable[..., Tensor] | None:
         return None
 
 
+def has_torchvision() -> bool:
+    """Return whether torchvision's operators can be imported.
+
+    Example:
+        >>> from paperzoo.ops.torchvision_ops import has_torchvision
+        >>> isinstance(has_torchvision(), bool)
+        True
+    """
+    return _operator('roi_align') is not None
+
+
 def call_torchvision(name: str, *args: Any) -> Tensor | None:
     """Return what an operator of torchvision returns, or None if there is no such one.
 

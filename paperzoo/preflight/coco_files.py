@@ -14,10 +14,10 @@ from paperzoo.data.coco_files import categories_by_name, check_ids, parse
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 from paperzoo.preflight.built_sets import check_built
-from paperzoo.preflight.coco_masks import check_masks, wants_masks
+from paperzoo.preflight.coco_masks import Examples, check_masks, wants_masks
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, check_sizes
-from paperzoo.preflight.issues import Issue
+from paperzoo.preflight.issues import Example, Issue
 
 # Most of a file, and of the time to parse it; nothing here looks at them.
 _POLYGONS = re.compile(rb'"segmentation":\s*\[[][\d.,eE+\-\s]*\]')
@@ -151,10 +151,10 @@ def _check_content(
     if names is None:
         return issues, None
     counts = count_boxes(content, set(names), set(known.values()))
-    issues += _box_issues(data, counts, file)
+    issues += _box_issues(data, counts, file, _examples(content, folder))
     issues += _check_empty(data, content['images'], counts, file)
     if wants_masks(data):
-        issues += check_masks(data, content, file)
+        issues += check_masks(data, content, file, _examples(content, folder))
     files = [folder / image['file_name'] for image in content['images']]
     sizes = [(image['width'], image['height']) for image in content['images']]
     key = f'{data.key}.data_prefix.img'
@@ -334,7 +334,41 @@ def _sort_box(one: dict, size: tuple, counts: BoxCounts) -> bool:
     return True
 
 
-def _box_issues(data: DataSpec, counts: BoxCounts, file: Path) -> list[Issue]:
+def _examples(content: dict, folder: Path) -> Examples:
+    """Return a function from ids of annotations to the images to look at."""
+
+    def of(ids: list[Any], text: str) -> tuple[Example, ...]:
+        worst = list(ids[:3])
+        found = {}
+        for one in content['annotations']:
+            if one.get('id') in worst and one.get('id') is not None:
+                found[one['id']] = one
+        names = {one['id']: one['file_name'] for one in content['images']}
+        return tuple(
+            Example(
+                folder / names[found[key]['image_id']],
+                tuple(map(float, found[key]['bbox'])),
+                f'annotation {key}: {text}',
+            )
+            for key in worst
+            if key in found and found[key]['image_id'] in names
+        )
+
+    return of
+
+
+def _box_issues(
+    data: DataSpec,
+    counts: BoxCounts,
+    file: Path,
+    examples: Examples,
+) -> list[Issue]:
+    drawn = {
+        id(counts.flat): 'no area',
+        id(counts.outside): 'outside of the image',
+        id(counts.beyond): 'reaches out of the image',
+        id(counts.unknown): 'of no category',
+    }
     said = (
         (counts.numberless, 'boxes have NaN or infinity; mmdet drops them'),
         (counts.flat, 'boxes have no area or a side below 1 pixel; mmdet drops them'),
@@ -352,6 +386,7 @@ def _box_issues(data: DataSpec, counts: BoxCounts, file: Path) -> list[Issue]:
             f'{", ".join(map(str, ids[:3]))}{", ..." if len(ids) > 3 else ""})\n'
             f'  in {file}',
             stops=False,
+            examples=examples(ids, drawn[id(ids)]) if id(ids) in drawn else (),
         )
         for ids, what in said
         if ids

@@ -25,6 +25,10 @@ def _whole(least: int) -> Check:
     )
 
 
+def _one_of(*names: str) -> Check:
+    return ' or '.join(map(repr, names)), lambda value: value in names
+
+
 _NUMBER: Check = (
     'a number (1e-3, not a text)',
     lambda value: (
@@ -84,7 +88,17 @@ _CHECKS: dict[str, Check] = {
     'resume': _FLAG,
     'randomness': _DICT,
     'env_cfg': _DICT,
+    'env_cfg.cudnn_benchmark': _FLAG,
+    'env_cfg.mp_cfg': _DICT,
+    'env_cfg.dist_cfg': _DICT,
+    'env_cfg.resource_limit': _whole(1),
+    'launcher': _one_of('none', 'pytorch', 'slurm', 'mpi'),
+    'log_level': _one_of('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL', 'NOTSET'),
     'log_processor': _DICT,
+    'model.train_cfg': _DICT,
+    'model.test_cfg': _DICT,
+    'model.data_preprocessor': _DICT,
+    'data_preprocessor': _DICT,
     'auto_scale_lr': _DICT,
     'randomness.seed': _whole(0),
     'default_scope': _TEXT,

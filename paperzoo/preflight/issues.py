@@ -2,8 +2,28 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from paperzoo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image in which something is wrong.
+
+    Args:
+        file: The image.
+        box: Where in it: left, top, width and height in pixels; it may lie outside.
+        text: What is wrong, for a title.
+
+    Example:
+        >>> Example(Path('a.jpg'), (0.0, 0.0, 9.0, 0.0), 'annotation 7').file.name
+        'a.jpg'
+    """
+
+    file: Path
+    box: tuple[float, ...]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -13,6 +33,7 @@ class Issue:
     Args:
         text: The message: key, file, what is wrong, remedy.
         stops: Whether a run makes no sense with it; else it is a warning.
+        examples: Images to look at, the worst first.
 
     Example:
         >>> Issue("data_root: there is no folder 'data/coco'").stops
@@ -21,6 +42,7 @@ class Issue:
 
     text: str
     stops: bool = True
+    examples: tuple[Example, ...] = ()
 
 
 def report(

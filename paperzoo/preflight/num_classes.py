@@ -49,6 +49,20 @@ def check_heads(cfg: Config, sets: list[DataSpec]) -> list[Issue]:
     ]
 
 
+def head_counts(cfg: Config) -> dict[str, int]:
+    """Return how many classes each head of a model counts, by dotted key.
+
+    Args:
+        cfg: The config.
+
+    Example:
+        >>> head_counts(Config(dict(model=dict(bbox_head=dict(num_classes=80)))))
+        {'model.bbox_head.num_classes': 80}
+    """
+    found = _numbers(cfg.get('model') or {}, 'model')
+    return {key: count for key, name, count in found if name == 'num_classes'}
+
+
 def _panoptic(
     cfg: Config, model: dict, data: DataSpec, wanted: dict[str, int]
 ) -> list[Issue]:

@@ -21,6 +21,8 @@ from paperzoo.preflight.episodes import check_episodes, reads_episodes
 from paperzoo.preflight.issues import Issue, report
 from paperzoo.preflight.losses import check_losses
 from paperzoo.preflight.num_classes import check_heads
+from paperzoo.preflight.packages import check_packages
+from paperzoo.preflight.random_weights import check_frozen
 from paperzoo.utils.run_info import is_first_process
 
 # Weights, and an optimizer with two numbers for each.
@@ -92,7 +94,8 @@ def preflight(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[Iss
                 issues += check_heads(cfg, found)
             sets += found
     if 'train' in splits:
-        issues += check_losses(cfg)
+        issues += [*check_losses(cfg), *check_frozen(cfg)]
+    issues += check_packages(cfg)
     return issues + _check_files(cfg, sets)
 
 

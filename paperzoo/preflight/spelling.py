@@ -18,6 +18,8 @@ from paperzoo.preflight.config_lines import place_of
 from paperzoo.preflight.issues import Issue, report
 from paperzoo.preflight.registered_names import KIND_OF, KnownNames, find_spec_of
 from paperzoo.preflight.signatures import accepted_arguments, mentions
+from paperzoo.preflight.top_keys import nearest_key
+from paperzoo.preflight.value_types import wrong_values
 
 # The keys of a config that the Runner builds from.
 _ROOTS = (
@@ -99,10 +101,13 @@ def misspelt(cfg: Config) -> list[Issue]:
         if found is None:
             issues += _unknown_type(cfg, key, kind, names)
         else:
+            # A name may mean several classes: one of them takes the values.
+            wrong = [wrong_values(cfg, key, node, built) for built in found]
+            issues += wrong[0] if wrong and all(wrong) else []
             classes[key] = found
             holders = classes.get(_holder(key.rpartition('.')[0], classes), [])
             issues += _unknown_arguments(cfg, key, node, found, holders)
-    return issues + _loader_arguments(cfg)
+    return issues + _loader_arguments(cfg) + _at_the_top(cfg, names)
 
 
 def _typed_dicts(
@@ -232,13 +237,54 @@ def _loader_arguments(cfg: Config) -> list[Issue]:
     from torch.utils.data import DataLoader
 
     takes = set(accepted_arguments(DataLoader) or ()) | {'num_batch_per_epoch'}
-    return [
-        _unknown_argument(cfg, f'{root}.{name}', name, 'DataLoader', takes)
-        for root in _ROOTS
-        if root.endswith('_dataloader')
-        for name in cfg.get(root) or ()
-        if name not in takes
+    issues = []
+    for root in _ROOTS:
+        given = cfg.get(root) if root.endswith('_dataloader') else None
+        issues += [
+            _unknown_argument(cfg, f'{root}.{name}', name, 'DataLoader', takes)
+            for name in given or ()
+            if name not in takes
+        ]
+        if isinstance(given, dict):
+            issues += wrong_values(cfg, root, given, DataLoader)
+    return issues
+
+
+def _at_the_top(cfg: Config, names: KnownNames) -> list[Issue]:
+    """Return the issues of the keys at the top, which the Runner itself takes."""
+    from mmengine.runner import Runner
+
+    issues = [
+        Issue(
+            f'{key}: nothing reads it. Did you mean {near}?\n  in {place_of(cfg, key)}'
+        )
+        for key in cfg._cfg_dict
+        if (near := nearest_key(key)) and near not in cfg._cfg_dict
     ]
+    scope = cfg.get('default_scope') or 'mmengine'
+    if scope not in names.scopes and find_spec_of(scope) is None:
+        scopes = nearest(scope, set(names.scopes), 0.5)
+        issues.append(
+            Issue(
+                f"default_scope = '{scope}' is no scope of a registry and no package"
+                f'{did_you_mean(scopes)}\n  in {place_of(cfg, scope)}'
+            )
+        )
+    if 'runner_type' not in cfg:  # another runner takes other things
+        own = accepted_arguments(Runner) or ()
+        given = {key: cfg._cfg_dict[key] for key in cfg._cfg_dict if key in own}
+        issues += wrong_values(cfg, '', given, Runner)
+    seeds = cfg.get('randomness') or {}
+    takes = set(accepted_arguments(Runner.set_randomness) or ()) - {'self'}
+    return (
+        issues
+        + wrong_values(cfg, 'randomness', seeds, Runner.set_randomness)
+        + [
+            _unknown_argument(cfg, f'randomness.{name}', name, 'Runner', takes)
+            for name in seeds
+            if name not in takes
+        ]
+    )
 
 
 def _failed_import(cfg: Config, key: str, error: ImportError) -> Issue:

@@ -50,7 +50,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=Overrides,
         metavar='KEY=VALUE',
-        help='override settings: train_cfg.max_epochs=2 model.backbone.init_cfg=None',
+        help='override settings: train_cfg.max_epochs=2 model.test_cfg.score_thr=0.1',
     )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'

@@ -2,7 +2,6 @@
 
 import argparse
 
-from paperzoo.apis.analysis import analyze
 from paperzoo.tools._shared import one_message
 
 
@@ -26,9 +25,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Analyze."""
     args = parse_args()
+    from paperzoo.apis.analysis import analyze
+
     record, written = analyze(
         args.results, out=args.out, score=args.score, iou=args.iou, number=args.number
     )
+    if record['exchanged']:
+        pairs = ', '.join(f'{one} as {other}' for one, other in record['exchanged'])
+        print(
+            f'warning: classes are found as each other ({pairs}): are the classes of '
+            'the data set in the order of the training? See metainfo.classes'
+        )
     images = len(record['quality'])
     print(f'{images} images, mean quality {record["mean_quality"]:.3f}')
     for what, file in written.items():

@@ -2,19 +2,28 @@
 
 import argparse
 
-from paperzoo.apis.inference import find_images, load
-from paperzoo.apis.prediction import predict_files
 from paperzoo.errors import UserError
+from paperzoo.runtime.card import is_exported
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
-from paperzoo.utils.run_info import checkpoint_info
 
 
 def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
-    parser.add_argument('images', nargs='+', help='files, folders or globs')
+    parser.add_argument(
+        'checkpoint',
+        help='checkpoint file, work dir or URL; none behind a file of paperzoo '
+        'export, which stands in the place of the config',
+    )
+    parser.add_argument(
+        'images', nargs='*', help='files, folders, globs, addresses (URLs), videos'
+    )
+    parser.add_argument(
+        '--support',
+        metavar='DIR',
+        help='few-shot models: a folder of images for each class, or with a CSV file',
+    )
     parser.add_argument(
         '--out', default='predictions', metavar='DIR', help='a new folder'
     )
@@ -23,20 +32,85 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', help="'cpu', 'cuda'; the GPU if there is one")
     parser.add_argument('--no-overlays', action='store_true', help='only the JSON')
-    return parser.parse_args()
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        metavar='N',
+        help='how many images of one size go through the model at once',
+    )
+    parser.add_argument(
+        '--tile',
+        type=int,
+        nargs=2,
+        metavar=('WIDTH', 'HEIGHT'),
+        help='look at large images in pieces of this size',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=float,
+        default=0.2,
+        metavar='SHARE',
+        help='of a tile that the next one repeats',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=['float32', 'auto', 'bfloat16', 'float16'],
+        default='float32',
+        help='auto: bfloat16 where the device computes in it (see paperzoo doctor)',
+    )
+    parser.add_argument(
+        '--no-fuse',
+        action='store_true',
+        help='keep batch norms and the memory layout as they were trained',
+    )
+    args = parser.parse_args()
+    if is_exported(args.config):
+        args.images.insert(0, args.checkpoint)
+        args.checkpoint = args.config
+    if not args.images:
+        parser.error('the following arguments are required: images')
+    return args
 
 
 def main() -> None:
     """Predict."""
     args = parse_args()
-    files = find_images(args.images)
-    cfg = config_of(args)
-    model = load(args.checkpoint, cfg, device=args.device, score=args.score)
+    from paperzoo.apis.few_shot import FewShotPredictor
+    from paperzoo.apis.images import find_inputs
+    from paperzoo.apis.inference import load
+    from paperzoo.apis.prediction import predict_files
+    from paperzoo.apis.tiling import windows
+    from paperzoo.utils.run_info import checkpoint_info
+    from paperzoo.utils.work_dirs import checkpoint_in
+
+    args.checkpoint = checkpoint_in(args.checkpoint)
+    files = find_inputs(args.images)
+    if args.tile:
+        windows(1, 1, tuple(args.tile), args.overlap)  # refuses what is no tile
+    model = load(
+        args.checkpoint,
+        None if is_exported(args.config) else config_of(args),
+        device=args.device,
+        score=args.score,
+        precision=args.precision,
+        fuse=not args.no_fuse,
+    )
+    if args.support:
+        model.fit(args.support)
+    elif isinstance(model, FewShotPredictor):
+        raise UserError(
+            f'a {type(model.model).__name__} learns its classes from a few images: '
+            '--support FOLDER, with a folder for each class'
+        )
     found, file = predict_files(
         model,
         files,
         out=args.out,
         overlays=not args.no_overlays,
+        batch_size=args.batch_size,
+        tile=tuple(args.tile) if args.tile else None,
+        overlap=args.overlap,
         recorded={'config': args.config, **checkpoint_info(args.checkpoint)},
     )
     print(

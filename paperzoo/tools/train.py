@@ -27,9 +27,24 @@ def parse_args() -> argparse.Namespace:
         help='also log to TensorBoard, Weights & Biases or MLflow',
     )
     parser.add_argument(
+        '--epochs', type=int, metavar='N', help='length; the schedule moves along'
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        metavar='N',
+        help='of each process; the schedule moves along, the rate by --auto-scale-lr',
+    )
+    parser.add_argument('--lr', type=float, metavar='X', help='learning rate')
+    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate from base_batch_size to the real batch size',
+    )
+    parser.add_argument(
+        '--from-scratch',
+        action='store_true',
+        help='begin at random weights: nothing is downloaded, nothing frozen',
     )
     parser.add_argument(
         '--resume',
@@ -66,7 +81,11 @@ def main() -> None:
         amp=args.amp,
         compile_backend=args.compile,
         vis=args.vis,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
         auto_scale_lr=args.auto_scale_lr,
+        from_scratch=args.from_scratch,
         resume=args.resume,
     )
     if args.replay:

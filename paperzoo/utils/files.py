@@ -85,15 +85,19 @@ def new_folder(path: Path) -> Path:
         return folder
 
 
-def write_safely(path: Path, write: Callable[[Any], object]) -> Path:
+def write_safely(
+    path: Path, write: Callable[[Any], object], *, replace: bool = True
+) -> Path:
     """Write a file so that under its name there is the old or the new one, whole.
 
     Args:
         path: Where the file goes; its folder is created.
         write: Writes the content into the binary file that it is given.
+        replace: Whether an earlier file of this name is replaced; else the new one gets
+            a free name, also when two are written at once.
 
     Returns:
-        `path`.
+        `path`, or the free name.
 
     Raises:
         UserError: If the disk is full, the folder cannot be written, or something else
@@ -117,7 +121,10 @@ def write_safely(path: Path, write: Callable[[Any], object]) -> Path:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        if replace:
+            partial.replace(path)
+        else:
+            path = _take_free_name(partial, path)
         _sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):
@@ -128,6 +135,44 @@ def write_safely(path: Path, write: Callable[[Any], object]) -> Path:
             raise UserError(_message(path, reason)) from error
         raise
     return path
+
+
+def _take_free_name(partial: Path, path: Path) -> Path:
+    """Give a file a name that nobody has; return it."""
+    while True:
+        free = free_path(path)
+        try:
+            os.link(partial, free)  # unlike a renaming, never over another file
+        except FileExistsError:
+            continue  # another one was faster
+        except OSError:  # a disk without links
+            partial.replace(free)
+            return free
+        partial.unlink()
+        return free
+
+
+def refuse_irregular(path: Path) -> None:
+    """Refuse a pipe, a device or a folder in the place of a file that is to be read.
+
+    Reading a pipe would wait for ever, reading a device would not end.
+
+    Args:
+        path: Of the file; a link must lead to a regular file. One that is not there is
+            left to the reader.
+
+    Raises:
+        UserError: If something else than a regular file is there.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.utils.files import refuse_irregular
+        >>> refuse_irregular(Path('/dev/zero'))
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: '/dev/zero' is no regular file
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"'{path}' is no regular file")
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -165,15 +210,16 @@ def refuse_unwritable(path: Path) -> None:
         return
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a text as UTF-8; an earlier file of this name is replaced.
+def write_text(path: Path, text: str, *, replace: bool = True) -> Path:
+    """Write a text as UTF-8.
 
     Args:
         path: Where the file goes; its folder is created.
         text: All of it.
+        replace: As of `write_safely`.
 
     Returns:
-        `path`.
+        `path`, or the free name.
 
     Raises:
         UserError: If the file cannot be written; an earlier one is still there.
@@ -187,7 +233,7 @@ def write_text(path: Path, text: str) -> Path:
     """
     # Names of files need not be UTF-8.
     data = text.encode('utf-8', 'backslashreplace')
-    return write_safely(path, lambda file: file.write(data))
+    return write_safely(path, lambda file: file.write(data), replace=replace)
 
 
 def write_json(
@@ -222,7 +268,7 @@ def write_json(
     """
     plain = _strict(content)
     text = _one_a_line(plain) if one_a_line else json.dumps(plain, indent=2)
-    return write_text(path if replace else free_path(path), text + '\n')
+    return write_text(path, text + '\n', replace=replace)
 
 
 def _strict(value: Any) -> Any:

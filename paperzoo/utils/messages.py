@@ -1,5 +1,6 @@
 """How a command ends when something is wrong that its user can mend: one message."""
 
+import faulthandler
 import logging
 import os
 import re
@@ -16,6 +17,9 @@ _TRACEBACK = 'Traceback (most recent call last):\n'
 # The first line behind the last traceback that is not indented: type and message.
 _RAISED = re.compile(r'^([A-Za-z_][\w.]*): ', re.MULTILINE)
 
+# As a shell has it for SIGINT.
+_INTERRUPTED = 130
+
 # Both packages hold the same files: without force, those of the other one are lost.
 WITHOUT_SCREEN = (
     'pip uninstall -y opencv-python && pip install --force-reinstall '
@@ -28,7 +32,7 @@ def one_message(main: Callable[[], object]) -> None:
 
     That is a `UserError`, also one of a loader's worker; a file, disk or stream that
     the system refuses; and a part of the stack that cannot be imported. Anything else
-    is a fault of ours and keeps its traceback.
+    is a fault of ours and keeps its traceback. Ctrl-C ends it with exit code 130.
 
     Args:
         main: The command.
@@ -44,6 +48,9 @@ def one_message(main: Callable[[], object]) -> None:
         paperzoo: --out 'a.txt' must end in .json
     """
     _print_anything()
+    # A crash in compiled code says where it was; else the process just ends.
+    with suppress(OSError, ValueError, AttributeError):  # stderr may be no file
+        faulthandler.enable()
     # A log that cannot be written is told by what must be written, not line by line.
     logging.raiseExceptions = False
     try:
@@ -54,6 +61,10 @@ def one_message(main: Callable[[], object]) -> None:
             _drop_stdout()
             sys.exit(1)
         _end(_refused(error))
+    except KeyboardInterrupt as error:
+        said = f': {error}' if str(error) else ''
+        print(f'\npaperzoo: interrupted{said}', file=sys.stderr)
+        sys.exit(_INTERRUPTED)
     except Exception as error:
         message = explain(error)
         if message is None:

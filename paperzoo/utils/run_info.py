@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ _DISTS = (
     'mmsegmentation',
     'numpy',
     'pycocotools',
+    'onnxruntime',
+    'openvino',
     'hotcoco',
 )
 
@@ -30,15 +33,17 @@ def run_info() -> dict[str, Any]:
         >>> sorted(run_info())
         ['command', 'date', 'device', 'versions']
     """
-    import torch
-
     versions = {'python': platform.python_version()}
     for dist in _DISTS:
         try:
             versions[dist] = metadata.version(dist)
         except metadata.PackageNotFoundError:
             continue
-    if torch.cuda.is_available():
+    # An exported file runs without torch: what did not compute is not imported.
+    torch = sys.modules.get('torch')
+    if torch is None:
+        device = f'CPU: {_processor()}'
+    elif torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     else:
         device = f'CPU: {_processor()}, {torch.get_num_threads()} threads'
@@ -110,3 +115,18 @@ def peak_mib(device: str) -> dict[str, float]:
     unit = 1 if sys.platform == 'darwin' else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {'peak_process_mib': round(peak / 2**20)}
+
+
+def trained_classes(meta: Mapping[str, Any]) -> list[str]:
+    """Return the class names in a checkpoint's `meta`, by mmengine or of older times.
+
+    Args:
+        meta: Of the checkpoint.
+
+    Example:
+        >>> from paperzoo.utils.run_info import trained_classes
+        >>> trained_classes({'CLASSES': ('cat', 'dog')})
+        ['cat', 'dog']
+    """
+    found = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
+    return [found] if isinstance(found, str) else list(found or ())

@@ -10,31 +10,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paperzoo.errors import UserError
+from paperzoo.utils.colours import Colour
 from paperzoo.utils.files import write_safely
 from paperzoo.utils.masks import Record, decode
+from paperzoo.visualization.text import put_text, text_size
 
 # (H, W, 3), BGR, 0 to 255; OpenCV's types say less.
 Picture = NDArray[Any]
 GOLDEN = 0.618034
 
 
-def color_of(label: int) -> tuple[int, int, int]:
+def color_of(label: int, palette: Sequence[Colour] | None = None) -> Colour:
     """Return the colour of a class, BGR: neighbours differ, every run gives the same.
 
     Args:
         label: Index of the class.
+        palette: The classes' own colours, RGB.
 
     Example:
         >>> from paperzoo.visualization.overlays import color_of
         >>> color_of(0)
         (38, 38, 255)
     """
+    if palette and label < len(palette):
+        own = palette[label]
+        return own[2], own[1], own[0]
     # Steps of the golden ratio spread any number of hues.
     red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN % 1, 0.85, 1.0)
     return round(255 * blue), round(255 * green), round(255 * red)
 
 
-def draw(image: Picture, records: Sequence[Record], alpha: float = 0.45) -> Picture:
+def draw(
+    image: Picture,
+    records: Sequence[Record],
+    alpha: float = 0.45,
+    *,
+    palette: Sequence[Colour] | None = None,
+) -> Picture:
     """Return the image with records drawn over it.
 
     Args:
@@ -42,6 +54,7 @@ def draw(image: Picture, records: Sequence[Record], alpha: float = 0.45) -> Pict
         records: What to draw; those with a segmentation of another size than the image
             are refused.
         alpha: Opacity of the masks.
+        palette: The classes' own colours, RGB.
 
     Raises:
         ValueError: If a mask has another size than the image.
@@ -59,19 +72,24 @@ def draw(image: Picture, records: Sequence[Record], alpha: float = 0.45) -> Pict
     by_size = sorted(records, key=_size, reverse=True)
     for record in by_size:
         if 'segmentation' in record:
-            _draw_mask(picture, record, alpha)
+            _draw_mask(picture, record, alpha, palette)
     for record in by_size:
-        _draw_box(picture, record)
+        _draw_box(picture, record, palette)
     for record in by_size:
         _draw_label(picture, record)
     return picture
 
 
-def _draw_mask(picture: Picture, record: Record, alpha: float) -> None:
+def _draw_mask(
+    picture: Picture,
+    record: Record,
+    alpha: float,
+    palette: Sequence[Colour] | None,
+) -> None:
     mask = decode(record)
     if mask.shape != picture.shape[:2]:
         raise ValueError(f'a mask of {mask.shape} on a picture of {picture.shape[:2]}')
-    color = np.array(color_of(record['category_id']))
+    color = np.array(color_of(record['category_id'], palette))
     picture[mask] = ((1 - alpha) * picture[mask] + alpha * color).astype(np.uint8)
     outline, _ = cv2.findContours(
         mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
@@ -79,13 +97,16 @@ def _draw_mask(picture: Picture, record: Record, alpha: float) -> None:
     cv2.drawContours(picture, outline, -1, color.tolist(), 1)
 
 
-def _draw_box(picture: Picture, record: Record) -> None:
+def _draw_box(
+    picture: Picture, record: Record, palette: Sequence[Colour] | None
+) -> None:
     if 'segmentation' in record or 'bbox' not in record:
         return
     x, y, width, height = record['bbox']
     start, end = (round(x), round(y)), (round(x + width), round(y + height))
     thickness = 1 if record.get('ignored') else 2
-    cv2.rectangle(picture, start, end, color_of(record['category_id']), thickness)
+    color = color_of(record['category_id'], palette)
+    cv2.rectangle(picture, start, end, color, thickness)
 
 
 def _draw_label(picture: Picture, record: Record) -> None:
@@ -96,7 +117,7 @@ def _draw_label(picture: Picture, record: Record) -> None:
         text += ' (ignored)'
     if 'score' in record:
         text += f' {record["score"]:.2f}'
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+    (width, height), below = text_size(text, 0.4)
     x, y = round(record['bbox'][0]), round(record['bbox'][1])
     if 'segmentation' in record:
         x, y = deepest(decode(record))
@@ -104,16 +125,7 @@ def _draw_label(picture: Picture, record: Record) -> None:
     x = min(max(x, 0), max(picture.shape[1] - width, 0))
     y = min(max(y, height), picture.shape[0] - below)
     cv2.rectangle(picture, (x, y - height), (x + width, y + below), (0, 0, 0), -1)
-    cv2.putText(
-        picture,
-        text,
-        (x, y),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        0.4,
-        (255, 255, 255),
-        1,
-        cv2.LINE_AA,
-    )
+    put_text(picture, text, (x, y), 0.4, (255, 255, 255))
 
 
 def deepest(mask: NDArray[np.bool_]) -> tuple[int, int]:
@@ -175,18 +187,10 @@ def titled(picture: Picture, title: str | Sequence[str], width: int) -> Picture:
     head = np.full((22, width, 3), 255, np.uint8)
     lines = [title] if isinstance(title, str) else title
     for number, line in enumerate(lines):
-        # Names of files need not be UTF-8, which OpenCV wants.
+        # Names of files need not be UTF-8, which fonts want.
         line = line.encode('utf-8', 'replace').decode()
-        cv2.putText(
-            head,
-            line,
-            (6 + number * width // len(lines), 16),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.45,
-            (0, 0, 0),
-            1,
-            cv2.LINE_AA,
-        )
+        place = (6 + number * width // len(lines), 16)
+        put_text(head, line, place, 0.45, (0, 0, 0))
     return np.concatenate([head, small])
 
 

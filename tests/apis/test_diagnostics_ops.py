@@ -24,7 +24,7 @@ def compiled(**ops: object) -> ModuleType:
 
 @pytest.mark.parametrize('option', [False, True])
 def test_a_compiled_module(report, monkeypatch, option) -> None:
-    ext = compiled(nms=len, carafe_forward=len)
+    ext = compiled(nms=len, border_align_forward=len)
     if option:
         monkeypatch.setenv('PAPERZOO_OPS', 'standin')
         mmcv_ext.prefer_stand_in(ext)
@@ -34,7 +34,7 @@ def test_a_compiled_module(report, monkeypatch, option) -> None:
     assert report.rows['mmcv._ext'].startswith('compiled')
     assert ('PAPERZOO_OPS' in report.rows['mmcv._ext']) == option
     assert report.ops['nms'] == ('stand-in on CPU tensors' if option else 'compiled')
-    assert report.ops['carafe_forward'] == 'compiled'
+    assert report.ops['border_align_forward'] == 'compiled'
     assert report.ops['roi_pool_forward'] == 'missing'
 
 

@@ -14,8 +14,11 @@ import torch
 from bombs import write_bomb
 from mmengine.registry import DefaultScope
 from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
 
 import paperzoo
+from paperzoo.apis.config import class_names
 from paperzoo.apis.inference import Predictor, load
 from paperzoo.apis.prediction import predict_files
 from paperzoo.data.paths import ensure_generated
@@ -41,7 +44,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
             cfg = paperzoo.load_config(name)
             torch.manual_seed(0)
             weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-            classes = tuple(f'c{number}' for number in range(10))
+            classes = tuple(f'c{n}' for n in range(len(class_names(cfg, {}))))
             meta = {'cfg': cfg.pretty_text, 'dataset_meta': {'classes': classes}}
             torch.save({'state_dict': weights, 'meta': meta}, file)
         return file
@@ -267,7 +270,7 @@ def test_a_pipeline_that_does_not_build_is_one_message(
         load(weights, config, cfg_options=options, device='cpu')
 
 
-@pytest.mark.parametrize('name', ['dmf_tiny_glyphs', 'attention_tagging'])
+@pytest.mark.parametrize('name', ['attention_tagging'])
 def test_a_model_of_another_task_is_one_message(name: str, tmp_path: Path) -> None:
     cfg = paperzoo.load_config(name)
     weights = paperzoo.build_model(cfg, 'cpu').state_dict()
@@ -306,3 +309,67 @@ def test_a_pipeline_that_reads_otherwise_takes_files_only(checkpoint) -> None:
     del model.pipeline.transforms[0]
     with pytest.raises(UserError, match='begins with Resize'):
         model(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_lists_generators_and_batches(checkpoint, file: Path) -> None:
+    model = load(checkpoint('fcos_tiny_shapes'), device='cpu', score=0.0)
+    array: Any = cv2.imread(str(file))
+    images = [file, array[:200], array[::-1], Image.open(file)]
+    alone = [model(image) for image in images]
+    assert_same(alone[0], alone[3])
+    given = model(iter(images))
+    assert iter(given) is given, 'a generator gives a generator'
+    for one, other in zip(given, alone, strict=True):
+        assert_same(one, other)
+    together = model(images, batch_size=3)
+    assert len(together) == 4
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.boxes, other.boxes, rtol=1e-4, atol=1e-3)
+
+
+def test_one_wrong_image_costs_no_other(checkpoint, file: Path) -> None:
+    model = load(checkpoint('fcos_tiny_shapes'), device='cpu')
+    good, bad, again = model.attempt([file, Path('no_such.jpg'), file])
+    assert_same(good, again)
+    assert isinstance(bad, UserError)
+    with pytest.raises(UserError, match='no_such'):
+        model([file, 'no_such.jpg'])
+
+
+def test_half_precision(checkpoint, file: Path, monkeypatch) -> None:
+    monkeypatch.setattr('paperzoo.utils.precision.native_bfloat16', lambda kind: True)
+    weights = checkpoint('knet_tiny_shapes_semantic')
+    exact = load(weights, device='cpu')(file).sem_seg
+    model: Any = load(weights, device='cpu', precision='bfloat16')
+    convolution = next(m for m in model.model.modules() if isinstance(m, nn.Conv2d))
+    kinds = set()
+    convolution.register_forward_hook(lambda _, __, out: kinds.add(out.dtype))
+    rough = model(file).sem_seg
+    assert kinds == {torch.bfloat16}
+    assert exact is not None
+    assert rough is not None
+    assert (exact == rough).mean() > 0.8
+    with pytest.raises(UserError, match='precision'):
+        load(weights, precision='int4')
+    with pytest.raises(UserError, match="'float16' needs a GPU"):
+        load(weights, device='cpu', precision='float16')
+    auto: Any = load(weights, device='cpu', precision='auto')
+    assert auto.precision == 'bfloat16'
+
+
+def test_half_precision_that_would_be_slow(checkpoint, monkeypatch) -> None:
+    monkeypatch.setattr('paperzoo.utils.precision.native_bfloat16', lambda kind: False)
+    weights = checkpoint('fcos_tiny_shapes')
+    auto: Any = load(weights, device='cpu', precision='auto')
+    assert auto.precision == 'float32'
+    with pytest.raises(UserError, match=r"this cpu does not compute in it.*'auto'"):
+        load(weights, device='cpu', precision='bfloat16')
+
+
+@pytest.mark.parametrize('alone', [True, False])
+def test_the_config_says_where_channels_lie(alone: bool, checkpoint) -> None:
+    name = 'fcos_tiny_shapes'
+    loaded: Any = load(checkpoint(name), None if alone else name, device='cpu')
+    weight = loaded.model.backbone.layer2[0].conv2.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()

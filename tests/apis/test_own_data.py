@@ -50,14 +50,14 @@ def test_detection(name: str, tmp_path: Path) -> None:
     assert cfg.model.bbox_head.num_classes == 3
     assert sorted(cfg.metainfo.classes) == sorted(CLASSES)
     assert cfg.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
-    if name not in ('coco', 'coco-cvat', 'yolo', 'voc', 'labelme'):
+    if name not in ('coco', 'coco-cvat', 'yolo', 'voc', 'labelme', 'cvat'):
         return  # another layout of one of these classes
     losses = one_item_losses(cfg)
     assert all(np.isfinite(one) for one in losses.values())
     assert losses['loss_bbox'] > 0
 
 
-@pytest.mark.parametrize('name', ['coco', 'coco-cvat', 'yolo', 'labelme'])
+@pytest.mark.parametrize('name', ['coco', 'coco-cvat', 'yolo', 'labelme', 'cvat'])
 def test_instances(name: str, tmp_path: Path) -> None:
     splits = ('train', 'train', 'val')
     made.BOXES[name](tmp_path / 'data', made.scenes(6, splits=splits), masks=True)
@@ -175,7 +175,7 @@ def test_panoptic_stuff_before_things_is_said(tmp_path: Path) -> None:
         init_config(tmp_path / 'data', tmp_path / 'rooms.py')
 
 
-@pytest.mark.parametrize('model', ['dmf', 'protonet'])
+@pytest.mark.parametrize('model', ['dmf', 'protonet', 'can', 'feat'])
 def test_few_shot(model: str, tmp_path: Path) -> None:
     made.write_classes(tmp_path / 'data', classes=8, images=5)
     done, cfg = written(tmp_path / 'data', tmp_path / 'birds.py', model=model)
@@ -258,6 +258,69 @@ def test_from_scratch_frees_all(tmp_path: Path) -> None:
     net = MODELS.build(cfg.model).train()
     assert all(one.requires_grad for one in net.parameters())
     assert all(one.training for one in net.modules())
+
+
+@pytest.mark.parametrize(
+    ('task', 'file'),
+    [
+        ('detection', 'fcos_r50_caffe_fpn_gn-head_1x_coco-821213aa.pth'),
+        ('instance', 'knet_s3_r50_fpn_1x_coco_20211016_113017-8a8645d4.pth'),
+        ('semantic', '_80k_ade20k_20220228_043751-abcab920.pth'),
+    ],
+)
+def test_where_weights_come_from(
+    task: str, file: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    if task == 'semantic':
+        made.write_masks(tmp_path / 'data', made.scenes(4), 'grey')
+    else:
+        made.write_coco(tmp_path / 'data', made.scenes(3), masks=task == 'instance')
+    done, cfg = written(tmp_path / 'data', tmp_path / 'a.py')
+    text = done.config.read_text('utf-8')
+    name = (
+        'resnet50_v1c-2cccc1ad.pth' if task == 'semantic' else 'resnet50-0676ba61.pth'
+    )
+    place = str(tmp_path / 'torch/hub/checkpoints' / name)
+    assert done.weights[0].endswith(f'/{name}')
+    assert done.weights[1] == f'kept as {place}'
+    assert 'PAPERZOO_MIRROR' in done.weights[2]
+    assert f'# kept as {place}\n' in text
+    assert cfg.load_from is None
+    # A whole model in place of a backbone.
+    done, cfg = written(tmp_path / 'data', tmp_path / 'b.py', fine_tune=True)
+    assert cfg.load_from.endswith(file)
+    assert done.weights[0] == f'weights: {cfg.load_from}'
+    assert cfg.model.backbone.init_cfg is None
+    if task == 'detection':
+        theirs = load_config('fcos_r50-caffe_fpn_gn-head_1x_coco').model
+        for key in ('mean', 'std', 'bgr_to_rgb'):
+            ours = cfg.model.data_preprocessor
+            assert ours[key] == theirs.data_preprocessor[key]
+        from mmengine.registry import init_default_scope
+
+        from paperzoo.registry import MODELS
+
+        init_default_scope('mmdet')
+        for model in (cfg.model, theirs):
+            model.backbone.update(init_cfg=None, depth=18, base_channels=4)
+            model.neck.in_channels = [4, 8, 16, 32]
+        theirs.bbox_head.num_classes = 3
+        with_keys = [
+            {key: one.shape for key, one in MODELS.build(model).state_dict().items()}
+            for model in (cfg.model, theirs)
+        ]
+        assert with_keys[0] == with_keys[1]
+
+
+def test_only_known_models_are_fine_tuned(tmp_path: Path) -> None:
+    made.write_coco(tmp_path / 'data', made.scenes(3))
+    with pytest.raises(UserError, match='no weights of a whole model are known for fc'):
+        init_config(
+            tmp_path / 'data', tmp_path / 'a.py', model='fcos_imprv', fine_tune=True
+        )
+    with pytest.raises(UserError, match='one of both'):
+        init_config(tmp_path / 'data', tmp_path / 'a.py', scratch=True, fine_tune=True)
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -398,6 +461,25 @@ def test_a_training_of_yolo(tmp_path: Path) -> None:
     cfg.model.test_cfg.score_thr = 0.0
     work = train(narrow(cfg), tmp_path, 1)
     assert list(work.glob('best_coco_bbox_mAP_*.pth'))
+
+
+def test_few_classes_are_kept_from_the_training_beside_a_test(tmp_path: Path) -> None:
+    for split, classes, colour in (('train', 60, 1), ('test', 4, 2)):
+        for number in range(classes):
+            folder = tmp_path / 'data' / split / f'{split} {number}'
+            folder.mkdir(parents=True)
+            for image in range(2):
+                Image.new('L', (32, 32), 9 * image + colour).save(
+                    folder / f'{image}.png'
+                )
+    counts = {}
+    for name, options in (('default', {}), ('said', {'val': 0.2})):
+        _, cfg = written(
+            tmp_path / 'data', tmp_path / f'{name}.py', model='protonet', **options
+        )
+        counts[name] = cfg.model.num_classes
+        assert cfg.test_dataloader.dataset.split == 'test'
+    assert counts == {'default': 50, 'said': 48}
 
 
 @pytest.mark.slow

@@ -48,7 +48,9 @@ def small_config(folder: Path) -> Config:
     if not root.is_dir():
         root = Path(paperzoo.__file__).parent / 'configs'
     cfg = Config.fromfile(str(root / 'fcos' / 'fcos_tiny_shapes.py'))
-    cfg.model.backbone.update(base_channels=8, norm_eval=True)
+    # A batch norm would see other images in two processes.
+    norm = dict(type='GN', num_groups=4)
+    cfg.model.backbone.update(base_channels=8, norm_cfg=norm)
     cfg.model.neck.update(in_channels=[8, 16, 32, 64], out_channels=16, norm_cfg=None)
     cfg.model.bbox_head.update(in_channels=16, feat_channels=16, stacked_convs=1)
     loader = cfg.train_dataloader

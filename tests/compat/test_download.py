@@ -75,8 +75,28 @@ def test_a_failed_download_leaves_nothing_and_says_how_to_go_on(
     assert reason in message
     assert f"'{url}/{name}'" in message
     assert f"'{tmp_path / name}'" in message
-    assert '--cfg-options model.backbone.init_cfg=None' in message
+    assert '--from-scratch' in message
+    assert 'PAPERZOO_MIRROR=' in message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('kind', ['address', 'folder'])
+def test_a_mirror_holds_the_file_under_its_name(kind, url, tmp_path, monkeypatch):
+    name = f'plain-{_DIGEST[:8]}.pth'
+    (tmp_path / 'mirror').mkdir()
+    (tmp_path / 'mirror' / name).write_bytes(_BODY)
+    mirror = {'address': f'{url}/mine/', 'folder': str(tmp_path / 'mirror')}[kind]
+    monkeypatch.setenv('PAPERZOO_MIRROR', mirror)
+    path = cached_file(f'http://127.0.0.1:9/models/{name}', str(tmp_path))
+    assert path == tmp_path / name
+    assert path.read_bytes() == _BODY
+    assert _Server.asked == ([f'/mine/{name}'] if kind == 'address' else [])
+    # What it holds is checked like all else.
+    wrong = tmp_path / 'mirror' / 'other-0123abcd.pth'
+    wrong.write_bytes(_BODY)
+    monkeypatch.setenv('PAPERZOO_MIRROR', str(wrong.parent))
+    with pytest.raises(UserError, match='not with 0123abcd'):
+        cached_file(f'{url}/{wrong.name}', str(tmp_path))
 
 
 def test_a_host_that_is_not_there_is_a_user_error(url, tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 from paperzoo.compat import mmcv_ext
 from paperzoo.errors import UserError
@@ -50,7 +49,7 @@ def python(code: str, *first: Path, ops: str = '') -> subprocess.CompletedProces
 # Stands for a compiled module: an op that we have, one that we have not.
 COMPILED = """
 def nms(*args, **kwargs): return 'compiled nms'
-def carafe_forward(*args, **kwargs): return 'compiled carafe'
+def border_align_forward(*args, **kwargs): return 'compiled border_align'
 def get_compiler_version(): return 'GCC 99'
 """
 # What mmcv's ops do: look the op up at each call.
@@ -60,10 +59,10 @@ boxes, scores = torch.tensor([[0., 0, 9, 9], [0, 0, 9, 8]]), torch.tensor([0.5, 
 for device in ('cpu', 'meta'):
     arguments = boxes.to(device), scores.to(device)
     print(ext.nms(*arguments, iou_threshold=0.5, offset=0))
-print(ext.carafe_forward(boxes), ext.get_compiler_version())
+print(ext.border_align_forward(boxes), ext.get_compiler_version())
 """
-OURS_ON_CPU = ['tensor([1])', 'compiled nms', 'compiled carafe GCC 99']
-ALL_COMPILED = ['compiled nms', 'compiled nms', 'compiled carafe GCC 99']
+OURS_ON_CPU = ['tensor([1])', 'compiled nms', 'compiled border_align GCC 99']
+ALL_COMPILED = ['compiled nms', 'compiled nms', 'compiled border_align GCC 99']
 
 
 def fake_mmcv(folder: Path, compiled: bool) -> Path:
@@ -230,17 +229,24 @@ def test_the_import_system_finds_a_spec():
 
 @needs_stand_in
 def test_an_op_without_stand_in_names_itself_and_the_remedy():
-    carafe = importlib.import_module('mmcv.ops').carafe
-    features, masks = torch.randn(1, 2, 4, 4), torch.randn(1, 9, 8, 8)
     with pytest.raises(NotImplementedError) as caught:
-        carafe(features, masks, 3, 1, 2)
+        ext.bezier_align_forward()
     said = str(caught.value)
     assert isinstance(caught.value, UserError)  # one message on the command line
-    assert "'carafe_forward'" in said
+    assert "'bezier_align_forward'" in said
     assert 'C++ compiler' in said
     assert '10 to 20 minutes' in said
     assert "pip install 'setuptools<81'" in said
     assert said.index('pip wheel') < said.index('pip uninstall')
+    assert 'GPU' not in said
+
+
+@needs_stand_in
+def test_an_op_that_compiled_mmcv_has_for_gpus_only_says_so():
+    with pytest.raises(
+        NotImplementedError, match=r'GPUs only.*on a machine with a GPU'
+    ):
+        ext.border_align_forward()
 
 
 @needs_stand_in

@@ -54,7 +54,7 @@ def test_amp_option_takes_bfloat16_on_a_cpu() -> None:
 def test_a_cpu_without_bfloat16_is_warned_of(
     supported: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('paperzoo.utils.precision.cpu_has_bfloat16', lambda: supported)
+    monkeypatch.setattr('paperzoo.utils.precision.native_bfloat16', lambda _: supported)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter('always')
         use_amp(ConfigDict(optim_wrapper={**WRAPPER}))

@@ -80,3 +80,19 @@ def test_nothing_moves_with_the_same_batch_size(
     train(arguments(tmp_path, 4), stop=9)
     train(arguments(tmp_path, 4, resume=True, log_level='WARNING'))
     assert 'batch size' not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(('batch', 'more'), [(2, 'fewer'), (8, 'more'), (4, '')])
+def test_a_training_of_steps_says_that_they_have_another_size(
+    tmp_path: Path, capfd: pytest.CaptureFixture, batch: int, more: str
+) -> None:
+    made = settings(tmp_path, by_epoch=False)
+    train(made, stop=9)
+    again = settings(tmp_path, by_epoch=False)
+    again['train_dataloader']['batch_size'] = batch
+    train({**again, 'resume': True, 'log_level': 'WARNING'})
+    said = [one for one in capfd.readouterr().out.splitlines() if 'A step has' in one]
+    assert len(said) == bool(more)
+    if more:
+        assert f'A step has {batch} samples, not 4' in said[0]
+        assert f'sees {more} samples' in said[0]

@@ -30,7 +30,7 @@ def boxes(draw) -> list[float]:
 settings_of_op = st.tuples(
     st.tuples(st.integers(1, 3), st.integers(1, 3)),
     st.sampled_from([1.0, 0.5, 2.0]),
-    st.integers(0, 3),
+    st.integers(-2, 3),
     st.sampled_from(['avg', 'max']),
     st.booleans(),
 )

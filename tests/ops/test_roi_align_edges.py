@@ -5,10 +5,12 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from references import mmcv_roi_ops as reference
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
 from paperzoo.errors import UserError
+from paperzoo.ops import roi_bins
 from paperzoo.ops import roi_common as rois
 
 mmcv_ext.apply()
@@ -126,12 +128,53 @@ def test_images_without_pixels_are_named(size):
     assert out.shape == (0, 2, 2, 2)
 
 
-def test_a_negative_size_is_named_where_mmcv_refuses_it():
-    image, table = torch.ones(1, 1, 4, 4), torch.tensor([[0.0, 3, 0, 1, 2]])
-    with pytest.raises(UserError, match=r'rois\[0\].*negative'):
-        mmcv_ops.roi_align(image, table, 2, 1.0, 2, 'avg', True)
-    out = mmcv_ops.roi_align(image, table, 2, 1.0, 2, 'avg', False)
-    torch.testing.assert_close(out, torch.ones(1, 1, 2, 2))
+@MODES
+@pytest.mark.parametrize('sampling', [-1, 0, 2])
+def test_a_negative_size_is_sampled_backwards_as_on_a_gpu(mode, sampling):
+    image = image_of(7, 1, 2, 5, 6).requires_grad_()
+    rows = [[0, 4.3, 0.6, 1.2, 2.9], [0, 4, 4, 1, 0], [0, 0.5, 0.5, 4, 4]]
+    table = torch.tensor(rows, dtype=torch.double)
+    out = mmcv_ops.roi_align(image, table, (2, 3), 1.0, sampling, mode, True)
+    wanted = reference.roi_align(image, rows, (2, 3), 1.0, sampling, mode, True)
+    torch.testing.assert_close(out, wanted)
+    found = (torch.autograd.grad(x.square().sum(), image) for x in (out, wanted))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize('far', [3e3, 1e9, 1e12, 1e18, 1e37])
+def test_the_mean_of_a_roi_of_any_size(far):
+    image = torch.ones(1, 1, 4, 6).requires_grad_()
+    rows = [[0.0, 0, 0, 3, 3], [0, -far, 1, far, 3], [0, far / 2, far / 2, far, far]]
+    out = mmcv_ops.roi_align(image, torch.tensor(rows), 1, 1.0, 0, 'avg', True)
+    # A sample a pixel lies over the image from a pixel before it to one behind.
+    share = 7 / (2 * far)
+    for value, wanted in zip(out.flatten().tolist(), [1, share, 0], strict=True):
+        # A billion of pixels further float64 no longer tells one sample from the next.
+        assert value == pytest.approx(wanted, rel=0.2, abs=0 if far < 1e15 else 1e-16)
+    (gradient,) = torch.autograd.grad(out[0].sum(), image)
+    torch.testing.assert_close(gradient.sum(), torch.tensor(1.0))
+
+
+def test_large_rois_equal_the_definition():
+    image = image_of(8, 1, 2, 3, 4).requires_grad_()
+    rows = [[0, -40.3, -60.1, 90.2, 71.7], [0, 0.3, 0.1, 2.9, 3.3], [0, 1, -99, 2, 88]]
+    table = torch.tensor(rows, dtype=torch.double)
+    wanted = reference.roi_align(image, rows, (1, 2), 1.0, 0, 'avg', True)
+    for bound in (roi_bins.most_samples(image.shape), 10**6):
+        with patch.object(roi_bins, 'most_samples', lambda shape, bound=bound: bound):
+            out = mmcv_ops.roi_align(image, table, (1, 2), 1.0, 0, 'avg', True)
+        torch.testing.assert_close(out, wanted)
+        found = (
+            torch.autograd.grad(x.square().sum(), image, retain_graph=True)
+            for x in (out, wanted)
+        )
+        torch.testing.assert_close(*found)
+
+
+def test_the_maximum_of_a_huge_roi_is_refused():
+    table = torch.tensor([[0.0, 0, 0, 1e6, 1e6]])
+    with pytest.raises(UserError, match=r'rois\[0\] has \d+ samples.*smaller RoIs'):
+        mmcv_ops.roi_align(torch.ones(1, 1, 4, 4), table, 1, 1.0, 0, 'max', True)
 
 
 def test_more_samples_than_half_precision_can_number_are_named():

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reliability import mutations
+
 NOBODY = 65534
 MESSAGE, GOES_ON = 'message', 'goes on'
 BEGIN = '<!-- table of tests/reliability/commands.py -->'
@@ -89,6 +91,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *('fcos-targets', '{config}', '--max-images', '2'),
         *('--out', '{out}/targets.json', '--picture', '{out}/levels.png'),
     ),
+    'export': (
+        'export',
+        '{config}',
+        '{weights}',
+        '--format',
+        'torch',
+        '-o',
+        '{out}/m.pt2',
+    ),
     'check': ('check', '{config}', '--work-dir', '{out}'),
     'doctor': ('doctor',),
 }
@@ -98,6 +109,7 @@ WEIGHTS = tuple(name for name, given in COMMANDS.items() if '{weights}' in given
 READS = (*WEIGHTS, 'fcos-convert')
 WRITES = tuple(name for name in ALL if name not in ('check', 'doctor'))
 BUILDS = (*WEIGHTS, 'train', 'benchmark')
+ANNOTATED = ('train', 'test', 'test --out', 'browse', 'fcos-targets', 'check')
 IMAGES = ('predict', 'explain', 'analyze')
 
 
@@ -148,6 +160,16 @@ def options(*given: str, name: str = '') -> Callable[[Case], None]:
     def change(case: Case) -> None:
         case.options += ['--cfg-options', *given]
         case.names = (name or given[0].partition('=')[0],)
+
+    return change
+
+
+def seen(key: str, value: str) -> Callable[[Case], None]:
+    """Add an option whose trouble is seen in something else, such as a layer."""
+
+    def change(case: Case) -> None:
+        case.options += ['--cfg-options', f'{key}={value}']
+        case.names = ('paperzoo',)
 
     return change
 
@@ -229,6 +251,50 @@ def read_only(case: Case) -> None:
     as_nobody(case)
     closed.chmod(0o555)
     case.out, case.names = closed / 'out', ('closed',)
+
+
+def at(place: Callable[[Path], Path], *names: str) -> Callable[[Case], None]:
+    """Let the output go to another place, made from the case's folder."""
+
+    def change(case: Case) -> None:
+        case.out, case.names = place(case.folder), names
+
+    return change
+
+
+def linked(target: str) -> Callable[[Path], Path]:
+    """Put a link in the place of the folder."""
+
+    def make(folder: Path) -> Path:
+        (folder / 'inner').mkdir()
+        (folder / 'link').symlink_to(target)
+        return folder / 'link' if target == 'inner' else folder / 'link' / 'out'
+
+    return make
+
+
+def pipe(folder: Path) -> Path:
+    """Put a pipe in the place of the folder."""
+    os.mkfifo(folder / 'pipe')
+    return folder / 'pipe' / 'out'
+
+
+def deep(folder: Path) -> Path:
+    """Return a folder that is not there, in folders that are not."""
+    return folder / 'a' / 'b' / 'c' / 'out'
+
+
+def environment(**given: str) -> Callable[[Case], None]:
+    """Set variables; `FOLDER` in a value is the case's folder."""
+
+    def change(case: Case) -> None:
+        (case.folder / 'file').write_text('')
+        case.task['environment'] = {
+            name: value.replace('FOLDER', str(case.folder))
+            for name, value in given.items()
+        }
+
+    return change
 
 
 def as_nobody(case: Case) -> None:
@@ -387,9 +453,35 @@ KINDS = [
     Kind('a file in the place of a folder', 'the disk', WRITES, in_the_way),
     Kind('a folder that may not be written', 'the disk', WRITES, read_only),
     Kind('a full disk', 'the disk', WRITES, full),
+    *(
+        Kind(f'{name} in the place of a folder', 'the disk', WRITES, at(place, said))
+        for name, place, said in (
+            ('a device', lambda folder: Path('/dev/null/out'), '/dev/null'),
+            ('a pipe', pipe, 'pipe'),
+            ('a link to nowhere', linked('nowhere/below'), 'link'),
+            ('a link to itself', linked('link'), 'link'),
+            ('a name that is too long', lambda folder: folder / ('x' * 300), 'xxx'),
+        )
+    ),
+    Kind('a link to a folder', 'the disk', WRITES, at(linked('inner')), GOES_ON),
+    Kind('folders that are not there', 'the disk', WRITES, at(deep), GOES_ON),
     Kind('an output that takes nothing', 'the terminal', ALL, full_stdout),
     Kind('only ASCII', 'the terminal', ALL, terminal('ascii'), GOES_ON),
     Kind('only Latin-1', 'the terminal', ALL, terminal('latin1'), GOES_ON),
+    Kind(
+        *('a terminal without lines and letters', 'the terminal', ALL),
+        environment(TERM='dumb', COLUMNS='0', LINES='0', LC_ALL='xx_YY'),
+        GOES_ON,
+    ),
+    *(
+        Kind(name, 'the system', ALL, environment(**given), GOES_ON)
+        for name, given in (
+            ('a home that is a file', {'HOME': 'FOLDER/file'}),
+            ('a home that is not there', {'HOME': '/nowhere/home'}),
+            ('no temporary folder', {'TMPDIR': '/nowhere/tmp'}),
+            ('a folder of matplotlib that is a file', {'MPLCONFIGDIR': 'FOLDER/file'}),
+        )
+    ),
     Kind('names that are no UTF-8', 'the system', ALL, no_utf8, GOES_ON),
     Kind('a closed working directory', 'the system', ALL, closed_cwd, GOES_ON),
     Kind('a user without home and name', 'the system', ALL, homeless, GOES_ON),
@@ -399,6 +491,41 @@ KINDS = [
             *(('missing', None), ('empty', b'')),
             *(('cut', b'half'), ('a text', b'x' * 99)),
         )
+    ),
+    *(
+        Kind(
+            f'`{key}` {what}',
+            'a value of the config',
+            CONFIG,
+            options(f'{key}={value}'),
+        )
+        for key, (what, value) in mutations.FIELDS.items()
+    ),
+    *(
+        Kind(f'`{key}={value}`', 'a value of the config', ('train',), seen(key, value))
+        for key, value in mutations.TRAINED.items()
+    ),
+    *(
+        Kind(
+            *(f'annotation file: {name}', 'annotations', ANNOTATED, change),
+            # The truth of a test may lie with a server.
+            {'test': GOES_ON, 'test --out': GOES_ON}
+            if name == 'no annotations'
+            else MESSAGE,
+        )
+        for name, change in mutations.annotations().items()
+    ),
+    *(
+        Kind(f'image: {name}', 'images', IMAGES[:2], change)
+        for name, change in mutations.images().items()
+    ),
+    *(
+        Kind(
+            *(f'checkpoint: {name}', 'checkpoints', READS, change),
+            # The converter knows no model to compare with.
+            {'fcos-convert': GOES_ON} if name in mutations.UNKNOWING else MESSAGE,
+        )
+        for name, change in mutations.checkpoints().items()
     ),
     Kind('some images bad', 'what is read', IMAGES, bad_images, GOES_ON),
     Kind('all images bad', 'what is read', IMAGES[:2], only_bad_images),

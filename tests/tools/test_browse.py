@@ -73,3 +73,19 @@ def test_the_picture_is_the_image_with_its_boxes() -> None:
 def test_something_else_than_images_is_one_message() -> None:
     with pytest.raises(UserError, match=r"\['img'\]"):
         picture_of({'img': 1}, ())
+
+
+def test_an_episode_is_a_row_for_each_class() -> None:
+    support = torch.arange(3, dtype=torch.uint8).repeat_interleave(2) * 60
+    query = torch.arange(3, dtype=torch.uint8).repeat_interleave(4) * 60
+    item = {
+        'support': support.view(6, 1, 1, 1).expand(6, 3, 10, 10),
+        'support_label': torch.arange(3).repeat_interleave(2),
+        'query': query.view(12, 1, 1, 1).expand(12, 3, 10, 10),
+        'query_label': torch.arange(3).repeat_interleave(4),
+    }
+    picture = picture_of(item, ())
+    assert picture.shape == (3 * 14, 6 * 14 + 4, 3)
+    for label in range(3):
+        row = picture[label * 14 : label * 14 + 10]
+        assert set(np.unique(row).tolist()) == {60 * label, 255}

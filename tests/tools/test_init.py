@@ -9,6 +9,8 @@ from pathlib import Path
 import labelled_folders as made
 import pytest
 
+from paperzoo.apis import own_data
+from paperzoo.data.formats import recognise
 from paperzoo.errors import UserError
 from paperzoo.tools import init
 
@@ -35,12 +37,16 @@ def test_what_it_says(
     )
     assert said[6] == '  left out: 3 more'
     assert said[7].startswith('  note: the folder has no validation images: 20%')
-    assert said[-5:] == [
+    best = "work_dirs/'my config'"
+    assert said[-8:] == [
         'Written: my config.py',
         'Next:',
+        "  paperzoo check 'my config.py'",
         "  paperzoo browse 'my config.py'",
         "  paperzoo train 'my config.py'",
-        "  paperzoo test 'my config.py' work_dirs/'my config'/best_*.pth",
+        f"  paperzoo test 'my config.py' {best} --out 'my config_results.json'",
+        "  paperzoo analyze 'my config_results.json'",
+        f"  paperzoo predict 'my config.py' {best} '{tmp_path}/my cells/images'",
     ]
 
 
@@ -86,3 +92,8 @@ def test_the_config_of_a_wheel(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert "type='paperzoo.data.formats.detection.LabelMeDataset'" in done.stdout
+
+
+def test_what_the_help_names_is_what_there_is() -> None:
+    assert init.TASKS == own_data.TASKS
+    assert tuple(recognise.FORMATS) == init.FORMATS

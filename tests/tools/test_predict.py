@@ -12,9 +12,13 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from paperzoo.apis.build import build_model
-from paperzoo.apis.config import find_config
-from paperzoo.apis.inference import find_images
+from paperzoo.apis import prediction
+from paperzoo.apis.build import build_dataset, build_model
+from paperzoo.apis.config import find_config, load_config
+from paperzoo.apis.images import find_images
+from paperzoo.apis.inference import predictor_of
+from paperzoo.apis.init_config import init_config
+from paperzoo.apis.prediction import predict_files
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 from paperzoo.tools import predict
@@ -185,3 +189,99 @@ def test_files_folders_and_globs(images: Path) -> None:
     for nothing in (images / 'deeper' / '*.png', images / 'missing.jpg'):
         with pytest.raises(UserError, match=nothing.name.replace('*', r'\*')):
             names(nothing)
+
+
+def test_an_interrupt_loses_nothing_that_is_done(
+    images: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    file = checkpoint('fcos_tiny_shapes', NARROW, tmp_path / 'w.pth')
+    theirs = prediction._overlay
+    drawn: list[Path] = []
+
+    def interrupted(*args: Any) -> Path:
+        if drawn:
+            raise KeyboardInterrupt
+        drawn.append(theirs(*args))
+        return drawn[0]
+
+    monkeypatch.setattr(prediction, '_overlay', interrupted)
+    with pytest.raises(KeyboardInterrupt, match='1 images of 4 files are in '):
+        run(
+            monkeypatch,
+            tmp_path,
+            'fcos_tiny_shapes',
+            file,
+            images,
+            '--cfg-options',
+            *NARROW,
+        )
+    found = json.loads((tmp_path / 'predictions' / 'predictions.json').read_text())
+    assert [one['overlay'] for one in found['images']] == ['overlays/a.jpg']
+
+
+def test_what_is_written_trains_again(images: Path, tmp_path: Path) -> None:
+    """The JSON beside the images is a COCO set: init takes it, and a model learns."""
+    cfg = load_config('knet_tiny_shapes_instance')
+    torch.manual_seed(0)
+    model = predictor_of(build_model(cfg, 'cpu'), cfg, {}, score=0.0)
+    (images / 'cut.jpg').unlink()
+    (images / 'notes.txt').unlink()
+    files = sorted(images.glob('*.*'))
+    found, file = predict_files(model, files, out=tmp_path / 'out', overlays=False)
+    assert len(found['annotations']) > 0
+    for record in found['annotations']:
+        assert record['iscrowd'] == 0
+        assert record['area'] == decode(record).sum()
+    (images / 'deeper' / 'a.jpg').unlink()
+    (images / 'predictions.json').write_bytes(file.read_bytes())
+    model_name = 'knet_tiny_shapes_instance'
+    written = init_config(
+        images, tmp_path / 'own.py', task='instance', model=model_name, val=0.5
+    )
+    own = load_config(written.config)
+    data = build_dataset(own, 'train', own.train_dataloader.dataset)
+    data = getattr(data, 'dataset', data)
+    assert len(data) > 0
+    assert sum(len(data.get_data_info(n)['instances']) for n in range(len(data))) > 0
+    item = data[0]
+    assert len(item['data_samples'].gt_instances.masks) > 0
+
+
+def test_few_shot_with_a_folder(tmp_path: Path, monkeypatch) -> None:
+    file = checkpoint('protonet_tiny_glyphs', [], tmp_path / 'w.pth')
+    for name, value in (('black', 0), ('white', 255)):
+        (tmp_path / 'support' / name).mkdir(parents=True)
+        pixels = np.full((32, 32, 3), value, np.uint8)
+        cv2.imwrite(str(tmp_path / 'support' / name / 'a.png'), pixels)
+    image = tmp_path / 'support' / 'white' / 'a.png'
+    given = ('protonet_tiny_glyphs', file, image)
+    with pytest.raises(UserError, match='--support FOLDER'):
+        run(monkeypatch, tmp_path, *given)
+    found = run(monkeypatch, tmp_path, *given, '--support', tmp_path / 'support')
+    assert [one['name'] for one in found['categories']] == ['black', 'white']
+    (record,) = found['annotations']
+    assert record['category'] == 'white'
+    assert 'bbox' not in record
+    assert (tmp_path / 'predictions' / found['images'][0]['overlay']).is_file()
+
+
+def test_tiles_and_batches(images: Path, tmp_path: Path, monkeypatch) -> None:
+    file = checkpoint('fcos_tiny_shapes', NARROW, tmp_path / 'w.pth')
+    given = ('fcos_tiny_shapes', file, images / 'a.jpg', images / 'b.JPG')
+    options = ('--score', '0', '--cfg-options', *NARROW)
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+    alone, together, tiled = (
+        run(monkeypatch, tmp_path / str(number), *given, *more, *options)
+        for number, more in enumerate(
+            ((), ('--batch-size', 2), ('--tile', 200, 160, '--overlap', 0.3))
+        )
+    )
+    for one, other in zip(alone['annotations'], together['annotations'], strict=True):
+        np.testing.assert_allclose(one['bbox'], other['bbox'], atol=0.01)
+    assert len(tiled['images']) == 2
+    assert tiled['annotations'] != alone['annotations']
+    boxes = np.array([one['bbox'] for one in tiled['annotations']])
+    assert (boxes[:, 0] + boxes[:, 2]).max() > 300
+    with pytest.raises(UserError, match='overlap'):
+        run(monkeypatch, tmp_path, *given, '--tile', 9, 9, '--overlap', 2)

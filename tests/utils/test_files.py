@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,27 @@ def test_a_folder_that_may_not_be_written(
     assert files._message(tmp_path / 'x', OSError('odd')).startswith(
         f"'{tmp_path / 'x'}' could not be written: odd. "
     )
+
+
+def test_two_that_write_one_free_name_at_once_both_keep_their_file(
+    tmp_path: Path,
+) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        written = list(
+            pool.map(lambda n: write_json(tmp_path / 'x.json', n), range(64))
+        )
+    assert len(set(written)) == 64
+    assert sorted(json.loads(one.read_text()) for one in written) == list(range(64))
+    assert len(list(tmp_path.iterdir())) == 64
+
+
+def test_a_free_name_on_a_disk_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, 'link', refuse)
+    names = [write_json(tmp_path / 'x.json', n).name for n in range(2)]
+    assert names == ['x.json', 'x_2.json']
+    assert len(list(tmp_path.iterdir())) == 2

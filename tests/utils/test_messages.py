@@ -1,5 +1,6 @@
 """What a user can mend ends a command as one message; other errors keep their place."""
 
+import faulthandler
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from paperzoo.apis.inference import ImageError
+from paperzoo.apis.images import ImageError
 from paperzoo.errors import UserError
 from paperzoo.utils.messages import explain, one_message
 
@@ -105,3 +106,23 @@ def test_opencv_that_cannot_be_imported_is_one_message(tmp_path: Path) -> None:
     assert 'Traceback' not in done.stderr
     assert done.stderr.count('paperzoo: ') == 1
     assert 'opencv-python-headless' in done.stderr
+
+
+def test_an_interrupt_has_the_code_of_a_shell(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main() -> None:
+        raise KeyboardInterrupt('3 of 9 images are in a.json')
+
+    with pytest.raises(SystemExit) as caught:
+        one_message(main)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.endswith(
+        'paperzoo: interrupted: 3 of 9 images are in a.json\n'
+    )
+
+
+def test_a_crash_says_where_whatever_started_the_command() -> None:
+    faulthandler.disable()
+    one_message(faulthandler.is_enabled)
+    assert faulthandler.is_enabled()

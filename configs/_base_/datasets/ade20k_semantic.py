@@ -1,6 +1,12 @@
 """ADE20K: 150 classes, short side 512, scaled, cut to 512x512, flipped at random."""
 
-from mmcv.transforms import LoadImageFromFile, RandomFlip, RandomResize, Resize
+from mmcv.transforms import (
+    LoadImageFromFile,
+    RandomFlip,
+    RandomResize,
+    Resize,
+    TestTimeAug,
+)
 from mmengine.dataset.sampler import DefaultSampler, InfiniteSampler
 
 from mmseg.datasets.transforms import (
@@ -29,6 +35,25 @@ test_pipeline = [
     dict(type=Resize, scale=(2048, 512), keep_ratio=True),
     dict(type=LoadAnnotations, reduce_zero_label=True),
     dict(type=PackSegInputs),
+]
+tta_pipeline = [
+    dict(type=LoadImageFromFile),
+    dict(
+        type=TestTimeAug,
+        transforms=[
+            [
+                dict(type=Resize, scale_factor=0.5, keep_ratio=True),
+                dict(type=Resize, scale_factor=0.75, keep_ratio=True),
+                dict(type=Resize, scale_factor=1.0, keep_ratio=True),
+                dict(type=Resize, scale_factor=1.25, keep_ratio=True),
+                dict(type=Resize, scale_factor=1.5, keep_ratio=True),
+                dict(type=Resize, scale_factor=1.75, keep_ratio=True),
+            ],
+            [dict(type=RandomFlip, prob=0.0), dict(type=RandomFlip, prob=1.0)],
+            [dict(type=LoadAnnotations, reduce_zero_label=True)],
+            [dict(type=PackSegInputs)],
+        ],
+    ),
 ]
 train_dataloader = dict(
     batch_size=2,

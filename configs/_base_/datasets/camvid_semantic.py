@@ -1,6 +1,12 @@
 """CamVid: 367 training and 233 test images of streets at 240x180, 11 classes."""
 
-from mmcv.transforms import LoadImageFromFile, RandomFlip, RandomResize
+from mmcv.transforms import (
+    LoadImageFromFile,
+    RandomFlip,
+    RandomResize,
+    Resize,
+    TestTimeAug,
+)
 from mmengine.config import read_base
 from mmengine.dataset.sampler import DefaultSampler
 
@@ -33,6 +39,22 @@ test_pipeline = [
     dict(type=LoadImageFromFile),
     dict(type=LoadAnnotations),
     dict(type=PackSegInputs),
+]
+tta_pipeline = [
+    dict(type=LoadImageFromFile),
+    dict(
+        type=TestTimeAug,
+        transforms=[
+            [
+                dict(type=Resize, scale_factor=0.75, keep_ratio=True),
+                dict(type=Resize, scale_factor=1.0, keep_ratio=True),
+                dict(type=Resize, scale_factor=1.25, keep_ratio=True),
+            ],
+            [dict(type=RandomFlip, prob=0.0), dict(type=RandomFlip, prob=1.0)],
+            [dict(type=LoadAnnotations)],
+            [dict(type=PackSegInputs)],
+        ],
+    ),
 ]
 train_dataloader.update(
     batch_size=4,

@@ -1,6 +1,6 @@
 """The built-in Shapes set, things and stuff as 10 classes, at 192x144."""
 
-from mmcv.transforms import LoadImageFromFile, RandomFlip, Resize
+from mmcv.transforms import LoadImageFromFile, RandomFlip, Resize, TestTimeAug
 from mmengine.config import read_base
 from mmengine.dataset.sampler import DefaultSampler
 
@@ -29,6 +29,21 @@ test_pipeline = [
     dict(type=Resize, scale=scale, keep_ratio=True),
     dict(type=LoadAnnotations),
     dict(type=PackSegInputs),
+]
+tta_pipeline = [
+    dict(type=LoadImageFromFile),
+    dict(
+        type=TestTimeAug,
+        transforms=[
+            [
+                dict(type=Resize, scale_factor=0.75, keep_ratio=True),
+                dict(type=Resize, scale_factor=1.0, keep_ratio=True),
+            ],
+            [dict(type=RandomFlip, prob=0.0), dict(type=RandomFlip, prob=1.0)],
+            [dict(type=LoadAnnotations)],
+            [dict(type=PackSegInputs)],
+        ],
+    ),
 ]
 train_dataloader.update(
     batch_size=4,

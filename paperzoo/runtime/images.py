@@ -1,0 +1,123 @@
+"""Images as an exported file wants them: resized and padded as its card says."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paperzoo.errors import UserError
+from paperzoo.runtime.card import Card
+
+Size = tuple[int, int]
+
+
+class Prepared(NamedTuple):
+    """What goes into a file.
+
+    Attributes:
+        images: (1, 3, H, W), uint8, BGR, padded with zeros.
+        image_size: Height and width of the image in it.
+        result_size: Height and width of the image as it was, which results get.
+    """
+
+    images: NDArray[np.uint8]
+    image_size: NDArray[np.int64]
+    result_size: NDArray[np.int64]
+
+
+def fitted(size: Size, card: Card) -> Size:
+    """Return the width and height to which an image is resized.
+
+    Args:
+        size: Its width and height.
+        card: Of the file.
+
+    Raises:
+        UserError: If the image would be empty, or larger than the file's input.
+
+    Example:
+        >>> from paperzoo.runtime.card import Card
+        >>> from paperzoo.runtime.images import fitted
+        >>> card = Card(task='detection', model='FCOS', classes=(), scale=(256, 192))
+        >>> fitted((640, 320), card), fitted((320, 640), card)
+        ((256, 128), (128, 256))
+    """
+    width, height = size
+    if card.scale is not None and not card.keep_ratio:
+        width, height = card.scale
+    elif card.scale is not None:
+        # As mmcv's rescale_size: the long side within the long one, short in short.
+        factor = min(max(card.scale) / max(size), min(card.scale) / min(size))
+        width, height = _scaled(size, factor)
+    if card.size is not None and (width > card.size[0] or height > card.size[1]):
+        # Of a fixed input: an upright image in a lying one becomes smaller still.
+        if card.scale is None or not card.keep_ratio:
+            raise UserError(
+                f'an image of {width} x {height} pixels does not fit into the file, '
+                f'which takes {card.size[0]} x {card.size[1]}: export with --dynamic, '
+                'or resize it'
+            )
+        factor = min(card.size[0] / size[0], card.size[1] / size[1])
+        width, height = _scaled(size, factor)
+    if min(width, height) < 1:
+        raise UserError(
+            f'an image of {size[0]} x {size[1]} pixels would be resized to {width} x '
+            f'{height}: it is too narrow'
+        )
+    return width, height
+
+
+def _scaled(size: Size, factor: float) -> Size:
+    width, height = (int(side * float(factor) + 0.5) for side in size)
+    return width, height
+
+
+def prepare(image: NDArray[np.uint8], card: Card) -> Prepared:
+    """Return what goes into a file for an image.
+
+    Args:
+        image: (H, W, 3) in BGR.
+        card: Of the file.
+
+    Raises:
+        UserError: If the image cannot be resized or does not fit into the file.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.runtime.card import Card
+        >>> from paperzoo.runtime.images import prepare
+        >>> card = Card(task='detection', model='FCOS', classes=(), divisor=32)
+        >>> made = prepare(np.zeros((40, 64, 3), np.uint8), card)
+        >>> made.images.shape, made.image_size.tolist()
+        ((1, 3, 64, 64), [40, 64])
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    new = fitted((width, height), card)
+    resized = image
+    if new != (width, height) or card.scale is not None:
+        flags = {
+            'nearest': cv2.INTER_NEAREST,
+            'bilinear': cv2.INTER_LINEAR,
+            'bicubic': cv2.INTER_CUBIC,
+            'area': cv2.INTER_AREA,
+            'lanczos': cv2.INTER_LANCZOS4,
+        }
+        how = flags[card.interpolation]
+        resized = np.asarray(cv2.resize(image, new, interpolation=how), np.uint8)
+    if card.size is not None:
+        padded = card.size
+    else:
+        padded = (_up(new[0], card.divisor), _up(new[1], card.divisor))
+    images = np.zeros((1, 3, padded[1], padded[0]), np.uint8)
+    images[0, :, : new[1], : new[0]] = resized.transpose(2, 0, 1)
+    return Prepared(
+        images,
+        np.array([new[1], new[0]], np.int64),
+        np.array([height, width], np.int64),
+    )
+
+
+def _up(side: int, divisor: int) -> int:
+    return -(-side // divisor) * divisor
