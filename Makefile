@@ -1,7 +1,8 @@
 # Two commands do all the set-up: `make demo` and `make test`. Both may be interrupted
 # and repeated. Variables:
 #   PYTHON           the Python to start from (3.11 to 3.13). If it has torch already, that
-#                    torch is used; otherwise the one in constraints.txt is installed.
+#                    torch is kept, whatever its version, with the sympy that it needs;
+#                    otherwise the one in constraints.txt is installed.
 #   TORCH_INDEX_URL  an index to take torch from, for example PyTorch's CPU index
 #   VENV             where the environments go: $(VENV) and $(VENV)-wheel
 #   WORKERS          how many processes run the tests
@@ -48,7 +49,9 @@ $(VENV)/.base: constraints.txt
 	@if $(PYTHON) -c 'import torch' 2>/dev/null; then \
 	  echo 'using the installed torch'; \
 	  $(PYTHON) -m venv --system-site-packages $(VENV); \
-	  grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt; \
+	  grep -Ev '^(torch|sympy)==' constraints.txt > $(VENV)/constraints.txt; \
+	  $(PYTHON) -c 'import torch; print("torch==" + torch.__version__)' \
+	    >> $(VENV)/constraints.txt; \
 	else \
 	  $(PYTHON) -m venv $(VENV); cp constraints.txt $(VENV)/constraints.txt; \
 	fi
@@ -59,7 +62,7 @@ $(VENV)/.base: constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base setup.cfg
-	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[lite,mim,test,docs,release]'
+	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[lite,mim,export,test,docs,release]'
 	@touch $@
 dev: $(VENV)/.dev
 

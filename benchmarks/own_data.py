@@ -3,9 +3,10 @@
 PAPERZOO_DATA=FOLDER python benchmarks/own_data.py --out own_data.json
 
 BCCD's cells at half size as COCO, YOLO, Pascal VOC and LabelMe, CamVid's streets as
-images and masks, Omniglot's characters as class folders. For each, the commands that
-`paperzoo init` prints run as they are printed, `train` with `--epochs`; the config
-written by hand is a shipped one on the same images, as many epochs. Random weights.
+images and masks, Omniglot's characters as class folders and tables. For each, the
+commands that `paperzoo init` prints run as they are printed, `train` with `--epochs`;
+the config written by hand is a shipped one on the same images, as many epochs. Random
+weights.
 """
 
 import argparse
@@ -35,6 +36,7 @@ STREETS = (
     *('Sky', 'Building', 'Pole', 'Road', 'Pavement', 'Tree', 'SignSymbol', 'Fence'),
     *('Car', 'Pedestrian', 'Bicyclist'),
 )
+CHARACTERS = ('class_folders', 'csv')
 # Model and options of init, the shipped config, the metric.
 FORMATS: dict[str, tuple[str, str, str]] = {
     **dict.fromkeys(
@@ -42,10 +44,9 @@ FORMATS: dict[str, tuple[str, str, str]] = {
         ('fcos_r18_fpn_bccd', 'fcos_r18_fpn_bccd', 'coco/bbox_mAP'),
     ),
     'masks': ('knet_tiny_camvid', 'knet_tiny_camvid', 'mIoU'),
-    'class_folders': (
-        'protonet_tiny_glyphs',
-        'protonet_tiny_omniglot',
-        'few_shot/test_accuracy',
+    **dict.fromkeys(
+        CHARACTERS,
+        ('protonet_tiny_glyphs', 'protonet_tiny_omniglot', 'few_shot/test_accuracy'),
     ),
 }
 # Images for training and for validation, and epochs.
@@ -57,7 +58,8 @@ SIZES = {
 
 
 def task_of(name: str) -> str:
-    return {'masks': 'streets', 'class_folders': 'characters'}.get(name, 'cells')
+    others = {'masks': 'streets'} | dict.fromkeys(CHARACTERS, 'characters')
+    return others.get(name, 'cells')
 
 
 def cells(data: Path, sizes: dict[str, int]) -> list[made.Scene]:
@@ -85,11 +87,16 @@ def cells(data: Path, sizes: dict[str, int]) -> list[made.Scene]:
 
 def write(name: str, data: Path, root: Path, sizes: dict[str, int]) -> None:
     """Write the images in a format."""
-    if name == 'class_folders':
+    if name in CHARACTERS:
         for split in ('train', 'test'):
             place = data / 'omniglot_small' / split
+            rows = ['filename,label']
             for folder in sorted(one for one in place.iterdir() if one.is_dir()):
                 shutil.copytree(folder, root / split / folder.name)
+                for one in sorted(folder.iterdir()):
+                    rows.append(f'{split}/{folder.name}/{one.name},{folder.name}')
+            if name == 'csv':
+                (root / f'{split}.csv').write_text('\n'.join(rows))
         return
     if name == 'masks':
         for split in ('train', 'val'):
@@ -110,7 +117,7 @@ def by_hand(name: str, root: Path) -> str:
     room = {'k': 'knet', 'f': 'fcos', 'p': 'dmf'}[base[0]]
     head = ['from mmengine.config import read_base', '', 'with read_base():']
     lines = [*head, f'    from paperzoo.configs.{room}.{base} import *', '']
-    if name == 'class_folders':
+    if name in CHARACTERS:
         lines.append(f'root = {str(root)!r}')
         for split in ('train', 'test'):
             lines.append(f"{split}_dataloader['dataset'].update(data_root=root)")
@@ -183,7 +190,7 @@ def run(name: str, data: Path, folder: Path, sizes: dict[str, int]) -> dict[str,
     for command in commands:
         verb = command.split()[1]
         extra = f' --epochs {sizes["epochs"]}' if verb == 'train' else ''
-        if verb == 'test' and name == 'class_folders':
+        if verb == 'test' and name in CHARACTERS:
             extra = ' --cfg-options test_dataloader.dataset.episodes=600'
         seconds[verb] = shell(command + extra, folder, log)
     return {

@@ -198,6 +198,42 @@ def formula(match: re.Match[str]) -> str:
     return convert(match[2])
 
 
+# --- live parts: a link on GitHub, the thing itself on the site ------------------------
+
+LIVE = re.compile(r'^\[`?([^\]`]+)`?\]\((\S+) "(source|card|figure)"\)$', re.MULTILINE)
+
+
+def live(text: str, source: str) -> str:
+    """Return a page's text with functions, cards and figures in place of links to them.
+
+    Args:
+        text: Of the page.
+        source: Its file, from the root of the repository.
+
+    Raises:
+        ValueError: If a file or a function is not there.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        name, target, kind = match.groups()
+        file = (ROOT / source).parent / target
+        if not file.is_file():
+            raise ValueError(f'{source}: the link {target} leads to no file')
+        if kind == 'figure':
+            # A page is a folder on the site.
+            return f'<iframe class="figure" src="../{target}" title="{name}"></iframe>'
+        if kind == 'card':
+            _, found, differs = docstring(file).partition('Where we differ')
+            return f'```text\n{found}{differs}\n```'
+        code = file.read_text('utf-8')
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+                return f'```python\n{ast.get_source_segment(code, node)}\n```'
+        raise ValueError(f'{source}: {target} has no {name}')
+
+    return LIVE.sub(replaced, text)
+
+
 # --- what MkDocs calls ---------------------------------------------------------------
 
 
@@ -228,7 +264,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     if path.startswith(('api/', 'tables/')):
         return markdown
     sources = {page: name for name, page in ROOT_PAGES.items()}
-    markdown = page_links(markdown, sources.get(path, f'docs/{path}'))
+    source = sources.get(path, f'docs/{path}')
+    markdown = page_links(live(markdown, source), source)
     return outside_code(MATH, formula, markdown)
 
 

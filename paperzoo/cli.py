@@ -65,3 +65,7 @@ def _run() -> None:
         sys.exit(f"paperzoo: no command '{sys.argv[1]}'{hint}\n\n{usage()}")
     sys.argv = [f'paperzoo {sys.argv[1]}', *sys.argv[2:]]
     runpy.run_path(str(script), run_name='__main__')
+
+
+if __name__ == '__main__':
+    main()

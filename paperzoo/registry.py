@@ -61,11 +61,13 @@ class RoomRegistry(Registry):
 
 _PAPERS = [
     'paperzoo.common',
+    'paperzoo.common.few_shot.preprocessor',
+    'paperzoo.common.few_shot.resnet12',
     'paperzoo.fcos.head',
     'paperzoo.dmf.protonet',
     'paperzoo.dmf.classifier',
-    'paperzoo.dmf.preprocessor',
-    'paperzoo.dmf.resnet12',
+    'paperzoo.can.classifier',
+    'paperzoo.feat.classifier',
     'paperzoo.attention.local',
     'paperzoo.attention.modules',
     'paperzoo.attention.positions',

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 import cv2
 import numpy as np
@@ -276,6 +276,42 @@ def write_labelme(root: Path, some: list, *, masks: bool = False) -> None:
         write_json((folder / one.name).with_suffix('.json'), content)
 
 
+def cvat_xml(some: list, *, masks: bool) -> str:
+    labels = ''.join(
+        f'<label><name>{escape(one)}</name><color>#{number:02x}10ff</color></label>'
+        for number, one in enumerate(CLASSES)
+    )
+    images = []
+    for number, one in enumerate(some):
+        width, height = one.size
+        shapes = []
+        for thing in one.things:
+            label = quoteattr(thing.name)
+            left, top, right, bottom = thing.box
+            box = f'xtl="{left}" ytl="{top}" xbr="{right}" ybr="{bottom}"'
+            points = ';'.join(
+                f'{x},{y}' for x, y in np.array(thing.polygon).reshape(-1, 2)
+            )
+            kind = f'polygon label={label} points="{points}"'
+            shapes.append(f'<{kind if masks else f"box label={label} {box}"}/>')
+        subset = f' subset="{one.split.title()}"' if one.split else ''
+        images.append(
+            f'<image id="{number}" name={quoteattr(one.name)}{subset} '
+            f'width="{width}" height="{height}">{"".join(shapes)}</image>'
+        )
+    return (
+        f'<annotations><version>1.1</version><meta><task><labels>{labels}</labels>'
+        f'</task></meta>{"".join(images)}</annotations>'
+    )
+
+
+def write_cvat(root: Path, some: list, *, masks: bool = False) -> None:
+    for one in some:
+        save(one, root / 'images' / one.name)
+    text = cvat_xml(some, masks=masks)
+    (root / 'annotations.xml').write_text(text, encoding='utf-8')
+
+
 Writer = Callable[..., None]
 # Those that have a split, and can hold masks.
 BOXES: dict[str, Writer] = {
@@ -289,6 +325,7 @@ BOXES: dict[str, Writer] = {
     'voc': write_voc,
     'voc-roboflow': write_voc_roboflow,
     'labelme': write_labelme,
+    'cvat': write_cvat,
 }
 MASKS = {name: write for name, write in BOXES.items() if 'voc' not in name}
 UNSPLIT = ('coco-cvat', 'yolo-labelimg')

@@ -35,10 +35,10 @@ def test_help_lists_every_command_without_loading_torch() -> None:
 
 
 @pytest.mark.parametrize('command', sorted(commands()))
-def test_help_of_a_command_loads_neither_torch_nor_mmengine(command: str) -> None:
+def test_help_of_a_command_loads_nothing_slow(command: str) -> None:
     code = (
         f'import atexit, sys; sys.argv = ["paperzoo", "{command}", "--help"]\n'
-        'atexit.register(lambda: print({"torch", "mmengine"} & set(sys.modules)))\n'
+        'atexit.register(lambda: print({"numpy", "torch"} & set(sys.modules)))\n'
         'from paperzoo.cli import main; main()'
     )
     done = run('-c', code)

@@ -23,12 +23,14 @@ from paperzoo.registry import (
 FOLDER = config_folders()[0]
 CONFIGS = sorted(path for path in FOLDER.rglob('*.py') if '_base_' not in path.parts)
 FCOS = [path for path in CONFIGS if path.stem.startswith('fcos_')]
-# Those of few-shot classification take episodes (tests/dmf/test_dmf_configs.py), those
+# Those of few-shot classification take episodes (test_few_shot_configs.py), those
 # of attention sequences (tests/attention/test_tasks.py).
+UNLIKE = {'attention', 'can', 'dmf', 'feat'}
 ANNOTATED = [
     path
     for path in CONFIGS
-    if not {'dmf', 'attention'} & {*path.parts, path.stem.partition('_')[0]}
+    if not {'can', 'dmf', 'feat', 'attention'}
+    & {*path.parts, path.stem.partition('_')[0]}
 ]
 by_name = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 by_annotated_name = pytest.mark.parametrize(

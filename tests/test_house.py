@@ -22,7 +22,7 @@ ORDER = [
     ['common'],
     ['data'],
     ['attention'],
-    ['fcos', 'knet', 'dmf'],
+    ['fcos', 'knet', 'dmf', 'can', 'feat'],
     ['deploy'],
     ['visualization'],
     ['evaluation'],

@@ -13,6 +13,8 @@ ARXIV = {
     'fcos-journal': '2006.09214',
     'knet': '2106.14855',
     'dmf': '2103.13582',
+    'can': '1910.07677',
+    'feat': '1812.03664',
     'attention': '1706.03762',
     'local-attention': '1906.05909',
 }
@@ -41,6 +43,12 @@ PLACES = {
         '"Adaptive Alignment"',
         '"Meta-classifier"',
         '"Implementation Details"',
+    },
+    'can': {'"Cross Attention Module"', '"Transductive Inference"'},
+    'feat': {
+        '"Adapting to Task-Specific Embeddings"',
+        '"Embedding Adaptation via Set-to-set Functions"',
+        '"Contrastive Learning of Set-to-Set Functions"',
     },
     'attention': {
         'Eq. 1',

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NAMES = {'load', 'load_config', 'build_model', 'train'}
-ROOMS = {'attention', 'dmf', 'fcos', 'knet'}
+ROOMS = {'attention', 'can', 'dmf', 'fcos', 'feat', 'knet'}
 
 
 def python(code: str) -> str:
@@ -68,7 +68,7 @@ def test_mypy_knows_their_types(tmp_path: Path) -> None:
     )
     lines = [line for line in done.stdout.splitlines() if 'uses.py' in line]
     load, boxes, several, train, knet, fcos, wrong = lines
-    assert 'Predictor' in load
+    assert 'ImageModel' in load  # a Predictor, or an exported file
     assert 'Any' not in load.partition('->')[2]
     assert 'numpy.ndarray' in boxes
     assert '32' in boxes
@@ -140,3 +140,32 @@ def test_the_remedies_attach_with_the_stack(imports: str) -> None:
 def test_without_the_stack_they_do_not(code: str) -> None:
     said = python(f'{code}; import sys; print("paperzoo.compat" in sys.modules)')
     assert said == 'False'
+
+
+def test_explain_is_there_and_typed(tmp_path: Path) -> None:
+    said = python("""
+        import paperzoo
+        report = paperzoo.explain('attention_tagging', items=[0], device='cpu')
+        print(type(report).__name__, 'explain' in dir(paperzoo))
+    """)
+    assert said.endswith('Report True')
+    script = tmp_path / 'script.py'
+    script.write_text("""import paperzoo
+reveal_type(paperzoo.explain('attention_tagging', items=[0]))
+reveal_type(paperzoo.load('a.pth')('a.jpg'))
+""")
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'mypy',
+            '--config-file',
+            ROOT / 'pyproject.toml',
+            script,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert '"paperzoo.explain.api.Report"' in done.stdout
+    assert '"paperzoo.apis.results.Result"' in done.stdout

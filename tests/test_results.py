@@ -58,6 +58,31 @@ def test_every_result_says_what_it_was_measured_with() -> None:
             assert record[key], f'{file.name} lacks {key}'
 
 
+def test_counts_of_stock_configs_are_those_of_the_result_file() -> None:
+    record = json.loads((RESULTS / 'stock_configs.json').read_text())
+    counts = record['counts']
+    readme = (ROOT / 'README.md').read_text()
+    said = ' '.join(
+        readme.partition('<!-- stock configs')[2].split('<!-- end -->')[0].split()
+    )
+    for package, name in (('mmdet', 'mmdet'), ('mmseg', 'mmsegmentation')):
+        own = [case for case in record['cases'] if case['package'] == package]
+        ran = [case for case in own if case['outcome'] == 'runs']
+        one = counts[package]
+        assert one['configs'] == len(own)
+        assert one['configs_run'] == len(ran)
+        assert one['folders'] == len({case['folder'] for case in own})
+        assert one['folders_run'] == len({case['folder'] for case in ran})
+        text = f'{one["folders_run"]} of {one["folders"]} folders of {name}'
+        assert f'{text} ({one["configs_run"]} of {one["configs"]} configs)' in said
+    # Every reason is named: a package, a fault of upstream.
+    assert {case['outcome'] for case in record['cases']} <= {
+        'runs',
+        'package',
+        'upstream',
+    }
+
+
 # Each small K-Net: its metric, how its README and header name and print it.
 KNET = {
     'shapes_instance': ('segm_mAP', 'mask AP', '.3f'),
@@ -538,3 +563,10 @@ def test_what_amp_and_compile_cost_on_a_cpu_is_measured() -> None:
         f'took {step:.2f} times as long for a training step, and {inference:.2f} times'
         in document
     )
+
+
+def test_own_data_is_no_worse_than_a_config_written_by_hand() -> None:
+    record = json.loads((RESULTS / 'own_data.json').read_text())
+    by_hand = record['by_hand']['cells']['coco/bbox_mAP']
+    for name in ('coco', 'yolo', 'voc', 'labelme'):
+        assert record['init'][name]['coco/bbox_mAP'] >= by_hand

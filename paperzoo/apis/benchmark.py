@@ -2,11 +2,12 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import build_model, default_device, family, load_weights
 from paperzoo.apis.config import test_scale
+from paperzoo.apis.fusing import fused
 from paperzoo.errors import UserError
 from paperzoo.utils.run_info import peak_mib
 
@@ -25,6 +26,7 @@ def measure(
     threads: int | None = None,
     amp: bool = False,
     channels_last: bool = False,
+    fuse: bool = False,
     compiled: bool = False,
     warm_up: int = 3,
     repeats: int = 20,
@@ -41,6 +43,7 @@ def measure(
         threads: torch's, on the CPU; stays so.
         amp: Half precision where autocast sees fit: float16 on a GPU, else bfloat16.
         channels_last: Memory layout of weights and images.
+        fuse: What `load(fuse=True)` does: folded batch norms, channels last.
         compiled: Compile backbone, neck and heads, each by itself.
         warm_up: Calls before those that count.
         repeats: Calls that count.
@@ -79,6 +82,8 @@ def measure(
     # Counted before anything is compiled: the counter sees single operations.
     one = make_batch(model, (width, height), images=1)
     operations = flops(step_on(model, one, kind=kind, amp=amp))
+    if fuse:
+        model = fused(model)
     _change(model, channels_last=channels_last, compiled=compiled)
     batch = make_batch(model, (width, height), batch_size)
     if kind == 'cuda':
@@ -299,3 +304,49 @@ def step_on(model: Any, batch: dict, *, kind: str, amp: bool) -> Callable:
             return model.test_step(fresh)
 
     return step
+
+
+def side_by_side(
+    models: Mapping[str, Callable[[Any], Any]],
+    size: tuple[int, int],
+    *,
+    warm_up: int = 3,
+    repeats: int = 20,
+) -> dict[str, dict[str, float]]:
+    """Return how long models take for one image, from pixels to results, by turns.
+
+    A slow spell of the machine hits all of them: the ratios are worth more than the
+    times.
+
+    Args:
+        models: By name, as `paperzoo.load` gives them; the first is what the ratios
+            refer to.
+        size: Width and height of the image, which is random.
+        warm_up: Turns before those that count.
+        repeats: Turns that count.
+
+    Returns:
+        For each model `ms_median` and `ratio`.
+
+    Example:
+        >>> from paperzoo.apis.benchmark import side_by_side
+        >>> side_by_side({'eager': len}, (4, 4), repeats=1)['eager']['ratio']
+        1.0
+    """
+    import numpy as np
+
+    width, height = size
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(warm_up + repeats):
+        for name, model in models.items():
+            begin = time.perf_counter()
+            model(image)
+            if turn >= warm_up:
+                times[name].append(1000 * (time.perf_counter() - begin))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    first = next(iter(medians.values()))
+    return {
+        name: {'ms_median': round(value, 2), 'ratio': round(value / first, 3)}
+        for name, value in medians.items()
+    }

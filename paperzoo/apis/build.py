@@ -122,18 +122,28 @@ def build_runner(cfg: 'Config', *, strict: bool, dump: str = '') -> 'Runner':
         own = _renamed(cfg, dump)
         runner = RUNNERS.build(own) if 'runner_type' in own else Runner.from_cfg(own)
     runner.register_hook(ProgressBarHook())
-    if not strict:
-        return runner
+    _check_what_is_loaded(runner, strict=strict)
+    return runner
+
+
+def _check_what_is_loaded(runner: 'Runner', *, strict: bool) -> None:
+    """Let a runner refuse a checkpoint without weights, or of another model."""
+    from paperzoo.engine.weights import WeightsCheckHook
+
+    check = WeightsCheckHook()
+    runner.register_hook(check)
     load = runner.load_checkpoint
 
-    def load_strictly(filename: str, *args: object, **kwargs: object) -> dict:
+    def load_checked(filename: str, *args: object, **kwargs: object) -> dict:
+        check.file = str(filename)
+        if not strict:
+            return load(filename, *args, **kwargs)
         # MMEngine only warns, and goes on with random weights.
         kwargs['strict'] = True
         with mismatch_explained(filename):
             return load(filename, *args, **kwargs)
 
-    runner.load_checkpoint = load_strictly
-    return runner
+    runner.load_checkpoint = load_checked
 
 
 def _renamed(cfg: 'Config', more: str) -> 'Config':
@@ -381,21 +391,11 @@ def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
         {'state_dict': {'weight': tensor([1., 1.])}}
     """
     from mmengine.runner import CheckpointLoader
-    from torch import Tensor
+
+    from paperzoo.engine.weights import check_weights
 
     loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
-    weights = loaded.get('state_dict', loaded) if isinstance(loaded, dict) else None
-    if (
-        not isinstance(weights, Mapping)
-        or not weights
-        or not any(isinstance(one, Tensor) for one in weights.values())
-    ):
-        raise UserError(
-            f"checkpoint '{checkpoint}' holds no weights: a checkpoint is a dict of "
-            "tensors by name, or has one as its 'state_dict'"
-        )
-    if not isinstance(loaded.get('meta', {}), dict):
-        raise UserError(f"checkpoint '{checkpoint}': its 'meta' is no dict")
+    check_weights(loaded, checkpoint)
     return loaded
 
 

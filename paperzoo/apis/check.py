@@ -83,7 +83,7 @@ def _picture(example: 'Example') -> Any:
     import cv2
     import numpy as np
 
-    from paperzoo.apis.inference import check_image_file
+    from paperzoo.apis.images import check_image_file
 
     try:
         check_image_file(example.file)

@@ -211,6 +211,8 @@ def _torch(report: Report) -> bool:
         capability = torch.backends.cpu.get_cpu_capability()
         cuda = torch.version.cuda or 'not built in'
         numbers = range(torch.cuda.device_count())
+        from paperzoo.utils.precision import native_bfloat16
+
         devices = ', '.join(map(torch.cuda.get_device_name, numbers)) or 'none'
     except Exception as error:
         report.rows['torch'] += ' BROKEN'
@@ -218,7 +220,8 @@ def _torch(report: Report) -> bool:
         return False
     report.rows['torch'] = version
     report.rows['CUDA'] = f'{cuda}; devices: {devices}'
-    report.rows['CPU'] = f'{capability}, {os.cpu_count()} cores'
+    half = 'computes in' if native_bfloat16('cpu') else 'has no'
+    report.rows['CPU'] = f'{capability}, {os.cpu_count()} cores, {half} bfloat16'
     wanted = wanted_versions('torch')
     if not fits(version, wanted):
         report.wrong(f'torch {version} is not {wanted}', f"pip install 'torch{wanted}'")
@@ -345,12 +348,28 @@ def ops_of_mmcv(folder: Path) -> Iterator[str]:
         ['nms']
     """
     for file in sorted(folder.glob('*.py')):
-        for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
-            if isinstance(node, ast.Call) and len(node.args) == 2:
-                function, names = node.func, node.args[1]
-                called = isinstance(function, ast.Attribute) and function.attr
-                if called == 'load_ext' and isinstance(names, ast.List):
-                    yield from map(ast.literal_eval, names.elts)
+        yield from ops_of_file(file)
+
+
+def ops_of_file(file: Path) -> Iterator[str]:
+    """Yield the names of the compiled ops that one of mmcv's files asks for.
+
+    Args:
+        file: The file.
+
+    Example:
+        >>> import mmcv
+        >>> from pathlib import Path
+        >>> from paperzoo.apis.diagnostics import ops_of_file
+        >>> list(ops_of_file(Path(mmcv.__file__).parent / 'ops' / 'psa_mask.py'))
+        ['psamask_forward', 'psamask_backward']
+    """
+    for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Call) and len(node.args) == 2:
+            function, names = node.func, node.args[1]
+            called = isinstance(function, ast.Attribute) and function.attr
+            if called == 'load_ext' and isinstance(names, ast.List):
+                yield from map(ast.literal_eval, names.elts)
 
 
 def note_ops(report: 'Report') -> None:

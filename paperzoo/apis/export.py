@@ -2,16 +2,26 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import family
-from paperzoo.apis.config import type_name
+from paperzoo.apis.build import (
+    build_model,
+    build_stored_model,
+    family,
+    load_weights,
+    read_checkpoint,
+)
+from paperzoo.apis.config import dataset_config, load_config, type_name
+from paperzoo.apis.config_errors import merge
+from paperzoo.apis.export_arrays import export_arrays, versions
 from paperzoo.apis.export_check import Comparison, compare, real_images
 from paperzoo.apis.exported import ExportedModel
 from paperzoo.apis.images import pixels_of
-from paperzoo.apis.inference import Predictor, load
+from paperzoo.apis.inference import Predictor
+from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError, check_choice
 from paperzoo.runtime.card import INTERPOLATIONS, Card
 from paperzoo.runtime.sessions import open_session
@@ -21,7 +31,6 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 _ENDINGS = {'onnx': '.onnx', 'torch': '.pt2', 'openvino': '.xml'}
-_WRITERS = ('paperzoo', 'torch', 'onnx', 'onnxscript', 'openvino')
 
 
 def export(
@@ -29,7 +38,7 @@ def export(
     file: str | Path,
     config: 'str | Path | Config | None' = None,
     *,
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002
     size: tuple[int, int] | None = None,
     dynamic: bool = False,
     images: Sequence[str | Path] = (),
@@ -38,7 +47,7 @@ def export(
     """Write a checkpoint as a file with everything from pixels to results.
 
     At the end the file and the model look at the same images. If they differ by more
-    than single precision explains, the file is removed.
+    than single precision explains, nothing is written.
 
     Args:
         checkpoint: File or URL.
@@ -72,37 +81,77 @@ def export(
     file = Path(os.path.expanduser(file))
     kind = _kind(file, format)
     refuse_unwritable(file)
-    from paperzoo.deploy.formats import check_packages, remove, write
-    from paperzoo.deploy.networks import image_graph
+    from paperzoo.deploy.formats import check_packages, publish, write
 
     check_packages(kind)
-    predictor: Any = load(
-        checkpoint, config, cfg_options=cfg_options, device='cpu', score=0.0
-    )
+    model, cfg, meta = _model(checkpoint, config, cfg_options)
+    if family(model) is None:
+        return export_arrays(model, cfg, file, kind, dynamic)
+    predictor = Predictor(model, cfg, meta, score=0.0)
     if size is not None:
         predictor = _with_scale(predictor, size)
     card = image_card(predictor, size, dynamic)
     example = card.scale if card.size is None else card.size
+    from paperzoo.deploy.networks import image_graph
+
     graph = image_graph(predictor.model, example or (256, 256), card.divisor, dynamic)
-    card = _completed(card, graph.task, graph.module.settings)
-    write(graph, card, file, kind)
-    try:
+    card = completed(card, graph.task, graph.module.settings)
+    # Only what has been compared takes the place of an earlier file.
+    with TemporaryDirectory() as folder:
+        made = write(graph, card, Path(folder, file.name), kind)
         fixed = None if dynamic else card.scale
         shown, source = real_images(predictor.cfg, images, fixed)
-        found = compare(predictor, _opened(file, kind, card), shown, source)
+        found = compare(predictor, opened(made, kind, card), shown, source)
         found.check(str(file))
-    except BaseException:
-        remove(file, kind)
-        raise
+        publish(Path(folder), file.parent)
     return found
 
 
-def _opened(file: Path, kind: str, card: Card) -> ExportedModel:
-    """Return a file that was just written, as a model."""
+def _model(
+    checkpoint: str | Path, config: Any, cfg_options: Mapping[str, Any] | None
+) -> tuple[Any, 'Config', dict[str, Any]]:
+    """Return a checkpoint's model on the CPU, its config and its meta."""
+    if config is None:
+        from paperzoo.apis.stored_config import stored_config
+
+        loaded = read_checkpoint(checkpoint)
+        cfg = stored_config(loaded.get('meta') or {}, str(checkpoint))
+        if cfg_options:
+            merge(cfg, cfg_options)
+        model = build_stored_model(cfg, 'cpu', str(checkpoint))
+        return model, cfg, load_weights(model, checkpoint, loaded)
+    cfg = config
+    if isinstance(config, str | Path):
+        cfg = load_config(config, cfg_options)
+    elif cfg_options:
+        cfg = config.copy()
+        merge(cfg, cfg_options)
+    check_stack(cfg.get('default_scope'))
+    model = build_model(cfg, 'cpu')
+    return model, cfg, load_weights(model, checkpoint)
+
+
+def opened(file: Path, kind: str, card: Card) -> ExportedModel:
+    """Return a file that this process has written, as a model that leaves nothing out.
+
+    Args:
+        file: The file.
+        kind: Its format.
+        card: What it says of itself.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from paperzoo.apis.export import opened
+        >>> from paperzoo.runtime.card import Card
+        >>> card = Card(task='detection', model='FCOS', classes=())
+        >>> opened(Path('no_such.onnx'), 'onnx', card)
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: 'no_such.onnx': there is no such file
+    """
     from paperzoo.deploy.formats import torch_session
 
-    opened = torch_session(file, card) if kind == 'torch' else open_session(file)
-    return ExportedModel(opened, pixels_of, score=0.0)
+    session = torch_session(file, card) if kind == 'torch' else open_session(file)
+    return ExportedModel(session, pixels_of, score=0.0)
 
 
 def _kind(file: Path, given: str | None) -> str:
@@ -134,8 +183,6 @@ def _with_scale(predictor: Predictor, size: tuple[int, int]) -> Predictor:
 
 
 def _pipeline(cfg: 'Config') -> list[Any]:
-    from paperzoo.apis.config import dataset_config
-
     return dataset_config(cfg, 'test').get('pipeline') or cfg.get('test_pipeline') or []
 
 
@@ -165,7 +212,8 @@ def image_card(
     """
     cfg, model = predictor.cfg, predictor.model
     resize = _resize_step(predictor)
-    scale, keep_ratio = size, True
+    scale: Any = size
+    keep_ratio = True
     if resize is not None:
         scale, keep_ratio = tuple(map(int, resize.scale)), bool(resize.keep_ratio)
     if scale is None and not dynamic:
@@ -192,13 +240,25 @@ def image_card(
         batch=None if dynamic else 1,
         mean=tuple(pre.mean.flatten().tolist()) if normal else (),
         std=tuple(pre.std.flatten().tolist()) if normal else (),
-        versions=_versions(),
+        versions=versions(),
     )
 
 
-def _completed(card: Card, task: str, settings: Mapping[str, Any]) -> Card:
-    from dataclasses import replace
+def completed(card: Card, task: str, settings: Mapping[str, Any]) -> Card:
+    """Return a card that also says what the graph decides.
 
+    Args:
+        card: Of `image_card`.
+        task: The graph's.
+        settings: Its thresholds and numbers.
+
+    Example:
+        >>> from paperzoo.apis.export import completed
+        >>> from paperzoo.runtime.card import Card
+        >>> card = Card(task='detection', model='KNet', classes=())
+        >>> completed(card, 'instance', {'mask_thr': 0.5}).settings
+        {'mask_thr': 0.5}
+    """
     return replace(card, task=task, settings=dict(settings))
 
 
@@ -260,13 +320,3 @@ def _palette(cfg: 'Config', count: int) -> tuple[tuple[int, int, int], ...]:
         blue, green, red = color_of(label)
         found.append((red, green, blue))
     return tuple(found)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _WRITERS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

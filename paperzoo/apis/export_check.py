@@ -1,7 +1,7 @@
 """Whether an exported file gives the results of its model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,6 @@ class Comparison:
     score: float = 0.0
     pixels: int = 0
     wrong_pixels: int = 0
-    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Return the figures in a line."""
@@ -113,81 +112,74 @@ def compare(
 
 
 def _add(total: Comparison, one: Result, other: Result) -> None:
-    for key in ('panoptic_seg', 'sem_seg'):
-        plane, second = _plane(one, key), _plane(other, key)
-        if plane is not None and second is not None:
-            total.pixels += plane.size
-            total.wrong_pixels += int((plane != second).sum())
+    for plane, second in zip(_planes(one), _planes(other), strict=True):
+        total.pixels += plane.size
+        total.wrong_pixels += int((plane != second).sum())
     if one.labels is None or other.labels is None:
         return
     total.objects += len(one.labels)
     total.others += len(other.labels)
-    masks = one.masks is not None
-    distances = _mask_distances(one, other) if masks else _box_distances(one, other)
-    same = _same_masks(one, other) if masks else _SAME_BOX
-    for first, second in enumerate(_partners(one, distances, same)):
-        if second < 0:
+    found, others = _Objects(one), _Objects(other)
+    distances = found.distances(others)
+    for here, there in enumerate(_partners(distances, found.limits())):
+        if there is None:
             total.unmatched += 1
             continue
-        assert one.scores is not None and other.scores is not None
-        gap = abs(float(one.scores[first]) - float(other.scores[second]))
+        gap = abs(float(found.scores[here]) - float(others.scores[there]))
         total.score = max(total.score, gap)
-        if masks:
-            assert one.masks is not None
-            total.pixels += one.masks[first].size
-            total.wrong_pixels += int(distances[first, second])
+        if found.masks is not None:
+            total.pixels += found.masks.shape[1]
+            total.wrong_pixels += int(distances[here, there])
         else:
-            total.box = max(total.box, float(distances[first, second]))
+            total.box = max(total.box, float(distances[here, there]))
 
 
-def _plane(result: Result, key: str) -> NDArray | None:
-    if key == 'sem_seg':
-        return result.sem_seg
-    if result.sample.get('pred_panoptic_seg') is None:
-        return None
-    # The codes, label + 1000 * number, not their numbering in this image.
-    plane = result.sample.get('pred_panoptic_seg').sem_seg[0]
-    return np.asarray(plane)
+def _planes(result: Result) -> list[NDArray]:
+    """Return the maps of a result; panoptic ones as label + 1000 * number."""
+    panoptic = result.sample.get('pred_panoptic_seg')
+    if panoptic is not None:
+        return [np.asarray(panoptic.sem_seg[0])]
+    return [] if result.sem_seg is None else [result.sem_seg]
 
 
-def _box_distances(one: Result, other: Result) -> NDArray:
-    assert one.boxes is not None and other.boxes is not None
-    gaps = np.abs(one.boxes[:, None] - other.boxes[None]).max(-1)
-    return np.where(_labels_differ(one, other), np.inf, gaps)
+class _Objects:
+    """The objects of a result, to be compared with those of another."""
+
+    def __init__(self, result: Result) -> None:
+        self.labels: Any = result.labels
+        self.scores: Any = result.scores
+        self.boxes: Any = result.boxes
+        masks = result.masks
+        self.masks: Any = None
+        if masks is not None:
+            self.masks = masks.reshape(len(masks), -1).astype(np.float32)
+
+    def distances(self, other: '_Objects') -> NDArray:
+        """Return pixels between corners, or pixels that differ; inf for others."""
+        if self.masks is None:
+            gaps = np.abs(self.boxes[:, None] - other.boxes[None]).max(-1)
+        else:
+            areas = self.masks.sum(1)[:, None] + other.masks.sum(1)[None]
+            gaps = areas - 2 * (self.masks @ other.masks.T)
+        far = np.abs(self.scores[:, None] - other.scores[None]) > 10 * SCORE
+        far |= self.labels[:, None] != other.labels[None]
+        return np.where(far, np.inf, gaps)
+
+    def limits(self) -> NDArray:
+        """Return for each object the distance of what may be the same one."""
+        if self.masks is None:
+            return np.full(len(self.labels), _SAME_BOX)
+        return np.maximum(_SAME_MASK * self.masks.sum(1), 4.0)
 
 
-def _mask_distances(one: Result, other: Result) -> NDArray:
-    assert one.masks is not None and other.masks is not None
-    first = one.masks.reshape(len(one.masks), -1).astype(np.float32)
-    second = other.masks.reshape(len(other.masks), -1).astype(np.float32)
-    both = first @ second.T
-    gaps = first.sum(1)[:, None] + second.sum(1)[None] - 2 * both
-    return np.where(_labels_differ(one, other), np.inf, gaps)
-
-
-def _same_masks(one: Result, other: Result) -> NDArray:
-    assert one.masks is not None
-    areas = one.masks.reshape(len(one.masks), -1).sum(1)
-    return np.maximum(_SAME_MASK * areas, 4.0)
-
-
-def _labels_differ(one: Result, other: Result) -> NDArray:
-    """Return True where labels differ, or scores too much for one object."""
-    assert one.labels is not None and other.labels is not None
-    assert one.scores is not None and other.scores is not None
-    far = np.abs(one.scores[:, None] - other.scores[None]) > 10 * SCORE
-    return far | (one.labels[:, None] != other.labels[None])
-
-
-def _partners(one: Result, distances: NDArray, same: Any) -> list[int]:
-    """Return for each object of one the nearest of the other, or -1."""
-    limits = np.broadcast_to(same, len(distances))
+def _partners(distances: NDArray, limits: NDArray) -> list[int | None]:
+    """Return for each object of one the nearest free one of the other, if near."""
     free = distances.copy()
-    found = []
-    for first in range(len(distances)):
-        second = int(free[first].argmin()) if free.shape[1] else -1
-        if second < 0 or not free[first, second] <= limits[first]:
-            found.append(-1)
+    found: list[int | None] = []
+    for first, limit in enumerate(limits):
+        second = int(free[first].argmin()) if free.shape[1] else None
+        if second is None or not free[first, second] <= limit:
+            found.append(None)
             continue
         free[:, second] = np.inf
         found.append(second)
@@ -216,7 +208,7 @@ def real_images(
     """
     import cv2
 
-    files = [Path(file) for file in given] or _test_images(cfg)
+    files = [Path(file) for file in given] or dataset_images(cfg)
     found = [pixels_of(file) for file in files]
     source = 'images' if given else 'images of the test set'
     if not found:
@@ -226,7 +218,19 @@ def real_images(
     return found, source
 
 
-def _test_images(cfg: 'Config') -> list[Path]:
+def dataset_images(cfg: 'Config', number: int = _LOOK_AT) -> list[Path]:
+    """Return image files of a config's test set, else of its validation set, or none.
+
+    Args:
+        cfg: The config.
+        number: How many, at most.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> from paperzoo.apis.export_check import dataset_images
+        >>> dataset_images(Config({}))
+        []
+    """
     from paperzoo.apis.build import build_dataset
     from paperzoo.preflight.image_files import evenly_spaced
 
@@ -238,7 +242,7 @@ def _test_images(cfg: 'Config') -> list[Path]:
             dataset = build_dataset(cfg, split, spec)
             if not hasattr(dataset, 'get_data_info'):
                 continue
-            numbers = evenly_spaced(range(len(dataset)), _LOOK_AT)
+            numbers = evenly_spaced(range(len(dataset)), number)
             return [Path(dataset.get_data_info(n)['img_path']) for n in numbers]
         except (UserError, OSError):
             continue  # Elsewhere the data is not there; patterns do as well.

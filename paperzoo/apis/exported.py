@@ -12,7 +12,7 @@ from paperzoo.apis.images import is_url
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 from paperzoo.runtime.images import prepare
-from paperzoo.runtime.sample import sample_of
+from paperzoo.runtime.sample import OUTPUTS, sample_of
 from paperzoo.runtime.sessions import Session
 
 
@@ -37,7 +37,7 @@ class ExportedModel(ImageModel):
         *,
         score: float = 0.3,
     ) -> None:
-        if session.card.task in ('few-shot', 'sequence'):
+        if session.card.task not in OUTPUTS:
             raise UserError(
                 f"'{session.file}' is for {session.card.task}, and takes arrays: "
                 'paperzoo.runtime.sessions.open_session(FILE).run({...})'
@@ -69,8 +69,7 @@ class ExportedModel(ImageModel):
 
     def _one(self, image: Any, score: float | None) -> Result:
         pixels = self.read(image)
-        ready = prepare(pixels, self.card)
-        outputs = self.session.run(ready._asdict())
+        outputs = self.session.run(prepare(pixels, self.card)._asdict())
         height, width = pixels.shape[:2]
         sample = sample_of(outputs, self.card, (height, width), self.session.file)
         threshold = self.score if score is None else score

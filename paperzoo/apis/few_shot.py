@@ -75,9 +75,10 @@ class FewShotPredictor(Predictor):
         cfg: Its config.
         score: Kept for the sake of `Predictor`; every image gets a class.
         precision: As of `load`.
+        fuse: As of `load`.
 
     Raises:
-        UserError: If the config has no test pipeline.
+        UserError: If the device has no such precision, or the config no test pipeline.
 
     Example:
         >>> import numpy as np, paperzoo
@@ -96,10 +97,11 @@ class FewShotPredictor(Predictor):
         *,
         score: float = 0.3,
         precision: str = 'float32',
+        fuse: bool = False,
     ) -> None:
         from mmengine.dataset import Compose
 
-        self._prepare(model, cfg, score, precision)
+        self._prepare(model, cfg, score, precision, fuse)
         self.classes: tuple[str, ...] = ()
         self.palette = None
         with default_scope(cfg):

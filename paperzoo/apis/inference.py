@@ -21,13 +21,15 @@ from paperzoo.apis.predictor import Predictor as Predictor
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError, check_choice
 from paperzoo.preflight.common_values import check_values
-from paperzoo.runtime.sessions import is_exported, open_session
+from paperzoo.runtime.card import is_exported
+from paperzoo.runtime.sessions import open_session
+from paperzoo.utils.work_dirs import checkpoint_in
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import nn
 
-PRECISIONS = ('float32', 'bfloat16')
+PRECISIONS = ('float32', 'auto', 'bfloat16', 'float16')
 
 
 def load(
@@ -38,6 +40,7 @@ def load(
     device: str | None = None,
     score: float = 0.3,
     precision: str = 'float32',
+    fuse: bool = False,
 ) -> ImageModel:
     """Return a model with its weights, to be called with images.
 
@@ -48,20 +51,24 @@ def load(
     `paperzoo.apis.stored_config`).
 
     Args:
-        checkpoint: File or URL, or an exported file.
+        checkpoint: File, work dir (its best checkpoint, else the last) or URL, or an
+            exported file.
         config: A path or a bare name, or what `load_config` gives; by default the
             config that the checkpoint holds.
         cfg_options: Overrides by dotted key, such as `{'model.test_cfg.nms_pre': 100}`.
         device: Where the model runs, such as `'cpu'`; by default the GPU if there is
             one.
         score: Objects that score lower are left out of the results.
-        precision: `'float32'`, or `'bfloat16'`, which is faster where the device
-            computes in it and rounds to three digits.
+        precision: `'float32'`; `'bfloat16'`, which is faster where the device computes
+            in it and rounds to three digits; `'float16'`, on a GPU only; or `'auto'`,
+            bfloat16 where the device computes in it.
+        fuse: Fold batch norms into convolutions and keep channels last: the same
+            results up to rounding, faster. The model is then for prediction alone.
 
     Raises:
         UserError: If the checkpoint cannot be read or belongs to another model, if the
             config is not known or holds more than data, if its model takes no images,
-            or if there is no such device or precision.
+            or if there is no such device, or no such precision on it.
 
     Example:
         >>> import paperzoo, tempfile, torch
@@ -72,6 +79,7 @@ def load(
         ...     paperzoo.load(file.name, cfg, device='cpu')
         Predictor(FCOS, 7 classes, on cpu)
     """
+    checkpoint = checkpoint_in(checkpoint)
     if is_exported(checkpoint):
         if config is not None or cfg_options:
             raise UserError(
@@ -83,7 +91,7 @@ def load(
 
     check_choice('load', 'precision', precision, PRECISIONS)
     check_stack()
-    settings = {'score': score, 'precision': precision}
+    settings: dict[str, Any] = {'score': score, 'precision': precision, 'fuse': fuse}
     if config is None:
         return _load_alone(
             checkpoint, cfg_options, device or default_device(), settings
@@ -141,7 +149,7 @@ def predictor_of(
             mode, with its weights.
         cfg: Its config.
         meta: Of its checkpoint.
-        settings: `score` and `precision`, as of `load`.
+        settings: `score`, `precision` and `fuse`, as of `load`.
 
     Raises:
         UserError: If the model has another task, or nothing says the class names.

@@ -43,7 +43,7 @@ def init_config(
     task: str | None = None,
     model: str | None = None,
     data_format: str | None = None,
-    val: float = 0.2,
+    val: float | None = None,
     seed: int = 0,
     scratch: bool = False,
     fine_tune: bool = False,
@@ -136,20 +136,30 @@ def _summary(data: OwnData) -> str:
     )
 
 
+def _support(data: OwnData) -> Path:
+    """Return the folder whose classes a few-shot model may tell apart."""
+    for split in ('test', 'val'):
+        place, *more = data.found.files.get(split, ('',))
+        if place and not more:  # a folder; a table comes with that of its images
+            return data.found.root / place
+    return data.found.root
+
+
 def _commands(data: OwnData, target: Path) -> list[str]:
     config = shlex.quote(str(target))
-    best = f'work_dirs/{shlex.quote(target.stem)}/best_*.pth'
+    trained = f'work_dirs/{shlex.quote(target.stem)}'
     first = (
         ['check', 'train'] if data.task == 'few-shot' else ['check', 'browse', 'train']
     )
     lines = [f'paperzoo {name} {config}' for name in first]
-    if data.task == 'few-shot':
-        return [*lines, f'paperzoo test {config} {best}']
     results = shlex.quote(f'{target.stem}_results.json')
-    images = shlex.quote(str(data.check['val'][0].path.parent))
+    split = 'test' if data.task == 'few-shot' and 'test' in data.check else 'val'
+    images = shlex.quote(str(data.check[split][0].path.parent))
+    if data.task == 'few-shot':
+        images += f' --support {shlex.quote(str(_support(data)))}'
     return [
         *lines,
-        f'paperzoo test {config} {best} --out {results}',
+        f'paperzoo test {config} {trained} --out {results}',
         f'paperzoo analyze {results}',
-        f'paperzoo predict {config} {best} {images}',
+        f'paperzoo predict {config} {trained} {images}',
     ]

@@ -12,6 +12,7 @@ from paperzoo.apis.own_data import OwnData
 from paperzoo.apis.own_weights import weights_lines
 from paperzoo.errors import UserError
 
+_WIDTH = 100
 # Steps that a small set needs from the base's pretrained weights.
 _STEPS = {'detection': 5000, 'instance': 8000, 'panoptic': 8000, 'semantic': 4000}
 _METRICS = {
@@ -26,6 +27,7 @@ _OWN = {
     'yolo': 'YOLODataset',
     'voc': 'VOCDataset',
     'labelme': 'LabelMeDataset',
+    'cvat': 'CVATDataset',
 }
 
 
@@ -59,10 +61,8 @@ def config_text(data: OwnData, target: Path) -> str:
     imports, lines = write(data, target)
     imports = ['from mmengine.hooks import EarlyStoppingHook', *imports]
     head = [
-        f'"""Own data: {data.task}, {len(data.train)} images to train on.',
-        '',
-        'Written by `paperzoo init`: all of it may be changed.',
-        '"""',
+        f'"""Own data: {data.task}, {len(data.train)} images to train on. Change it '
+        'at will."""',
         '',
         'from mmengine.config import read_base',
         *sorted(imports),
@@ -72,7 +72,22 @@ def config_text(data: OwnData, target: Path) -> str:
         '',
         f'data_root = {str(data.found.root)!r}',
     ]
-    return '\n'.join([*head, *lines, *weights_lines(data), *_stop(data)]) + '\n'
+    return '\n'.join([*head, *lines, *weights_lines(data)]) + '\n'
+
+
+def _call(start: str, *arguments: str, end: str = ')') -> list[str]:
+    """Return a call, on one line if it fits."""
+    line = f'{start}{", ".join(arguments)}{end}'
+    if len(line) <= _WIDTH:
+        return [line]
+    rows = ['']
+    for one in arguments:
+        row = f'{rows[-1]}, {one}' if rows[-1] else one
+        if rows[-1] and len(row) + 5 > _WIDTH:
+            rows.append(one)
+        else:
+            rows[-1] = row
+    return [start, *(f'    {row},' for row in rows), end]
 
 
 def _objects(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
@@ -88,13 +103,16 @@ def _objects(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
         test = ''
         if 'test' in files:
             test = f', ann_file={_place(files["test"][0])}'
-        lines.append(f'test_evaluator = dict(val_evaluator{test})')
+        lines.append(
+            f'test_evaluator = dict(val_evaluator{test})'
+            if test
+            else 'test_evaluator = val_evaluator'
+        )
     else:
         lines += [
-            '# The evaluator takes the truth from the data set.',
             "test_pipeline[3]['meta_keys'] += ('instances',)",
-            *_folder_sets(data, name, 'filter_cfg=dict(filter_empty_gt=True), '),
-            'val_evaluator.update(ann_file=None)',
+            *_folder_sets(data, name, 'filter_cfg=dict(filter_empty_gt=True)'),
+            'val_evaluator.update(ann_file=None)  # the truth is that of the data set',
             'test_evaluator = val_evaluator',
         ]
     return [f'from {home} import {name}'], lines + _epochs(data)
@@ -119,14 +137,14 @@ def _panoptic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     lines += _stock_sets(data, name, 'img', 'seg')
     for start, one in (
         ('val_evaluator.update(', val),
-        ('test_evaluator = dict(val_evaluator, ', files.get('test', val)),
+        ('test_evaluator = dict(', files.get('test')),
     ):
-        lines += [
-            start,
-            f'    ann_file={_place(one[0])},',
-            f'    seg_prefix={_place(one[2])},',
-            ')',
-        ]
+        if one is None:
+            lines.append('test_evaluator = val_evaluator')
+            continue
+        own = ('val_evaluator',) if start.startswith('test') else ()
+        places = (f'ann_file={_place(one[0])}', f'seg_prefix={_place(one[2])}')
+        lines += _call(start, *own, *places)
     return [f'from {home} import {name}'], lines + _epochs(data)
 
 
@@ -146,11 +164,10 @@ def _semantic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
             'auxiliary_head', data.base_config.model.get('auxiliary_head'), classes
         ),
         '',
-        f'# The images are about {longer} x {shorter} pixels.',
-        f'scale, crop_size = {scale}, ({crop}, {crop})',
+        f'scale = {scale}  # the images are about {longer} x {shorter} pixels',
+        f'crop_size = ({crop}, {crop})',
         "model['data_preprocessor'].update(size=crop_size)",
         *_map_pipelines(data),
-        '',
         *_folder_sets(data, 'MaskFolderDataset', '', batch),
         *(_epochs(data, batch) if in_epochs else _iterations(data, batch)),
     ]
@@ -189,7 +206,7 @@ def _iterations(data: OwnData, batch: int) -> list[str]:
         '',
         f'max_iters = {steps}',
         f'train_cfg.update(max_iters=max_iters, val_interval={every})',
-        f'param_scheduler[0].update(end={warm})',
+        *_warm_up(data, warm),
         f'param_scheduler[1].update(begin={warm}, end=max_iters'
         f'{_milestones(data, steps * 3 // 4, steps * 9 // 10)})',
         *_rate(data, batch),
@@ -212,30 +229,36 @@ def _few_shot(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     epochs = min(95, max(20, len(data.train) // 200))
     lines = [
         f'model.update(num_classes={classes})',
-        '',
-        f'# The images have sides of about {shorter} pixels.',
-        f'side = {side}',
+        f'side = {side}  # the images have sides of about {shorter} pixels',
         *(
             f'train_pipeline[{place}].update(size=side'
             + (f', padding={max(2, side // 10)})' if 'padding' in one else ')')
             for place, one in enumerate(steps)
             if 'size' in one
         ),
-        'test_pipeline = [',
-        '    dict(type=ImageResize, size=side), dict(type=ImageCenterCrop, size=side)',
-        ']',
+        *_call(
+            'test_pipeline = [',
+            'dict(type=ImageResize, size=side)',
+            'dict(type=ImageCenterCrop, size=side)',
+            end=']',
+        ),
     ]
     if side < 64 <= usual:
         lines += [
             '# Two poolings instead of three leave something to align.',
             "model['backbone'].update(pools=(True, True, False, False))",
         ]
+    if 'positions' in data.base_config.model:
+        # Rounded up at every pooling.
+        of_map = -(-side // (4 if side < 64 else 8))
+        lines += [f'model.update(positions={of_map**2})']
     lines += [
         *_episodes(data, target),
         '',
         f'max_epochs = {epochs}',
         'train_cfg.update(max_epochs=max_epochs)',
         'param_scheduler[1].update(end=max_epochs)',
+        *_stop(data),
     ]
     home = 'paperzoo.data.few_shot_transforms'
     return [f'from {home} import ImageCenterCrop, ImageResize'], lines
@@ -254,23 +277,24 @@ def _episodes(data: OwnData, target: Path) -> list[str]:
     lines = [
         '',
         '# The tables beside this config name the images of each split.',
-        'data = dict(',
-        "    data_root=data_root, layout='csv', img_path='',",
-        f'    ann_file={table!r},',
-        f'    ways={min(5, *map(len, counts.values()))}, in_memory={3 * pixels < 2e9},',
-        ')',
+        *_call(
+            'data = dict(',
+            *('data_root=data_root', "layout='csv'", "img_path=''"),
+            *(f'ann_file={table!r}', f'ways={min(5, *map(len, counts.values()))}'),
+            f'in_memory={3 * pixels < 2e9}',
+        ),
     ]
     for loader in ('train', 'val', 'test'):
         split = loader if loader in parts else 'val'
-        queries = min(6 if loader == 'train' else 15, min(counts[split].values()) - 1)
+        usual = data.base_config[f'{loader}_dataloader'].dataset.queries
+        queries = min(usual, min(counts[split].values()) - 1)
         others = sorted(set(parts) - {split})
         pipeline = 'train_pipeline' if loader == 'train' else 'test_pipeline'
-        lines += [
+        lines += _call(
             f"{loader}_dataloader['dataset'].update(",
-            f'    split={split!r}, queries={queries}, disjoint_from={others},',
-            f'    pipeline={pipeline}, **data',
-            ')',
-        ]
+            *(f'split={split!r}', f'queries={queries}', f'disjoint_from={others}'),
+            *(f'pipeline={pipeline}', '**data'),
+        )
     if 'test' not in parts:
         lines.append("test_evaluator.update(split='val')")
     return lines
@@ -285,6 +309,9 @@ def _meta(data: OwnData) -> list[str]:
             'stuff_classes': meta['classes'][things:],
         }
     meta['palette'] = data.palette
+    line = f'metainfo = dict({", ".join(f"{k}={v!r}" for k, v in meta.items())})'
+    if len(line) <= _WIDTH:
+        return [line]
     rows = []
     for key, value in meta.items():
         first, *rest = pformat(value, width=78 - len(key), compact=True).splitlines()
@@ -310,7 +337,7 @@ def _thing_heads(data: OwnData) -> list[str]:
             )
             lines += [
                 '# Sizes of objects that each level finds, by those of the data.',
-                f"model['bbox_head'].update(regress_ranges=({ranges}))",
+                *_call("model['bbox_head'].update(regress_ranges=(", ranges, end='))'),
             ]
         return lines
     things = total if data.found.things is None else len(data.found.things)
@@ -345,9 +372,7 @@ def _scale(data: OwnData) -> list[str]:
     sides = data.object_sides()
     objects = f', the objects {sides[len(sides) // 2]:.0f}' if sides else ''
     return [
-        '',
-        f'# The images are about {longer} x {shorter} pixels{objects}.',
-        f'scale = {scale}',
+        f'scale = {scale}  # the images are about {longer} x {shorter} pixels{objects}',
         f'train_pipeline[2].update(scale={train})',
         'test_pipeline[1].update(scale=scale)',
         '',
@@ -356,24 +381,32 @@ def _scale(data: OwnData) -> list[str]:
 
 def _folder_sets(data: OwnData, name: str, limits: str, batch: int = 0) -> list[str]:
     """Return the data sets of a class that reads a folder by itself."""
-    choice = f', val={data.val}, seed={data.seed}' if data.val else ''
+    choice = (f'val={data.val}', f'seed={data.seed}') if data.val else ()
+    places = ('data_root=data_root', 'metainfo=metainfo')
     lines = [
-        f'data = dict(type={name}, data_root=data_root, metainfo=metainfo{choice})',
+        *_call('data = dict(', f'type={name}', *places, *choice),
         f'train_dataloader.update(batch_size={batch or _batch(data)})',
-        "train_dataloader['dataset'] = dict(",
-        f"    data, split='train', {limits}pipeline=train_pipeline",
-        ')',
-        "val_dataloader['dataset'] = dict(",
-        "    data, split='val', test_mode=True, pipeline=test_pipeline",
-        ')',
+        *_call(
+            "train_dataloader['dataset'] = dict(",
+            *('data', "split='train'", *filter(None, [limits])),
+            'pipeline=train_pipeline',
+        ),
+        *_call(
+            "val_dataloader['dataset'] = dict(",
+            *('data', "split='val'", 'test_mode=True', 'pipeline=test_pipeline'),
+        ),
     ]
     if 'test' not in data.check:
         return [*lines, 'test_dataloader = val_dataloader']
     return [
         *lines,
-        'test_dataloader = dict(',
-        "    val_dataloader, dataset=dict(val_dataloader['dataset'], split='test')",
-        ')',
+        *_call(
+            'test_dataloader = dict(',
+            *(
+                'val_dataloader',
+                "dataset=dict(val_dataloader['dataset'], split='test')",
+            ),
+        ),
     ]
 
 
@@ -382,16 +415,17 @@ def _stock_sets(data: OwnData, name: str, *keys: str) -> list[str]:
     files = data.found.files
     first = files.get('train') or files['']
 
-    def places(one: tuple[str, ...]) -> str:
+    def places(one: tuple[str, ...]) -> tuple[str, str]:
         ann_file, *folders = one
         pairs = zip(keys, folders, strict=True)
         prefix = ', '.join(f'{key}={folder!r}' for key, folder in pairs)
-        return f'ann_file={ann_file!r}, data_prefix=dict({prefix})'
+        return f'ann_file={ann_file!r}', f'data_prefix=dict({prefix})'
 
-    def choice(split: str) -> str:
+    def choice(split: str) -> tuple[str, ...]:
         if not data.val:
-            return ''
-        return f', type={name}, split={split!r}, val={data.val}, seed={data.seed}'
+            return ()
+        chosen = (f'val={data.val}', f'seed={data.seed}')
+        return f'type={name}', f'split={split!r}', *chosen
 
     lines = [
         'data = dict(data_root=data_root, metainfo=metainfo)',
@@ -399,19 +433,19 @@ def _stock_sets(data: OwnData, name: str, *keys: str) -> list[str]:
     ]
     for split, one in (('train', first), ('val', files.get('val', first))):
         pipeline = 'train_pipeline' if split == 'train' else 'test_pipeline'
-        lines += [
+        lines += _call(
             f"{split}_dataloader['dataset'].update(",
-            f'    {places(one)},',
-            f'    pipeline={pipeline}, **data{choice(split)}',
-            ')',
-        ]
+            *(*places(one), f'pipeline={pipeline}', '**data', *choice(split)),
+        )
     if 'test' not in files:
         return [*lines, 'test_dataloader = val_dataloader']
     return [
         *lines,
-        'test_dataloader = dict(val_dataloader, dataset=dict(',
-        f"    val_dataloader['dataset'], {places(files['test'])}",
-        '))',
+        *_call(
+            'test_dataloader = dict(val_dataloader, dataset=dict(',
+            *("val_dataloader['dataset']", *places(files['test'])),
+            end='))',
+        ),
     ]
 
 
@@ -437,7 +471,7 @@ def _epochs(data: OwnData, batch: int | None = None) -> list[str]:
         '',
         f'max_epochs = {epochs}',
         f'train_cfg.update(max_epochs=max_epochs, val_interval={every})',
-        f'param_scheduler[0].update(end={max(1, min(500, total // 10))})',
+        *_warm_up(data, max(1, min(500, total // 10))),
         'param_scheduler[1].update(end=max_epochs'
         f'{_milestones(data, epochs * 2 // 3, epochs * 11 // 12)})',
         *_rate(data, batch),
@@ -445,12 +479,20 @@ def _epochs(data: OwnData, batch: int | None = None) -> list[str]:
     ]
 
 
+def _warm_up(data: OwnData, steps: int) -> list[str]:
+    if data.base_config.param_scheduler[0].get('end') == steps:
+        return []
+    return [f'param_scheduler[0].update(end={steps})']
+
+
 def _keep_best(data: OwnData, every: int) -> list[str]:
     return [
-        "default_hooks['checkpoint'].update(",
-        f"    interval={every}, max_keep_ckpts=1, rule='greater',",
-        f'    save_best={_METRICS[data.task]!r},',
-        ')',
+        *_call(
+            "default_hooks['checkpoint'].update(",
+            *(f'interval={every}', 'max_keep_ckpts=1', *_rule(data)),
+            f'save_best={_METRICS[data.task]!r}',
+        ),
+        *_stop(data),
     ]
 
 
@@ -466,21 +508,27 @@ def _rate(data: OwnData, batch: int) -> list[str]:
     share = batch / before
     rate = optimizer.lr * (math.sqrt(share) if adaptive else share)
     return [
-        f'# For batches of {batch} images.',
-        f"optim_wrapper['optimizer'].update(lr={rate:.3g})",
+        f"optim_wrapper['optimizer'].update(lr={rate:.3g})  # a step has {batch}",
         f'auto_scale_lr = dict(enable=False, base_batch_size={batch})',
     ]
 
 
 def _stop(data: OwnData) -> list[str]:
     metric = _METRICS[data.task]
-    # A percent of a percent is no progress; a fraction of 1 counts in other units.
-    least = 0.1 if data.task in ('panoptic', 'semantic', 'few-shot') else 0.001
+    # The default of 0.1 is for percents; COCO's AP is a fraction.
+    least = ('min_delta=0.001',) if data.task in ('detection', 'instance') else ()
     own = 'custom_hooks' in data.base_config and data.base_config.custom_hooks
     return [
         '# Stop when eight checks in a row find nothing better.',
-        f'custom_hooks = [{"*custom_hooks, " if own else ""}dict(',
-        f"    type=EarlyStoppingHook, monitor={metric!r}, rule='greater',",
-        f'    min_delta={least}, patience=8,',
-        ')]',
+        *_call(
+            f'custom_hooks = [{"*custom_hooks, " if own else ""}dict(',
+            *('type=EarlyStoppingHook', f'monitor={metric!r}', *_rule(data), *least),
+            'patience=8',
+            end=')]',
+        ),
     ]
+
+
+def _rule(data: OwnData) -> tuple[str, ...]:
+    # Of the others mmengine knows that more is better.
+    return ("rule='greater'",) if data.task == 'panoptic' else ()

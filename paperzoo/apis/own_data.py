@@ -32,10 +32,17 @@ MODELS = {
     'instance': {'knet': 'knet_r50_fpn_instance'},
     'panoptic': {'knet': 'knet_r50_fpn_panoptic'},
     'semantic': {'knet': 'knet_r50_fcn_semantic'},
-    'few-shot': {'dmf': 'dmf_resnet12', 'protonet': 'protonet_resnet12'},
+    'few-shot': {
+        'dmf': 'dmf_resnet12',
+        'protonet': 'protonet_resnet12',
+        'can': 'can_resnet12',
+        'feat': 'feat_resnet12',
+    },
 }
 TASKS = tuple(MODELS)
-_OF_OBJECTS = ('coco', 'yolo', 'voc', 'labelme')
+_VAL = 0.2  # share of the images for validation, if the folder has none
+_VAL_CLASSES = 10  # of few-shot learning beside classes to test on
+_OF_OBJECTS = ('coco', 'yolo', 'voc', 'labelme', 'cvat')
 # Longest and shortest side of COCO's images in the papers.
 _LARGEST = (1333, 800)
 
@@ -130,7 +137,7 @@ def look(
     task: str | None = None,
     model: str | None = None,
     data_format: str | None = None,
-    val: float = 0.2,
+    val: float | None = None,
     seed: int = 0,
     scratch: bool = False,
     fine_tune: bool = False,
@@ -163,6 +170,7 @@ def look(
         >>> data.task, len(data.train), len(data.check['val'])
         ('few-shot', 12, 6)
     """
+    chosen, val = val, _VAL if val is None else val
     if not 0 < val < 1:
         raise UserError(f'--val {val}: a share of the images between 0 and 1')
     if task is not None:
@@ -175,7 +183,7 @@ def look(
     base, config = find_base(task, model)
     data = OwnData(task, base, config, found, [], {}, val, seed, scratch, fine_tune)
     if task == 'few-shot':
-        _split_classes(data)
+        _split_classes(data, by_default=chosen is None)
     else:
         _split_images(data)
     _warn(data)
@@ -321,8 +329,13 @@ def _counted(splits: Mapping[str, int]) -> str:
     return f'{count} ({named})' if named else count
 
 
-def _split_classes(data: OwnData) -> None:
-    """Set the images of each split so that no class is in two of them."""
+def _split_classes(data: OwnData, by_default: bool) -> None:
+    """Set the images of each split so that no class is in two of them.
+
+    Args:
+        data: Changes.
+        by_default: Whether nobody said how many classes are for validation.
+    """
     images = data.found.images
     own = {
         split: {one.name for one in images if one.split == split}
@@ -345,6 +358,9 @@ def _split_classes(data: OwnData) -> None:
         )
         own = {split: names - few for split, names in own.items()}
     if not own['val']:
+        if by_default and own['test']:
+            # They only choose a checkpoint, and are missed in the training.
+            data.val = min(data.val, _VAL_CLASSES / len(own['train']))
         own['val'] = chosen_by_seed(own['train'], data.val, data.seed)
         while len(own['val']) < 2 < len(own['train']):
             own['val'].add(min(own['train'] - own['val']))

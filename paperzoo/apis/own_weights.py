@@ -141,7 +141,6 @@ def weights_lines(data: 'OwnData') -> list[str]:
 
     place = ' '.join(str(cache_place(url)).split())  # a comment ends with its line
     note = [
-        '',
         f'# Weights: {url}',
         f'# kept as {place}',
         f'# (without a network place the file there, or set {MIRROR}).',

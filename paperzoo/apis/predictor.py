@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from paperzoo.apis.build import default_scope, family
 from paperzoo.apis.config import class_names, image_pipeline, palette
+from paperzoo.apis.fusing import fused
 from paperzoo.apis.image_model import ImageModel
 from paperzoo.apis.images import check_image_file, is_url, pixels_of
 from paperzoo.apis.results import Result
@@ -34,9 +35,11 @@ class Predictor(ImageModel):
         meta: Of its checkpoint, for the names of the classes.
         score: Objects that score lower are left out of the results.
         precision: As of `load`.
+        fuse: As of `load`.
 
     Raises:
-        UserError: If the model has another task, or nothing says the class names.
+        UserError: If the device has no such precision, the model has another task, or
+            nothing says the class names.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Predictor(ImageModel):
         *,
         score: float = 0.3,
         precision: str = 'float32',
+        fuse: bool = False,
     ) -> None:
         from mmengine.dataset import Compose
 
@@ -58,18 +62,23 @@ class Predictor(ImageModel):
             )
         self.classes = class_names(cfg, meta)
         self.palette = palette(cfg, meta)
-        self._prepare(model, cfg, score, precision)
+        self._prepare(model, cfg, score, precision, fuse)
         with default_scope(cfg):
             self.pipeline = Compose(image_pipeline(cfg))
 
     def _prepare(
-        self, model: 'nn.Module', cfg: 'Config', score: float, precision: str
+        self,
+        model: 'nn.Module',
+        cfg: 'Config',
+        score: float,
+        precision: str,
+        fuse: bool,
     ) -> None:
-        self.model: Any = model
         self.cfg = cfg
         self.score = score
-        self.precision = precision
+        self.precision = _precision_on(next(model.parameters()).device.type, precision)
         _follow_hooks(model, cfg)
+        self.model: Any = fused(model) if fuse else model
 
     def attempt(
         self, images: Sequence[Any], *, score: float | None = None
@@ -129,7 +138,7 @@ class Predictor(ImageModel):
         if self.precision == 'float32':
             return nullcontext()
         kind = next(self.model.parameters()).device.type
-        return torch.autocast(kind, dtype=torch.bfloat16)
+        return torch.autocast(kind, dtype=getattr(torch, self.precision))
 
     def __repr__(self) -> str:
         """Return the model's class, its number of classes and its device."""
@@ -166,6 +175,24 @@ class Predictor(ImageModel):
         for transform in others:
             data = transform(data)
         return data
+
+
+def _precision_on(kind: str, asked: str) -> str:
+    """Return the precision that a device has, of what was asked for."""
+    from paperzoo.utils.precision import native_bfloat16
+
+    if asked == 'auto':
+        return 'bfloat16' if native_bfloat16(kind) else 'float32'
+    if asked == 'bfloat16' and not native_bfloat16(kind):
+        raise UserError(
+            f"precision='bfloat16': this {kind} does not compute in it, and would be "
+            "slower than in float32; 'auto' takes it only where it is faster"
+        )
+    if asked == 'float16' and kind != 'cuda':
+        raise UserError(
+            f"precision='float16' needs a GPU of NVIDIA; on this {kind}: 'auto'"
+        )
+    return asked
 
 
 def _follow_hooks(model: 'nn.Module', cfg: 'Config') -> None:

@@ -33,13 +33,14 @@ def set_schedule(
 
     What is counted in epochs keeps its share of the training, what is counted in
     iterations its share of the images: milestones, validations, checkpoints, hooks.
-    A warm-up gets shorter with the training, but not longer. The learning rate does
+    A warm-up gets shorter with the training, where it is more than a tenth of it,
+    but not longer. The learning rate does
     not follow the batch size by itself: that is `auto_scale_lr`.
 
     Args:
         cfg: Changes.
         epochs: Passes over the training images, also of a config that counts
-            iterations; its data set is built to know its length.
+            iterations; the data set is built to know its length.
         batch_size: Of each process, in the training.
         lr: Learning rate.
 
@@ -88,13 +89,16 @@ def _passes(cfg: 'Config', epochs: int, images: Fraction) -> Fraction:
             f'{cfg.filename}: --epochs: the config has neither train_cfg.max_epochs '
             'nor train_cfg.max_iters'
         )
+    return Fraction(epochs * _epoch_length(cfg), int(loop['max_iters'])) / images
+
+
+def _epoch_length(cfg: 'Config') -> int:
+    """Return how many iterations an epoch has; the data set is built for it."""
     from paperzoo.apis.build import build_dataset
 
     dataset = build_dataset(cfg, 'train', cfg.train_dataloader.dataset)
     processes = int(os.environ.get('WORLD_SIZE', '1'))
-    batch = cfg.train_dataloader.batch_size * processes
-    wanted = epochs * math.ceil(len(dataset) / batch)
-    return Fraction(wanted, int(loop['max_iters'])) / images
+    return math.ceil(len(dataset) / (cfg.train_dataloader.batch_size * processes))
 
 
 def _set_rate(cfg: 'Config', lr: float) -> None:
@@ -142,6 +146,8 @@ def _move_schedulers(cfg: 'Config', passes: Fraction, images: Fraction) -> None:
         if _is_warm_up(one):
             share = min(passes, Fraction(1)) * (1 if counted else images)
             before = one.get('end')
+            if before and by_epoch and not counted and passes < 1:
+                share = max(share, images * _tenth(cfg, before * images))
             _stretch(one, ('end', 'total_iters'), share)
             if before:
                 joints[counted, before] = one['end']
@@ -156,6 +162,15 @@ def _move_schedulers(cfg: 'Config', passes: Fraction, images: Fraction) -> None:
         if not by_epoch or counted:
             _end_last(one, cfg)
     _drop_warm_up(cfg)
+
+
+def _tenth(cfg: 'Config', steps: Fraction) -> Fraction:
+    """Return what of a warm-up fits into a tenth of a training that got shorter."""
+    try:
+        total = cfg.train_cfg['max_epochs'] * _epoch_length(cfg)
+    except UserError:  # no data: the preflight says so
+        return Fraction(0)
+    return min(Fraction(1), Fraction(total, 10) / steps)
 
 
 def _drop_warm_up(cfg: 'Config') -> None:

@@ -11,6 +11,7 @@ from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import require
 from paperzoo.utils.files import refuse_unwritable, write_json
 from paperzoo.utils.run_info import checkpoint_info, run_info
+from paperzoo.utils.work_dirs import checkpoint_in
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -33,7 +34,7 @@ def evaluate_checkpoint(
 
     Args:
         config: A path or a bare name, or what `load_config` gives; that one changes.
-        checkpoint: File or URL.
+        checkpoint: File, work dir (its best checkpoint, else the last) or URL.
         cfg_options: Overrides by dotted key.
         work_dir: Where logs and metrics go.
         out: Also write predictions and truth to this file: `.json` for `analyze`, or
@@ -59,6 +60,7 @@ def evaluate_checkpoint(
         paperzoo.errors.UserError: --out 'results.txt' must end in .json or .pkl
     """
     given = {'config': str(getattr(config, 'filename', config))}
+    checkpoint = checkpoint_in(checkpoint)
     cfg = config_to_train(config, cfg_options, work_dir)
     require(cfg, 'model', 'test_dataloader', 'test_evaluator', what='a test')
     if preflight:
@@ -69,7 +71,7 @@ def evaluate_checkpoint(
         check_before_test(cfg)
     set_test_options(
         cfg,
-        str(checkpoint),
+        checkpoint,
         out=out,
         show_dir=show_dir,
         show_images=show_images,
@@ -95,7 +97,7 @@ def evaluate_checkpoint(
         'metrics': metrics,
         'images': len(runner.test_dataloader.dataset),
         **(recorded or {**given, 'cfg_options': dict(cfg_options or {})}),
-        **checkpoint_info(str(checkpoint)),
+        **checkpoint_info(checkpoint),
         'seconds': seconds,
         **run_info(),
     }

@@ -326,7 +326,8 @@ def watch(
         finite_check: Whether to look at the loss, where the config does not.
 
     Raises:
-        UserError: If the disk has no room for checkpoints.
+        UserError: If the disk has no room for checkpoints, or an op of the model is
+            missing.
 
     Example:
         >>> from types import SimpleNamespace
@@ -337,6 +338,7 @@ def watch(
         >>> [type(hook).__name__ for hook in hooks]
         ['WorkLeftHook', 'FitClassesHook', 'FiniteLossHook']
     """
+    from paperzoo.apis.model_ops import check_ops
     from paperzoo.engine.fine_tuning import FitClassesHook
     from paperzoo.engine.finite_loss import FiniteLossHook
     from paperzoo.engine.work_left import WorkLeftHook
@@ -349,4 +351,5 @@ def watch(
         runner.register_hook(FiniteLossHook())
     # A strategy (FSDP) builds the model only when the training begins.
     if preflight and not isinstance(runner.model, dict):
+        check_ops(runner.model)
         check_space(runner)

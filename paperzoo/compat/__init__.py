@@ -24,6 +24,7 @@ from paperzoo.compat import (
     torchvision_rois,
     torchvision_urls,
     transform_names,
+    transformers_names,
 )
 
 for _remedy in (
@@ -45,5 +46,6 @@ for _remedy in (
     ssd_head,
     sync_batch_norm,
     torchvision_rois,
+    transformers_names,
 ):
     _remedy.apply()

@@ -9,6 +9,9 @@ the strokes and turns, shears, stretches and shifts the whole. Below the root:
 - `spec.json`: what the set was made from.
 
 The classes of the splits are different ones.
+
+With `clutter`, a drawing takes a part of its image, anywhere, and single strokes of no
+class surround it: who compares whole images compares mostly these.
 """
 
 import pickle
@@ -29,6 +32,9 @@ GENERATOR_VERSION = 1
 SPLITS = ('train', 'val', 'test')
 SHOWN = 40  # classes of a split
 FINENESS = 4  # drawn so many times larger, then shrunk: smooth edges
+LEAST_CLUTTERED = 32  # pixels
+OBJECT_SHARE = 0.55  # of the side of a cluttered image
+ATTEMPTS = 20  # to find a place for a stroke outside of the drawing
 Points = Float[np.ndarray, '_points 2']
 
 
@@ -38,6 +44,15 @@ class GlyphsSpec:
 
     A class depends on the seed and its number, a drawing on its own number also; but
     where `val` and `test` begin to count depends on the number of `train` classes.
+
+    Attributes:
+        num_train: Classes of the split `train`.
+        num_val: Likewise.
+        num_test: Likewise.
+        drawings: Of each class.
+        size: Side of an image in pixels.
+        seed: Of all.
+        clutter: Strokes of no class in each image; with any, the drawing is smaller.
 
     Example:
         >>> spec = GlyphsSpec(num_train=1, num_val=1, num_test=1)
@@ -51,16 +66,31 @@ class GlyphsSpec:
     drawings: int = 20
     size: int = 32
     seed: int = 0
+    clutter: int = 0
 
     def __post_init__(self) -> None:
         if min(self.num_train, self.num_val, self.num_test, self.drawings) < 1:
             raise UserError(
                 f'{self}: a split needs at least one class, a class one drawing'
             )
-        if self.size < 16 or self.seed < 0:
+        if self.size < 16 or min(self.seed, self.clutter) < 0:
             raise UserError(
-                f'{self}: strokes run together below size=16, a seed is not negative'
+                f'{self}: strokes run together below size=16; neither seed nor clutter '
+                'is negative'
             )
+        if self.clutter and self.size < LEAST_CLUTTERED:
+            raise UserError(
+                f'{self}: clutter leaves a drawing too little room: use '
+                f'size={LEAST_CLUTTERED} or more'
+            )
+
+    def identity(self) -> dict[str, int]:
+        """Return all that the files depend on."""
+        # Sets without clutter were made before there was any: their file has no word.
+        known = {'generator_version': GENERATOR_VERSION, **asdict(self)}
+        if not self.clutter:
+            del known['clutter']
+        return known
 
     def classes(self) -> Iterator[tuple[str, int]]:
         """Yield split and number of each class."""
@@ -68,6 +98,9 @@ class GlyphsSpec:
         names = [s for s, n in zip(SPLITS, counts, strict=True) for _ in range(n)]
         for number, split in enumerate(names):
             yield split, number
+
+
+CLUTTERED = GlyphsSpec(size=40, clutter=4)
 
 
 def generate_glyphs(root: Path, spec: GlyphsSpec = GlyphsSpec()) -> Path:
@@ -91,9 +124,8 @@ def generate_glyphs(root: Path, spec: GlyphsSpec = GlyphsSpec()) -> Path:
         ...         print('is in the way of the Glyphs set' in str(error))
         True
     """
-    identity = {'generator_version': GENERATOR_VERSION, **asdict(spec)}
     return ensure_set(
-        Path(root), 'Glyphs', identity, lambda folder: _write_set(folder, spec)
+        Path(root), 'Glyphs', spec.identity(), lambda folder: _write_set(folder, spec)
     )
 
 
@@ -105,7 +137,7 @@ def _write_set(folder: Path, spec: GlyphsSpec) -> None:
             np.random.default_rng([spec.seed, number, drawing])
             for drawing in range(spec.drawings)
         ]
-        drawings = [draw_glyph(strokes, rng, spec.size) for rng in rngs]
+        drawings = [_draw(strokes, rng, spec) for rng in rngs]
         drawn[split][f'glyph_{number:04d}'] = np.stack(drawings)
     for split, classes in drawn.items():
         content = {
@@ -117,6 +149,14 @@ def _write_set(folder: Path, spec: GlyphsSpec) -> None:
         rows = [np.hstack(list(own)) for own in list(classes.values())[:SHOWN]]
         _, sheet = cv2.imencode('.png', np.vstack(rows))
         (folder / f'{split}.png').write_bytes(sheet.tobytes())
+
+
+def _draw(
+    strokes: list[Points], rng: Generator, spec: GlyphsSpec
+) -> UInt8[np.ndarray, 'size size']:
+    if spec.clutter:
+        return draw_cluttered(strokes, rng, spec.size, spec.clutter)
+    return draw_glyph(strokes, rng, spec.size)
 
 
 def draw_class(rng: Generator) -> list[Points]:
@@ -170,6 +210,39 @@ def draw_glyph(
         line = np.round(smooth(placed) * (fine - 1)).astype(np.int32)
         cv2.polylines(canvas, [line], False, 0, width)
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def draw_cluttered(
+    strokes: list[Points], rng: Generator, size: int, clutter: int
+) -> UInt8[np.ndarray, 'size size']:
+    """Return one drawing of a class, somewhere among strokes of no class.
+
+    Args:
+        strokes: Of the class.
+        rng: What this drawing differs by from others.
+        size: Side in pixels.
+        clutter: Number of strokes around it; they stay outside of its square.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> draw_cluttered(draw_class(rng), rng, size=40, clutter=3).shape
+        (40, 40)
+    """
+    image = np.full((size, size), 255, np.uint8)
+    side = round(size * OBJECT_SHARE)
+    top, left = rng.integers(0, size - side + 1, 2)
+    image[top : top + side, left : left + side] = draw_glyph(strokes, rng, side)
+    small = size // 3
+    for _ in range(clutter):
+        stroke = draw_glyph(draw_class(rng)[:1], rng, small)
+        for _ in range(ATTEMPTS):
+            y, x = rng.integers(0, size - small + 1, 2)
+            if not (top - small < y < top + side and left - small < x < left + side):
+                place = image[y : y + small, x : x + small]
+                np.minimum(place, stroke, out=place)
+                break
+    return image
 
 
 def smooth(points: Points, steps: int = 12) -> Float[np.ndarray, 'line 2']:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from paperzoo.errors import UserError
 
-GENERATED = ('shapes', 'glyphs')
+GENERATED = ('shapes', 'glyphs', 'glyphs_cluttered')
 
 
 def cache_root() -> Path:
@@ -34,7 +34,8 @@ def cache_root() -> Path:
 def resolve(path: str) -> str:
     """Return where a path of a config really lies; it need not be there.
 
-    - `data/shapes/...` and `data/glyphs/...` are generated sets, in the cache.
+    - `data/shapes/...`, `data/glyphs/...` and `data/glyphs_cluttered/...` are generated
+      sets, in the cache.
     - `data/...` lies below `$PAPERZOO_DATA` if that is set, else below `data/` of the
       working directory.
     - Everything else (absolute paths, URLs, other relative paths) stays as it is.
@@ -84,4 +85,8 @@ def ensure_generated(path: str) -> str:
         from paperzoo.data.glyphs import generate_glyphs
 
         generate_glyphs(cache_root() / 'glyphs')
+    elif parts[:2] == ('data', 'glyphs_cluttered'):
+        from paperzoo.data.glyphs import CLUTTERED, generate_glyphs
+
+        generate_glyphs(cache_root() / 'glyphs_cluttered', CLUTTERED)
     return resolve(path)

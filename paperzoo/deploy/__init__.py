@@ -8,6 +8,6 @@ Files:
     inputs.py: normalising, what pads and pools by sizes that only a run knows.
     suppression.py: suppression as one operator, of PyTorch and of ONNX.
     fcos.py, knet.py, semantic.py, episodes.py, sequences.py: from networks to results.
-    networks.py: which of them a model gets.
+    graph.py, networks.py: a network with its inputs; which one a model gets.
     formats.py: files of torch.export, ONNX and OpenVINO.
 """

@@ -101,7 +101,8 @@ class FCOSGraph(nn.Module):
         """
         one = self.settings
         classes = logits.size(1)
-        points = level_points(logits.shape[-2:], stride, ltrb.dtype, ltrb.device)
+        size = (logits.size(2), logits.size(3))
+        points = level_points(size, stride, ltrb.dtype, ltrb.device)
         cls = logits.sigmoid().flatten(2).transpose(1, 2)
         product = cls * quality.sigmoid().flatten(1)[..., None]
         rank = cls if one['rank_by'] == 'cls' else product

@@ -1,9 +1,9 @@
 """A graph as a file of ONNX, of torch.export or of OpenVINO."""
 
 import contextlib
+import functools
 import io
 import logging
-import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from paperzoo.deploy.networks import Graph
+from paperzoo.deploy.graph import Graph
 from paperzoo.errors import UserError
 from paperzoo.runtime.card import KEY, Card
 from paperzoo.runtime.sessions import Session, need
@@ -35,7 +35,7 @@ def program(graph: Graph) -> torch.export.ExportedProgram:
     Example:
         >>> import torch
         >>> from paperzoo.deploy.formats import program
-        >>> from paperzoo.deploy.networks import Graph
+        >>> from paperzoo.deploy.graph import Graph
         >>> given, free = {'x': torch.ones(2)}, {'x': None}
         >>> made = program(Graph(torch.nn.ReLU(), 'sequence', given, free, ('y',)))
         >>> made.module()(torch.tensor([-1.0, 2.0]))
@@ -121,7 +121,7 @@ def write(graph: Graph, card: Card, file: Path, kind: str) -> Path:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> from paperzoo.deploy.formats import write
-        >>> from paperzoo.deploy.networks import Graph
+        >>> from paperzoo.deploy.graph import Graph
         >>> from paperzoo.runtime.card import Card
         >>> given, free = {'x': torch.ones(2)}, {'x': None}
         >>> graph = Graph(torch.nn.ReLU(), 'sequence', given, free, ('y',))
@@ -162,14 +162,27 @@ def _onnx(made: torch.export.ExportedProgram, graph: Graph, card: Card) -> Any:
     model = written.model_proto
     del model.metadata_props[:]
     model.metadata_props.add(key=KEY, value=card.to_json())
-    _compare_dimensions(model, graph)
+    compare_dimensions(model, graph)
     return model
 
 
-def _compare_dimensions(model: Any, graph: Graph) -> None:
+def compare_dimensions(model: Any, graph: Graph) -> None:
     """Refuse a file whose free sides are not those that were asked for.
 
     The exporter writes a fixed side without a word where the model's code has made one.
+
+    Args:
+        model: As onnx has it.
+        graph: With the sides that should be free.
+
+    Raises:
+        UserError: If a side is fixed or free that should not be, or an input is lost.
+
+    Example:
+        >>> from onnx import ModelProto
+        >>> from paperzoo.deploy.formats import compare_dimensions
+        >>> from paperzoo.deploy.graph import Graph
+        >>> compare_dimensions(ModelProto(), Graph(None, 'sequence', {}, {}, ()))
     """
     for port in model.graph.input:
         found = {
@@ -195,7 +208,13 @@ def _openvino(model: Any, card: Card, file: Path) -> Path:
     with TemporaryDirectory() as folder:
         source, target = Path(folder, 'model.onnx'), Path(folder, file.name)
         source.write_bytes(model.SerializeToString())
-        converted = openvino.convert_model(source)
+        try:
+            converted = openvino.convert_model(source)
+        except Exception as error:  # Anything: its classes are private.
+            first = ' '.join(str(error).split())[-300:]
+            raise UserError(
+                f'OpenVINO cannot read this model ({first}): --format onnx'
+            ) from error
         converted.set_rt_info(card.to_json(), [KEY])
         # Weights in single precision: smaller ones change the results.
         openvino.save_model(converted, target, compress_to_fp16=False)
@@ -234,19 +253,29 @@ def torch_session(file: Path, card: Card) -> Session:
     return Session(str(file), card, (), (), run)
 
 
-def remove(file: Path, kind: str) -> None:
-    """Remove what `write` has written.
+def publish(folder: Path, target: Path) -> None:
+    """Copy the files of a folder into another one, each whole or not at all.
 
     Args:
-        file: The file.
-        kind: One of `FORMATS`.
+        folder: Where they are.
+        target: Where they go.
+
+    Raises:
+        UserError: If one cannot be written.
 
     Example:
         >>> from pathlib import Path
-        >>> from paperzoo.deploy.formats import remove
-        >>> remove(Path('no_such.onnx'), 'onnx')
+        >>> from tempfile import TemporaryDirectory
+        >>> from paperzoo.deploy.formats import publish
+        >>> with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        ...     _ = Path(one, 'a.onnx').write_bytes(b'x')
+        ...     publish(Path(one), Path(other))
+        ...     Path(other, 'a.onnx').read_bytes()
+        b'x'
     """
-    files = [file, file.with_suffix('.bin')] if kind == 'openvino' else [file]
-    for one in files:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(one)
+    # OpenVINO's weights come before the file that names them.
+    for file in sorted(folder.iterdir()):
+        with file.open('rb') as stream:
+            write_safely(
+                target / file.name, functools.partial(shutil.copyfileobj, stream)
+            )

@@ -192,8 +192,8 @@ def with_mean_pools(model: nn.Module) -> nn.Module:
         if not isinstance(child, nn.AdaptiveAvgPool2d):
             with_mean_pools(child)
             continue
-        size = child.output_size
-        pair = (size, size) if isinstance(size, int) else tuple(size)
-        if None not in pair:
-            setattr(model, name, MeanPool((int(pair[0]), int(pair[1]))))
+        size: Any = child.output_size
+        high, wide = (size, size) if isinstance(size, int) else size
+        if high is not None and wide is not None:
+            setattr(model, name, MeanPool((high, wide)))
     return model

@@ -31,7 +31,7 @@ class KNetGraph(nn.Module):
         The arguments are those of `forward`.
         """
         scores, masks = self.model(self.normalize(images, image_size), mode='tensor')
-        padded = images.shape[-2:]
+        padded = (images.size(2), images.size(3))
         masks = enlarged(masks.sigmoid(), padded, image_size, result_size)
         return scores.sigmoid(), masks
 

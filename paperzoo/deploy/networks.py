@@ -1,31 +1,14 @@
-"""Which graph a model gets, and what its inputs look like."""
+"""Which graph a model of images gets, and what its inputs look like."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import Dim
 
+from paperzoo.deploy.graph import Graph
 from paperzoo.deploy.inputs import with_mean_pools
 from paperzoo.errors import UserError
-
-
-class Graph(NamedTuple):
-    """A network to write down, with an example of its inputs.
-
-    Attributes:
-        module: Takes the inputs in this order, returns a dict of tensors.
-        task: See `paperzoo.runtime.card.TASKS`.
-        inputs: Examples by name.
-        free: For each input the sides that are free, or None.
-        outputs: Names of what comes out, in the module's order.
-    """
-
-    module: Any
-    task: str
-    inputs: dict[str, Tensor]
-    free: dict[str, dict[int, Any] | None]
-    outputs: tuple[str, ...]
 
 
 def image_graph(

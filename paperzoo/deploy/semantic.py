@@ -52,7 +52,8 @@ class SemanticGraph(nn.Module):
             image_size: Height and width of what is no padding.
             result_size: Height and width of the map.
         """
-        pixels, padded = self.normalize(images, image_size), images.shape[-2:]
+        pixels = self.normalize(images, image_size)
+        padded = (images.size(2), images.size(3))
         how = {'mode': 'bilinear', 'align_corners': self.model.align_corners}
         logits = self.model.decode_head(self.model.extract_feat(pixels))
         logits = F.interpolate(logits, padded, **how)

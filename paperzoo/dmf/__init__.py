@@ -5,14 +5,13 @@ feature map was moved towards the class: filters predicted from query and suppor
 how, a neural ODE how far.
 
 Files, in the order in which the paper introduces them:
-    resnet12.py: the backbone, with DropBlock.
-    episode_classifier.py: what every few-shot classifier shares: embedding, prototypes,
-        losses, predictions, the authors' names of weights; preprocessor.py brings
-        episodes to the device.
+    few_shot.py: names of what other few-shot papers need, too: the backbone with its
+        DropBlock, embedding, prototypes, losses (in `paperzoo.common.few_shot`).
     meta_filter.py: offsets ("Dynamic Sampling"), the filters and their application
         ("Dynamic Meta-filter").
     alignment.py: the flow and its solvers ("Adaptive Alignment").
     classifier.py: DMFClassifier, with the "Meta-classifier".
+    checkpoints.py: the authors' names of weights.
     protonet.py: the baselines ProtoNet and NearestPrototype.
 
 Where the paper and the authors' code part, the authors' way is an option or ours the

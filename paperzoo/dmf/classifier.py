@@ -8,13 +8,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from paperzoo.dmf.alignment import AdaptiveAlignment
-from paperzoo.dmf.episode_classifier import (
+from paperzoo.common import rename_on_load
+from paperzoo.common.few_shot.episode_classifier import (
     BACKBONE,
     EpisodeClassifier,
     dense_cross_entropy,
     prototypes,
 )
+from paperzoo.dmf.alignment import AdaptiveAlignment
+from paperzoo.dmf.checkpoints import AUTHORS_NAMES
 from paperzoo.dmf.meta_filter import DynamicMetaFilter
 from paperzoo.registry import MODELS
 
@@ -125,6 +127,9 @@ class DMFClassifier(EpisodeClassifier):
         feat_channels: Channels of the backbone's map.
         num_classes: Classes of the training set; None for no global classifier.
         meta_weight: Weight of the meta-classifier's loss; the global loss has 1.
+        scale: What multiplies the scores, an inverse temperature; the authors' 1 leaves
+            it to the features' length how sharp the softmax is. It changes the training
+            and no ranking.
         zero_pad_score: Surround the map of scores by zeros, which take part in loss
             and mean, as in the authors' code. It scales both and changes no ranking.
         global_on_aligned: The global classifier sees queries aligned to their own
@@ -153,20 +158,26 @@ class DMFClassifier(EpisodeClassifier):
         feat_channels: int = 640,
         num_classes: int | None = None,
         meta_weight: float = 0.5,
+        scale: float = 1.0,
         zero_pad_score: bool = False,
         global_on_aligned: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            backbone, feat_channels=feat_channels, num_classes=num_classes, **kwargs
+            backbone,
+            feat_channels=feat_channels,
+            num_classes=num_classes,
+            meta_weight=meta_weight,
+            **kwargs,
         )
+        rename_on_load(self, AUTHORS_NAMES)
         self.meta_filter: DynamicMetaFilter | None = None
         if meta_filter is not None:
             self.meta_filter = MODELS.build(
                 {'in_channels': feat_channels, **meta_filter}
             )
         self.alignment: AdaptiveAlignment = MODELS.build(alignment)
-        self.meta_weight = meta_weight
+        self.scale = scale
         self.zero_pad_score = zero_pad_score
         self.global_on_aligned = global_on_aligned
 
@@ -260,7 +271,7 @@ class DMFClassifier(EpisodeClassifier):
         classes = prototypes(support, support_label, ways)
         weights = class_weights(classes)
         if self.meta_filter is None:
-            return self._pad(meta_scores(query[:, None], weights)), query
+            return self._scaled(meta_scores(query[:, None], weights)), query
         parts, maps = [], []
         for block in self.query_blocks(query, ways):
             filters = self.meta_filter(query[block], classes)
@@ -271,7 +282,7 @@ class DMFClassifier(EpisodeClassifier):
                 row = torch.arange(len(own), device=own.device)
                 row = row.clamp(max=len(filters) - 1)
                 maps.append(self.alignment(query[block], filters[row, own]))
-        return self._pad(torch.cat(parts)), torch.cat(maps) if maps else query
+        return self._scaled(torch.cat(parts)), torch.cat(maps) if maps else query
 
     def score_block(
         self,
@@ -294,6 +305,9 @@ class DMFClassifier(EpisodeClassifier):
     def query_blocks(self, query: Tensor, ways: int) -> Iterator[slice]:
         """Yield slices of the queries whose pairs are computed at once."""
         assert self.meta_filter is not None
+        if torch.compiler.is_exporting():  # no loop whose length only a run knows
+            yield slice(None)
+            return
         channels = self.meta_filter.groups
         if self.meta_filter.kernel > 1:
             channels = max(query.size(1), channels * self.meta_filter.kernel**2)
@@ -302,5 +316,6 @@ class DMFClassifier(EpisodeClassifier):
         for first in range(0, len(query), step):
             yield slice(first, first + step)
 
-    def _pad(self, scores: Tensor) -> Tensor:
+    def _scaled(self, scores: Tensor) -> Tensor:
+        scores = scores if self.scale == 1 else self.scale * scores
         return F.pad(scores, (1, 1, 1, 1)) if self.zero_pad_score else scores

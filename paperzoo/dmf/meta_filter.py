@@ -81,7 +81,9 @@ def sampled_filters(
     table = support.flatten(2).mT.reshape(-1, channels) @ kernel
     table = table.view(-1, weight.size(0))
 
-    shape = support.new_tensor((height, width)).long()
+    # Filled on the device: a tensor made of a list would be copied to it.
+    sides = [offsets.new_full((1,), side, dtype=torch.long) for side in (height, width)]
+    shape = torch.cat(sides)
     rows, shares = bilinear_corners(sample_places(support, offsets, size), shape)
     # Classes, pixels and taps lie one behind the other in the table.
     first = torch.arange(classes, device=rows.device) * (height * width)

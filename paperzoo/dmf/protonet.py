@@ -6,43 +6,19 @@ has only learnt to tell the training classes apart.
 
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
-from paperzoo.dmf.episode_classifier import (
+from paperzoo.common import rename_on_load
+from paperzoo.common.few_shot.episode_classifier import (
     BACKBONE,
     EpisodeClassifier,
-    dense_cross_entropy,
+    prototype_scores,
     prototypes,
 )
+from paperzoo.dmf.checkpoints import AUTHORS_NAMES
 from paperzoo.errors import UserError, check_choice
 from paperzoo.registry import MODELS
-
-
-def prototype_scores(
-    query: Float[Tensor, 'queries channels'],
-    prototype: Float[Tensor, 'classes channels'],
-    distance: str,
-) -> Float[Tensor, 'queries classes']:
-    """Return how near each query is to each prototype.
-
-    Args:
-        query: The queries' features.
-        prototype: The classes' mean features.
-        distance: `'euclidean'`: minus the squared distance; `'cosine'`: the cosine.
-
-    Example:
-        >>> import torch
-        >>> from paperzoo.dmf import prototype_scores
-        >>> query, prototype = torch.tensor([[3.0, 4.0]]), torch.eye(2)
-        >>> prototype_scores(query, prototype, 'cosine')
-        tensor([[0.6000, 0.8000]])
-    """
-    if distance == 'cosine':
-        return F.normalize(query, dim=1) @ F.normalize(prototype, dim=1).mT
-    return -(query[:, None] - prototype).square().sum(-1)
 
 
 @MODELS.register_module()
@@ -78,7 +54,8 @@ class ProtoNet(EpisodeClassifier):
         meta_weight: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(backbone, **kwargs)
+        super().__init__(backbone, meta_weight=meta_weight, **kwargs)
+        rename_on_load(self, AUTHORS_NAMES)
         name = type(self).__name__
         check_choice(name, 'distance', distance, ('euclidean', 'cosine'))
         if meta_weight == 0 and self.global_classifier is None:
@@ -88,7 +65,6 @@ class ProtoNet(EpisodeClassifier):
             )
         self.distance = distance
         self.scale = scale
-        self.meta_weight = meta_weight
 
     def score_episode(
         self,
@@ -104,26 +80,6 @@ class ProtoNet(EpisodeClassifier):
         classes = prototypes(support, support_label, ways).mean(dim=(2, 3))
         scores = prototype_scores(query.mean(dim=(2, 3)), classes, self.distance)
         return self.scale * scores, query
-
-    def loss_by_feat(
-        self,
-        support: Tensor,
-        support_label: Tensor,
-        query: Tensor,
-        query_label: Tensor,
-        query_class: Tensor | None,
-        ways: int,
-    ) -> dict[str, Tensor]:
-        """Return the losses of a batch of episodes, and the accuracy beside them."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.meta_weight > 0):
-            scores = self._scores(support, support_label, query, ways).flatten(0, 1)
-        labels = query_label.flatten()
-        losses = self._global_loss(query.flatten(0, 1), query_class)
-        if self.meta_weight > 0:
-            loss = dense_cross_entropy(scores, labels)
-            losses['loss_meta'] = self.meta_weight * loss
-        right = scores.detach().argmax(-1) == labels
-        return {**losses, 'accuracy': right.float().mean()}
 
 
 @MODELS.register_module()

@@ -18,10 +18,16 @@ PAGES = {
     'paperzoo.knet.semantic.KNetSemanticHead': 'paperzoo.explain.knet.page',
     'paperzoo.dmf.classifier.DMFClassifier': 'paperzoo.explain.dmf.page',
     'paperzoo.dmf.protonet.ProtoNet': 'paperzoo.explain.dmf.page',
+    'paperzoo.can.classifier.CANClassifier': 'paperzoo.explain.few_shot.page',
+    'paperzoo.feat.classifier.FEATClassifier': 'paperzoo.explain.few_shot.page',
     'paperzoo.attention.sequence_models.SequenceModel': SEQUENCES,
 }
 # Pages of items of the config's test set, not of images; they have `item`.
-ITEM_PAGES = ('paperzoo.explain.dmf.page', SEQUENCES)
+ITEM_PAGES = (
+    'paperzoo.explain.dmf.page',
+    'paperzoo.explain.few_shot.page',
+    SEQUENCES,
+)
 # Layers within any model: explained after its own page, or alone.
 ATTENTION = 'paperzoo.explain.attention.page'
 LAYERS = {

@@ -158,7 +158,11 @@ def find_weights(checkpoint: Any) -> dict[str, Tensor]:
             f'no weights in it: found a {type(weights).__name__} where names and '
             "tensors should be, at the top, under 'model' or under 'state_dict'"
         )
-    strange = [name for name, value in weights.items() if not isinstance(value, Tensor)]
+    strange = [
+        str(name)
+        for name, value in weights.items()
+        if not isinstance(name, str) or not isinstance(value, Tensor)
+    ]
     if strange:
         raise UserError(
             f'{_list(strange)} is no tensor; give the weights alone, or a checkpoint '
@@ -194,7 +198,8 @@ def convert_state_dict(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         All weights but those that `left_out` names.
 
     Raises:
-        UserError: If a name is not understood, or two names would become the same one.
+        UserError: If a name is not understood, two names would become the same one, or
+            a scale is no single number.
 
     Example:
         >>> import torch
@@ -219,6 +224,10 @@ def convert_state_dict(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             )
         else:
             is_scale = new_name.endswith('.scale')
+            if is_scale and value.numel() != 1:
+                raise UserError(
+                    f"'{name}' has {value.numel()} numbers; a level's scale is one"
+                )
             converted[new_name] = value.reshape(()) if is_scale else value
     if unknown:
         raise UserError(_explain(unknown))

@@ -11,7 +11,7 @@ from mmdet.models.dense_heads import AnchorFreeHead
 from mmdet.models.layers import NormedConv2d
 from mmdet.models.task_modules.coders import DistancePointBBoxCoder
 from mmdet.models.utils import multi_apply
-from mmdet.structures.bbox import get_box_tensor, scale_boxes
+from mmdet.structures.bbox import get_box_tensor
 from mmdet.utils import (
     ConfigType,
     InstanceList,
@@ -19,6 +19,7 @@ from mmdet.utils import (
     OptConfigType,
     reduce_mean,
 )
+from mmengine.config import ConfigDict
 from mmengine.model import NormalInit
 from mmengine.structures import InstanceData
 from mmengine.utils import to_2tuple
@@ -45,8 +46,11 @@ from paperzoo.fcos.losses import (
 )
 from paperzoo.fcos.post_processing import (
     Candidates,
+    are_larger,
     drop_small,
+    in_image,
     level_candidates,
+    padded_candidates,
     score_options,
     suppress,
 )
@@ -330,12 +334,14 @@ class FCOSHead(AnchorFreeHead):
         Args:
             points: x and y of the points of each level.
         """
-        return torch.cat(
-            [
-                level.new_tensor(stride * 2).expand(len(level), 4)
-                for level, stride in zip(points, self.stride_pairs, strict=True)
-            ]
-        )
+        units = []
+        for level, (horizontal, vertical) in zip(
+            points, self.stride_pairs, strict=True
+        ):
+            # Filled on the device: a tensor made of a list would be copied to it.
+            units.append(level.new_full((len(level), 4), horizontal))
+            units[-1][:, 1::2] = vertical
+        return torch.cat(units)
 
     def loss_by_feat(
         self,
@@ -490,6 +496,13 @@ class FCOSHead(AnchorFreeHead):
         cfg = self.test_cfg if cfg is None else cfg
         maps = cls_score_list, bbox_pred_list, score_factor_list
         found = self.candidates(*maps, mlvl_priors, img_meta['img_shape'], cfg)
+        size = cfg.get('min_bbox_size', -1)
+        if found.there is not None and size >= 0:
+            # What is too small goes in the same wait, and need not be looked for again.
+            boxes = in_image(found.bboxes, img_meta) if rescale else found.bboxes
+            found = found._replace(there=found.there & are_larger(boxes, size))
+            cfg = ConfigDict({**cfg, 'min_bbox_size': -1})
+        found = found.alone()
         results = InstanceData(
             bboxes=found.bboxes, scores=found.scores, labels=found.labels
         )
@@ -518,11 +531,13 @@ class FCOSHead(AnchorFreeHead):
         Paper: fcos "Center-ness"
         """
         options = score_options(cfg)
-        kept = []
+        fixed = torch.compiler.is_compiling() or points[0].device.type != 'cpu'
+        choose: Any = padded_candidates if fixed else level_candidates
+        kept, start = [], 0
         for logits, distances, quality, places in zip(
             cls_scores, bbox_preds, centernesses, points, strict=True
         ):
-            point, label, score = level_candidates(
+            point, label, score, *there = choose(
                 self.class_scores(logits.permute(1, 2, 0).flatten(0, 1)),
                 quality.flatten().sigmoid(),
                 cfg.get('score_thr', 0),
@@ -530,13 +545,14 @@ class FCOSHead(AnchorFreeHead):
                 options,
             )
             # Only what is kept is gathered and decoded.
-            kept.append(
-                (distances.flatten(1)[:, point].T, places[point], score, label, point)
-            )
-        *flat, chosen = zip(*kept, strict=True)
-        ltrb, places, scores, labels = map(torch.cat, flat)
+            ltrb = distances.flatten(1)[:, point].T
+            kept.append((ltrb, places[point], point + start, label, score, *there))
+            start += len(places)
+        ltrb, places, *found = map(torch.cat, zip(*kept, strict=True))
         bboxes = self.bbox_coder.decode(places, ltrb, max_shape=img_shape)
-        return Candidates(list(chosen), labels, scores, bboxes)
+        chosen, labels, scores, *known = found
+        there = known[0] if known else None
+        return Candidates(chosen, labels, scores, bboxes, there)
 
     def class_scores(
         self, logits: Float[Tensor, 'points channels']
@@ -561,8 +577,7 @@ class FCOSHead(AnchorFreeHead):
         The arguments are mmdet's.
         """
         if rescale and img_meta is not None:
-            inverse = [1 / factor for factor in img_meta['scale_factor']]
-            results.bboxes = scale_boxes(results.bboxes, inverse)
+            results.bboxes = in_image(results.bboxes, img_meta)
         results = drop_small(results, cfg.get('min_bbox_size', -1))
         if not with_nms or len(results) == 0:
             return results

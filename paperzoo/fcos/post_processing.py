@@ -3,9 +3,14 @@
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from mmcv.ops import batched_nms
-from mmdet.structures.bbox import bbox_overlaps, get_box_tensor, get_box_wh
+from mmdet.structures.bbox import (
+    bbox_overlaps,
+    get_box_tensor,
+    get_box_wh,
+    scale_boxes,
+)
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -29,16 +34,26 @@ class Candidates(NamedTuple):
     They come level by level, in a level by falling score (or class score: `rank_by`).
 
     Attributes:
-        points: Where they were predicted: for each level the numbers of its points.
+        points: Where they were predicted: numbers of points, counted over all levels.
         labels: Their classes.
         scores: Class score times centre-ness (or its root: `score_mode`).
         bboxes: x0, y0, x1, y1, in the pixels of the input, clipped to the image.
+        there: Which of them are candidates, where a device other than the CPU would
+            have to be waited for to leave the others out; else None, for all.
     """
 
-    points: list[Tensor]
+    points: Tensor
     labels: Tensor
     scores: Tensor
     bboxes: Tensor
+    there: Tensor | None = None
+
+    def alone(self) -> 'Candidates':
+        """Return those that are candidates; the device is waited for."""
+        if self.there is None:
+            return self
+        where = torch.nonzero(self.there).squeeze(1)
+        return Candidates(*(one[where] for one in self[:4]))
 
 
 def score_options(test_cfg: Any) -> dict[str, str]:
@@ -116,6 +131,79 @@ def level_candidates(
     return point[best], label[best], score
 
 
+def padded_candidates(
+    scores: Float[Tensor, 'points classes'],
+    quality: Float[Tensor, ' points'],
+    threshold: float,
+    most: int,
+    options: dict[str, str],
+) -> tuple[
+    Int[Tensor, ' places'],
+    Int[Tensor, ' places'],
+    Float[Tensor, ' places'],
+    Bool[Tensor, ' places'],
+]:
+    """Return what `level_candidates` returns, and behind it others that fill it up.
+
+    How many there are depends on nothing but the shapes: a GPU is not waited for, and
+    a compiler gets one graph. On a CPU this sorts far more than it needs to.
+
+    Args:
+        scores: Probability of each class.
+        quality: Probability that multiplies it: centre-ness, or predicted IoU.
+        threshold: Only scores above it count.
+        most: How many to keep at most; below 0, all but the last so many.
+        options: Of `score_options`.
+
+    Returns:
+        Point, class and score of each place, and whether there is a candidate.
+
+    Example:
+        >>> scores = torch.tensor([[0.9, 0.1], [0.4, 0.8], [0.0, 0.1]])
+        >>> quality = torch.tensor([0.5, 1.0, 1.0])
+        >>> found = padded_candidates(scores, quality, 0.3, 4, score_options(None))
+        >>> [one[found[-1]] for one in found[:2]]
+        [tensor([0, 1, 1]), tensor([0, 1, 0])]
+    """
+    above = scores > threshold
+    product = scores * quality[:, None]
+    if options['threshold_by'] == 'product':
+        above &= product > threshold
+    rank = scores if options['rank_by'] == 'cls' else product
+    rank = torch.where(above, rank, -torch.inf).flatten()
+    order = rank.sort(descending=True, stable=True).indices
+    if most >= 0:
+        order = order[:most]
+    score = product.flatten()[order]
+    if options['score_mode'] == 'sqrt':
+        score = score.sqrt()
+    count = above.sum()
+    there = torch.arange(len(order), device=order.device) < (
+        count.clamp(max=most) if most >= 0 else count + most
+    )
+    classes = scores.size(1)
+    return order // classes, order % classes, score, there
+
+
+def in_image(boxes: Any, img_meta: dict) -> Any:
+    """Return boxes of the input in the pixels of the image that it was made from.
+
+    Args:
+        boxes: x0, y0, x1, y1, or mmdet's boxes.
+        img_meta: With `scale_factor`, that of the width and that of the height.
+
+    Example:
+        >>> in_image(torch.tensor([[0.0, 0, 4, 4]]), {'scale_factor': (0.5, 2.0)})
+        tensor([[0., 0., 8., 2.]])
+    """
+    inverse = [1 / factor for factor in img_meta['scale_factor']]
+    if not isinstance(boxes, Tensor):
+        return scale_boxes(boxes, inverse)
+    # Filled on the device: a tensor made of a list would be copied to it.
+    sides = [boxes.new_full((1,), factor) for factor in inverse * 2]
+    return boxes * torch.cat(sides)
+
+
 def drop_small(results: InstanceData, size: float) -> InstanceData:
     """Return the candidates whose width and height are above a size.
 
@@ -130,15 +218,30 @@ def drop_small(results: InstanceData, size: float) -> InstanceData:
     """
     if size < 0:
         return results
-    width, height = get_box_wh(results.bboxes)
-    return results[(width > size) & (height > size)]
+    return results[torch.nonzero(are_larger(results.bboxes, size)).squeeze(1)]
+
+
+def are_larger(boxes: Any, size: float) -> Bool[Tensor, ' boxes']:
+    """Return which boxes have a width and a height above a size.
+
+    Args:
+        boxes: x0, y0, x1, y1, or mmdet's boxes.
+        size: In the unit of the boxes.
+
+    Example:
+        >>> are_larger(torch.tensor([[0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 9.0, 1.0]]), 0)
+        tensor([ True, False])
+    """
+    width, height = get_box_wh(boxes)
+    return (width > size) & (height > size)
 
 
 def suppress(results: InstanceData, nms: Any, most: int) -> InstanceData:
     """Return the best detections, of overlapping ones of a class only the better one.
 
     Plain suppression goes from the best box to the worst, so once it has kept `most`
-    the rest cannot matter: the best boxes are tried alone first.
+    the rest cannot matter: on a CPU the best boxes are tried alone first. A GPU
+    compares all at once, and would be waited for to decide that.
 
     Args:
         results: `bboxes`, `scores` and `labels` of the candidates.
@@ -156,6 +259,7 @@ def suppress(results: InstanceData, nms: Any, most: int) -> InstanceData:
     """
     boxes = get_box_tensor(results.bboxes)
     plain = nms is not None and nms.get('type', 'nms') == 'nms' and set(nms) <= _PLAIN
+    plain = plain and boxes.device.type == 'cpu'
     if plain and 0 < most < _FIRST < len(boxes) < _SPLIT:
         falling, order = results.scores.sort(descending=True)
         # The largest coordinate decides how far batched_nms moves the classes apart:

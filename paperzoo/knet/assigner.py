@@ -283,7 +283,7 @@ def match_all(matchings: Sequence[Matching]) -> list[Assignment]:
         if not cost.isfinite().all():
             raise UserError(_explain(parts, cost.numpy(), matching.place))
         solved.append(torch.from_numpy(matching.assigner.solve(cost.numpy())))
-    together = torch.cat(solved).to(costs[0].device)
+    together = torch.cat(solved).to(costs[0].device, non_blocking=True)
     gt_inds = together.split([len(inds) for inds in solved])
     return [
         Assignment(*parts)

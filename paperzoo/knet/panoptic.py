@@ -224,7 +224,9 @@ def merge_panoptic(
     low = (labels < num_thing_classes) & (scores < instance_score_thr)
     excluded = low if filter_first else torch.zeros_like(low)
     winner, areas = pixel_winners(scores, excluded, blocks)
-    won = torch.bincount(winner.flatten(), minlength=len(scores))
+    # A bincount would wait on a GPU, to see how many numbers there are.
+    one_each = areas.new_ones(()).expand(winner.numel())
+    won = torch.zeros_like(areas).index_add_(0, winner.flatten(), one_each)
     # The decisions are about a few numbers: one transfer, then plain Python.
     order = scores.argsort(descending=True, stable=True)
     table = torch.stack([order, labels, low.long(), won, areas]).tolist()
@@ -241,7 +243,8 @@ def merge_panoptic(
         else:
             ids[kernel] = label + INSTANCE_OFFSET * number
             number += 1
-    segments = torch.tensor(ids, device=winner.device)[winner]
+    known = torch.tensor(ids).to(winner.device, non_blocking=True)
+    segments = known[winner]
     return PanopticSegments(
         segments, winner, scores, labels, areas, won, tuple(removed)
     )

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from paperzoo.errors import UserError
 from paperzoo.preflight.config_lines import place_of
+from paperzoo.preflight.packages import check_packages
 from paperzoo.preflight.registered_names import KnownNames
 from paperzoo.preflight.signatures import accepted_arguments
 from paperzoo.preflight.spelling import check_config, did_you_mean, nearest
@@ -28,8 +29,8 @@ def spelling_explained(cfg: Config) -> Iterator[None]:
         cfg: The config from which something is built inside the context.
 
     Raises:
-        UserError: If building failed, and a misspelt name, or a value that a class of
-            the stack refuses, explains it.
+        UserError: If building failed, and a package that is not installed, a misspelt
+            name, or a value that a class of the stack refuses, explains it.
 
     Example:
         >>> from mmengine.config import Config
@@ -46,6 +47,8 @@ def spelling_explained(cfg: Config) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        if lacking := check_packages(cfg):
+            raise UserError(lacking[0].text) from error
         check_config(cfg)
         if message := _refused_argument(cfg, str(error)) or _not_built(cfg, error):
             raise UserError(message) from error

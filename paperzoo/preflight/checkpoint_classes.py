@@ -94,8 +94,9 @@ def check_names(cfg: Config, names: Sequence[str]) -> None:
         key, count = next(iter(counts.items()))
         raise UserError(
             f'{key} = {count}, but there are {len(names)} class names '
-            f'({_some(names)}): results would get wrong names. Correct '
-            'test_dataloader.dataset.metainfo.classes'
+            f'({_some(names)}): results would get wrong names. They are those of '
+            'the checkpoint, else of test_dataloader.dataset.metainfo.classes: give '
+            'the config that the checkpoint was trained with, or correct these'
         )
 
 

@@ -21,6 +21,7 @@ from paperzoo.preflight.episodes import check_episodes, reads_episodes
 from paperzoo.preflight.issues import Issue, report
 from paperzoo.preflight.losses import check_losses
 from paperzoo.preflight.num_classes import check_heads
+from paperzoo.preflight.packages import check_packages
 from paperzoo.preflight.random_weights import check_frozen
 from paperzoo.utils.run_info import is_first_process
 
@@ -94,6 +95,7 @@ def preflight(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[Iss
             sets += found
     if 'train' in splits:
         issues += [*check_losses(cfg), *check_frozen(cfg)]
+    issues += check_packages(cfg)
     return issues + _check_files(cfg, sets)
 
 

@@ -23,6 +23,12 @@ READ = frozenset(
     *('activation_checkpointing', 'efficient_conv_bn_eval', 'custom_imports'),
     *('init_weights_for_test_or_val', 'test_pipeline', 'tta_model', 'tta_pipeline'),
 }
+# What options of `paperzoo train` move along with the schedule.
+_MOVED = {
+    'train_cfg.max_epochs': '--epochs',
+    'train_dataloader.batch_size': '--batch-size',
+    'optim_wrapper.optimizer.lr': '--lr',
+}
 
 
 def nearest_key(key: str) -> str | None:
@@ -72,15 +78,25 @@ def refuse_unread(cfg: 'Config', options: Mapping[str, Any]) -> None:
         if near:
             remedy = f'Did you mean {near}?'
         elif key in cfg:
-            used = ' '.join(f'{place}=...' for place in _uses(cfg, key))
-            remedy = 'It is a variable that was used when the config was read. ' + (
-                f'What was made of it: --cfg-options {used}' if used else ''
-            )
+            remedy = _of_variable(cfg, key, value)
         else:
             remedy = 'A module of your own that does needs custom_imports'
         raise UserError(
             f"--cfg-options {option}={value}: nothing reads '{key}'. {remedy.strip()}"
         )
+
+
+def _of_variable(cfg: 'Config', key: str, value: Any) -> str:
+    """Return what to give in place of a variable."""
+    places = _uses(cfg, key)
+    said = ['It is a variable that was used when the config was read.']
+    if places:
+        used = ' '.join(f'{place}=...' for place in places)
+        said.append(f'What was made of it: --cfg-options {used}')
+    moved = [f'{name} {value}' for place, name in _MOVED.items() if place in places]
+    if moved:
+        said.append(f'(paperzoo train {moved[0]} moves all that depends on it)')
+    return ' '.join(said)
 
 
 def _uses(cfg: 'Config', key: str, most: int = 4) -> list[str]:
@@ -106,4 +122,8 @@ def _uses(cfg: 'Config', key: str, most: int = 4) -> list[str]:
             found.append(name)
         else:
             walk(cfg[name], name)
+    # A number may be another's by chance: a schedule's is none of the model's.
+    named = {one.partition('.')[0] for one in found if one.endswith(f'.{key}')}
+    if named and 'model' not in named:
+        found = [one for one in found if not one.startswith('model.')]
     return found[:most]

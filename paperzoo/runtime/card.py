@@ -1,12 +1,16 @@
 """What an exported file says of itself: JSON among its metadata, checked when read."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from paperzoo.errors import UserError
 
+ENDINGS = ('.onnx', '.xml')
 # Under this key the file's metadata holds the card.
 KEY = 'paperzoo'
 FORMAT = 1
@@ -14,6 +18,20 @@ TASKS = ('detection', 'instance', 'panoptic', 'semantic', 'few-shot', 'sequence'
 _LARGEST = 1 << 20  # characters of a card
 _LARGEST_SIDE = 1 << 15
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')
+
+
+def is_exported(file: str | os.PathLike) -> bool:
+    """Return whether a name is that of an exported file.
+
+    Args:
+        file: The name.
+
+    Example:
+        >>> from paperzoo.runtime.card import is_exported
+        >>> is_exported('model.onnx'), is_exported('epoch_1.pth')
+        (True, False)
+    """
+    return Path(file).suffix.lower() in ENDINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,21 +122,22 @@ def read_card(text: str | None, file: str) -> Card:
             f"'{file}': its metadata '{KEY}' has "
             f'{"unknown" if unknown else "no"} keys: {names[:200]}'
         )
-    card = Card(**{key: _tuples(value) for key, value in found.items()})
-    for key, fits in _fits(card).items():
+    values = {key: _tuples(value) for key, value in found.items()}
+    usual = vars(Card(task=TASKS[0], model='', classes=()))
+    for key, fits in _fits(SimpleNamespace(**{**usual, **values})).items():
         if not fits:
             raise UserError(
                 f"'{file}': its metadata '{KEY}' says {key}="
-                f'{str(getattr(card, key))[:100]}, which cannot be: export it again'
+                f'{str(values[key])[:100]}, which cannot be: export it again'
             )
-    return card
+    return Card(**values)
 
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _fits(card: Card) -> dict[str, bool]:
+def _fits(card: SimpleNamespace) -> dict[str, bool]:
     """Return of each value whether it is what it should be."""
     return {
         'task': card.task in TASKS,

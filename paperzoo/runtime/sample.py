@@ -29,8 +29,8 @@ class Fields(dict[str, Any]):
             raise AttributeError(name) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it, which is a dict."""
-        return self
+        """Return a copy, whose keys may be set."""
+        return dict(self)
 
 
 # Of each task: the outputs that it has, by name, and their dimensions behind the first.

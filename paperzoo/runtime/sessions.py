@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from paperzoo.errors import UserError
 from paperzoo.runtime.card import KEY, Card, read_card
+from paperzoo.runtime.sample import OUTPUTS
 
-ENDINGS = ('.onnx', '.xml')
 PIP = {
     'onnxruntime': "pip install 'paperzoo[runtime]'",
     'openvino': "pip install 'paperzoo[export]'",
@@ -51,20 +51,6 @@ class Session(NamedTuple):
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     run: Callable[[Mapping[str, NDArray]], dict[str, NDArray]]
-
-
-def is_exported(file: str | os.PathLike) -> bool:
-    """Return whether a name is that of an exported file.
-
-    Args:
-        file: The name.
-
-    Example:
-        >>> from paperzoo.runtime.sessions import is_exported
-        >>> is_exported('model.onnx'), is_exported('epoch_1.pth')
-        (True, False)
-    """
-    return Path(file).suffix.lower() in ENDINGS
 
 
 def need(package: str) -> Any:
@@ -119,21 +105,21 @@ def open_session(file: str | os.PathLike, threads: int | None = None) -> Session
         raise UserError(f"'{file}' has {path.stat().st_size} bytes: more than 2 GiB")
     opened = _onnx if path.suffix.lower() == '.onnx' else _openvino
     session = opened(path, threads)
-    for name in ('images', 'image_size', 'result_size'):
-        if session.card.task not in ('few-shot', 'sequence') and name not in {
-            port.name for port in session.inputs
-        }:
-            raise UserError(f"'{file}': it has no input '{name}': export it again")
-    _compare(session)
+    if session.card.task in OUTPUTS:
+        _compare(session)
     return session
 
 
 def _compare(session: Session) -> None:
-    """Refuse a file whose card says another input than it has."""
-    shape = next((p.shape for p in session.inputs if p.name == 'images'), None)
-    if shape is None:
-        return
-    card = session.card
+    """Refuse a file of images whose card says other inputs than it has."""
+    shapes = {port.name: port.shape for port in session.inputs}
+    names = ('images', 'image_size', 'result_size')
+    if set(names) != set(shapes):
+        raise UserError(
+            f"'{session.file}': its inputs are {', '.join(shapes)[:200]}, not "
+            f'{", ".join(names)}: export it again'
+        )
+    shape, card = shapes['images'], session.card
     sides = (None, None) if card.size is None else card.size[::-1]
     wanted = (card.batch, 3, *sides)
     fits = len(shape) == 4 and all(

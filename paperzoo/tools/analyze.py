@@ -2,7 +2,6 @@
 
 import argparse
 
-from paperzoo.apis.analysis import analyze
 from paperzoo.tools._shared import one_message
 
 
@@ -26,6 +25,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Analyze."""
     args = parse_args()
+    from paperzoo.apis.analysis import analyze
+
     record, written = analyze(
         args.results, out=args.out, score=args.score, iou=args.iou, number=args.number
     )

@@ -2,10 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.benchmark import measure
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
 from paperzoo.utils.files import refuse_unwritable, write_json
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +30,19 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--channels-last', action='store_true')
     parser.add_argument(
+        '--fuse',
+        action='store_true',
+        help='folded batch norms, channels last',
+    )
+    parser.add_argument(
         '--compile', action='store_true', help='backbone, neck and head, each alone'
+    )
+    parser.add_argument(
+        '--exported',
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='files of paperzoo export to measure beside it, by turns, image by image',
     )
     parser.add_argument('--checkpoint', help='weights; by default random ones')
     parser.add_argument('--warm-up', type=int, default=3, metavar='N')
@@ -38,9 +53,34 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def beside(args: argparse.Namespace, cfg: 'Config') -> dict[str, Any]:
+    """Return the times of the model and of its exported files, and print them."""
+    from paperzoo.apis.benchmark import image_size, side_by_side
+    from paperzoo.apis.build import build_model, load_weights
+    from paperzoo.apis.exported import ExportedModel
+    from paperzoo.apis.images import pixels_of
+    from paperzoo.apis.inference import Predictor
+    from paperzoo.runtime.sessions import open_session
+
+    network = build_model(cfg, args.device)
+    meta = load_weights(network, args.checkpoint) if args.checkpoint else {}
+    models: dict[str, Any] = {'eager': Predictor(network, cfg, meta)}
+    for file in args.exported:
+        session = open_session(file, args.threads)
+        models[file] = ExportedModel(session, pixels_of)
+    size = image_size(cfg, tuple(args.size) if args.size else None)
+    counts = {'warm_up': args.warm_up, 'repeats': args.repeats}
+    found = side_by_side(models, size, **counts)
+    for name, value in found.items():
+        print(f'{value["ms_median"]:9.2f} ms  {value["ratio"]:6.3f}  {name}')
+    return found
+
+
 def main() -> None:
     """Measure, print and write."""
     args = parse_args()
+    from paperzoo.apis.benchmark import measure
+
     cfg = config_of(args)
     file = Path(args.out) if args.out else Path(cfg.work_dir) / 'benchmark.json'
     refuse_unwritable(file)
@@ -53,6 +93,7 @@ def main() -> None:
         threads=args.threads,
         amp=args.amp,
         channels_last=args.channels_last,
+        fuse=args.fuse,
         compiled=args.compile,
         warm_up=args.warm_up,
         repeats=args.repeats,
@@ -62,6 +103,8 @@ def main() -> None:
 
     for name, value in figures.items():
         print(f'{name:22}{value}')
+    if args.exported:
+        figures['side_by_side'] = beside(args, cfg)
     record = {
         'what': 'inference with pre- and post-processing, on random images',
         'config': args.config,
@@ -69,6 +112,7 @@ def main() -> None:
         **figures,
         'amp': args.amp,
         'channels_last': args.channels_last,
+        'fuse': args.fuse,
         'compile': args.compile,
         'repeats': args.repeats,
         **(checkpoint_info(args.checkpoint) if args.checkpoint else {}),

@@ -12,7 +12,7 @@ def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('checkpoint', help='checkpoint file, work dir or URL')
     parser.add_argument(
         'images',
         nargs='*',
@@ -24,6 +24,14 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='N',
         help='models of episodes or sequences: which of the test set, not images',
+    )
+    parser.add_argument(
+        '--beside',
+        nargs=2,
+        action='append',
+        default=[],
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='few-shot classifiers: the same episodes in this model, too',
     )
     parser.add_argument('--out', default='report.html', metavar='FILE.html')
     parser.add_argument(
@@ -41,17 +49,29 @@ def main() -> None:
     refuse_unwritable(Path(args.out))
     cfg = config_of(args)
 
-    from paperzoo.explain.api import explain
+    from paperzoo.explain.api import explain, explain_beside
 
-    report = explain(
-        cfg,
-        args.images,
-        items=args.item or (),
-        checkpoint=args.checkpoint,
-        device=args.device,
-        score_thr=args.score_thr,
-        progress=track,
-    )
+    if args.beside:
+        if args.images:
+            raise UserError(
+                'models are put --beside each other on episodes, not on '
+                f"'{args.images[0]}'; give their numbers (--item 0)"
+            )
+        report = explain_beside(
+            [(cfg, args.checkpoint), *map(tuple, args.beside)],
+            items=args.item or (),
+            device=args.device,
+        )
+    else:
+        report = explain(
+            cfg,
+            args.images,
+            items=args.item or (),
+            checkpoint=args.checkpoint,
+            device=args.device,
+            score_thr=args.score_thr,
+            progress=track,
+        )
     file = report.save(free_path(Path(args.out)))
     print(f'Open in a browser: {file.absolute()}')
 

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from paperzoo.apis.export import export
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
 
 
@@ -11,7 +10,7 @@ def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('checkpoint', help='checkpoint file, work dir or URL')
     parser.add_argument('-o', '--out', required=True, metavar='FILE')
     parser.add_argument(
         '--format',
@@ -41,6 +40,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Export, compare and tell."""
     args = parse_args()
+    from paperzoo.apis.export import export
+
     found = export(
         args.checkpoint,
         args.out,

@@ -1,19 +1,24 @@
 """Write a config that trains a model on a folder of labelled images."""
 
 import argparse
+from typing import TYPE_CHECKING
 
-from paperzoo.apis.init_config import Written, init_config
-from paperzoo.apis.own_data import TASKS
-from paperzoo.data.formats.recognise import FORMATS
 from paperzoo.tools._shared import one_message
+
+if TYPE_CHECKING:
+    from paperzoo.apis.init_config import Written
+
+# Written out: what reads data is not imported to show the help.
+TASKS = ('detection', 'instance', 'panoptic', 'semantic', 'few-shot')
+FORMATS = ('coco', 'yolo', 'voc', 'labelme', 'masks', 'class_folders')
 
 
 def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog='Read are COCO, YOLO, Pascal VOC, LabelMe, images with label maps, and '
-        'a folder for each class, as Roboflow, CVAT and others write them.',
+        epilog='Read are COCO, YOLO, Pascal VOC, LabelMe, CVAT for images, images with '
+        'label maps, and a folder for each class, as Roboflow and others write them.',
     )
     parser.add_argument('folder', help='of images and annotations')
     parser.add_argument(
@@ -21,17 +26,19 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--task', choices=TASKS, help='by default what is labelled')
     parser.add_argument(
-        '--model', metavar='NAME', help='fcos, knet, dmf, protonet, or a config'
+        '--model',
+        metavar='NAME',
+        help='fcos, knet, dmf, protonet, can, feat, or a config',
     )
     parser.add_argument(
-        '--format', choices=tuple(FORMATS), help='where the folder holds several'
+        '--format', choices=FORMATS, help='where the folder holds several'
     )
     parser.add_argument(
         '--val',
         type=float,
-        default=0.2,
         metavar='SHARE',
-        help='of the training images for validation, if the folder has none (0.2)',
+        help='of the training images for validation, if the folder has none (0.2); few-'
+        'shot: of the classes, by default ten at most if the folder has some to test',
     )
     parser.add_argument('--seed', type=int, default=0, help='of that choice')
     parser.add_argument(
@@ -47,7 +54,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def report(written: Written) -> str:
+def report(written: 'Written') -> str:
     """Return what to tell: the data, what is left out, what to run next."""
     left_out = [f'  left out: {one}' for one in written.left_out[:5]]
     if (rest := len(written.left_out) - 5) > 0:
@@ -68,6 +75,8 @@ def report(written: Written) -> str:
 def main() -> None:
     """Look at the folder, write, tell."""
     args = parse_args()
+    from paperzoo.apis.init_config import init_config
+
     written = init_config(
         args.folder,
         args.output,

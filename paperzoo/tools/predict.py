@@ -2,15 +2,9 @@
 
 import argparse
 
-from paperzoo.apis.few_shot import FewShotPredictor
-from paperzoo.apis.images import find_inputs
-from paperzoo.apis.inference import PRECISIONS, load
-from paperzoo.apis.prediction import predict_files
-from paperzoo.apis.tiling import windows
 from paperzoo.errors import UserError
-from paperzoo.runtime.sessions import is_exported
+from paperzoo.runtime.card import is_exported
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
-from paperzoo.utils.run_info import checkpoint_info
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,8 +13,8 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument(
         'checkpoint',
-        help='checkpoint file or URL; none behind a file of paperzoo export, which '
-        'stands in the place of the config',
+        help='checkpoint file, work dir or URL; none behind a file of paperzoo '
+        'export, which stands in the place of the config',
     )
     parser.add_argument(
         'images', nargs='*', help='files, folders, globs, addresses (URLs), videos'
@@ -59,7 +53,17 @@ def parse_args() -> argparse.Namespace:
         metavar='SHARE',
         help='of a tile that the next one repeats',
     )
-    parser.add_argument('--precision', choices=PRECISIONS, default='float32')
+    parser.add_argument(
+        '--precision',
+        choices=['float32', 'auto', 'bfloat16', 'float16'],
+        default='float32',
+        help='auto: bfloat16 where the device computes in it (see paperzoo doctor)',
+    )
+    parser.add_argument(
+        '--no-fuse',
+        action='store_true',
+        help='keep batch norms and the memory layout as they were trained',
+    )
     args = parser.parse_args()
     if is_exported(args.config):
         args.images.insert(0, args.checkpoint)
@@ -72,6 +76,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Predict."""
     args = parse_args()
+    from paperzoo.apis.few_shot import FewShotPredictor
+    from paperzoo.apis.images import find_inputs
+    from paperzoo.apis.inference import load
+    from paperzoo.apis.prediction import predict_files
+    from paperzoo.apis.tiling import windows
+    from paperzoo.utils.run_info import checkpoint_info
+    from paperzoo.utils.work_dirs import checkpoint_in
+
+    args.checkpoint = checkpoint_in(args.checkpoint)
     files = find_inputs(args.images)
     if args.tile:
         windows(1, 1, tuple(args.tile), args.overlap)  # refuses what is no tile
@@ -81,6 +94,7 @@ def main() -> None:
         device=args.device,
         score=args.score,
         precision=args.precision,
+        fuse=not args.no_fuse,
     )
     if args.support:
         model.fit(args.support)

@@ -10,7 +10,7 @@ def parse_args() -> argparse.Namespace:
     """Return the command line, with mmdet's option names."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('checkpoint', help='checkpoint file, work dir or URL')
     parser.add_argument(
         '--out',
         metavar='FILE.json',

@@ -1,4 +1,4 @@
-"""Half precision up to single, where sums need it."""
+"""Half precision: where there is some, and up to single where sums need it."""
 
 import torch
 from torch import Tensor
@@ -19,3 +19,22 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     """
     half = tensor.dtype in (torch.float16, torch.bfloat16)
     return tensor.float() if half else tensor
+
+
+def native_bfloat16(kind: str) -> bool:
+    """Return whether a device computes in bfloat16 itself, faster than in float32.
+
+    Args:
+        kind: `'cpu'`, `'cuda'` or another type of a device.
+
+    Example:
+        >>> isinstance(native_bfloat16('cpu'), bool), native_bfloat16('meta')
+        (True, False)
+    """
+    if kind == 'cpu':
+        supported = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', None)
+        return bool(supported and supported())
+    if kind == 'cuda':
+        available = torch.cuda.is_available()
+        return available and torch.cuda.is_bf16_supported(including_emulation=False)
+    return False

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 import paperzoo
+from paperzoo.apis.config import class_names
 from paperzoo.apis.inference import Predictor, load
 from paperzoo.apis.prediction import predict_files
 from paperzoo.data.paths import ensure_generated
@@ -43,7 +44,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
             cfg = paperzoo.load_config(name)
             torch.manual_seed(0)
             weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-            classes = tuple(f'c{number}' for number in range(10))
+            classes = tuple(f'c{n}' for n in range(len(class_names(cfg, {}))))
             meta = {'cfg': cfg.pretty_text, 'dataset_meta': {'classes': classes}}
             torch.save({'state_dict': weights, 'meta': meta}, file)
         return file
@@ -335,7 +336,8 @@ def test_one_wrong_image_costs_no_other(checkpoint, file: Path) -> None:
         model([file, 'no_such.jpg'])
 
 
-def test_half_precision(checkpoint, file: Path) -> None:
+def test_half_precision(checkpoint, file: Path, monkeypatch) -> None:
+    monkeypatch.setattr('paperzoo.utils.precision.native_bfloat16', lambda kind: True)
     weights = checkpoint('knet_tiny_shapes_semantic')
     exact = load(weights, device='cpu')(file).sem_seg
     model: Any = load(weights, device='cpu', precision='bfloat16')
@@ -349,6 +351,19 @@ def test_half_precision(checkpoint, file: Path) -> None:
     assert (exact == rough).mean() > 0.8
     with pytest.raises(UserError, match='precision'):
         load(weights, precision='int4')
+    with pytest.raises(UserError, match="'float16' needs a GPU"):
+        load(weights, device='cpu', precision='float16')
+    auto: Any = load(weights, device='cpu', precision='auto')
+    assert auto.precision == 'bfloat16'
+
+
+def test_half_precision_that_would_be_slow(checkpoint, monkeypatch) -> None:
+    monkeypatch.setattr('paperzoo.utils.precision.native_bfloat16', lambda kind: False)
+    weights = checkpoint('fcos_tiny_shapes')
+    auto: Any = load(weights, device='cpu', precision='auto')
+    assert auto.precision == 'float32'
+    with pytest.raises(UserError, match=r"this cpu does not compute in it.*'auto'"):
+        load(weights, device='cpu', precision='bfloat16')
 
 
 @pytest.mark.parametrize('alone', [True, False])

@@ -50,14 +50,14 @@ def test_detection(name: str, tmp_path: Path) -> None:
     assert cfg.model.bbox_head.num_classes == 3
     assert sorted(cfg.metainfo.classes) == sorted(CLASSES)
     assert cfg.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
-    if name not in ('coco', 'coco-cvat', 'yolo', 'voc', 'labelme'):
+    if name not in ('coco', 'coco-cvat', 'yolo', 'voc', 'labelme', 'cvat'):
         return  # another layout of one of these classes
     losses = one_item_losses(cfg)
     assert all(np.isfinite(one) for one in losses.values())
     assert losses['loss_bbox'] > 0
 
 
-@pytest.mark.parametrize('name', ['coco', 'coco-cvat', 'yolo', 'labelme'])
+@pytest.mark.parametrize('name', ['coco', 'coco-cvat', 'yolo', 'labelme', 'cvat'])
 def test_instances(name: str, tmp_path: Path) -> None:
     splits = ('train', 'train', 'val')
     made.BOXES[name](tmp_path / 'data', made.scenes(6, splits=splits), masks=True)
@@ -175,7 +175,7 @@ def test_panoptic_stuff_before_things_is_said(tmp_path: Path) -> None:
         init_config(tmp_path / 'data', tmp_path / 'rooms.py')
 
 
-@pytest.mark.parametrize('model', ['dmf', 'protonet'])
+@pytest.mark.parametrize('model', ['dmf', 'protonet', 'can', 'feat'])
 def test_few_shot(model: str, tmp_path: Path) -> None:
     made.write_classes(tmp_path / 'data', classes=8, images=5)
     done, cfg = written(tmp_path / 'data', tmp_path / 'birds.py', model=model)
@@ -464,6 +464,25 @@ def test_a_training_of_yolo(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_few_classes_are_kept_from_the_training_beside_a_test(tmp_path: Path) -> None:
+    for split, classes, colour in (('train', 60, 1), ('test', 4, 2)):
+        for number in range(classes):
+            folder = tmp_path / 'data' / split / f'{split} {number}'
+            folder.mkdir(parents=True)
+            for image in range(2):
+                Image.new('L', (32, 32), 9 * image + colour).save(
+                    folder / f'{image}.png'
+                )
+    counts = {}
+    for name, options in (('default', {}), ('said', {'val': 0.2})):
+        _, cfg = written(
+            tmp_path / 'data', tmp_path / f'{name}.py', model='protonet', **options
+        )
+        counts[name] = cfg.model.num_classes
+        assert cfg.test_dataloader.dataset.split == 'test'
+    assert counts == {'default': 50, 'said': 48}
+
+
 @pytest.mark.parametrize('task', ['instance', 'panoptic', 'semantic', 'few-shot'])
 def test_a_training_of_each_task(task: str, tmp_path: Path) -> None:
     root = tmp_path / 'data'

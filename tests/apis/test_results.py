@@ -1,7 +1,9 @@
 """The result object: arrays by hand, drawing, and what is not there."""
 
 import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -155,3 +157,32 @@ def test_drawing_on_a_file_that_has_changed_is_one_message(tmp_path: Path) -> No
     file.unlink()
     with pytest.raises(UserError, match='cannot be drawn on'):
         result.draw()
+
+
+def test_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its constructor gets corners, scores, labels, names and, if there are, masks."""
+    masks = torch.zeros(2, 10, 20, dtype=torch.bool)
+    masks[0, 2:6, 3:9] = True
+    masks[1, :3, :3] = True
+    found = InstanceData(
+        bboxes=torch.tensor([[3.0, 2, 9, 6], [0, 0, 3, 3]]),
+        labels=torch.tensor([1, 0]),
+        scores=torch.tensor([0.75, 0.1]),
+        masks=masks,
+    )
+    sample = DetDataSample(pred_instances=found, metainfo={'ori_shape': (10, 20)})
+    result = Result(sample, ('cat', '狗'), np.zeros((10, 20, 3), np.uint8))
+    monkeypatch.setitem(sys.modules, 'supervision', None)
+    with pytest.raises(UserError, match='pip install supervision'):
+        result.to_supervision()
+    fake = SimpleNamespace(Detections=lambda **given: given)
+    monkeypatch.setitem(sys.modules, 'supervision', fake)
+    given = result.to_supervision()
+    assert given['xyxy'].tolist() == [[3, 2, 9, 6]]
+    assert given['confidence'].tolist() == [0.75]
+    assert given['class_id'].tolist() == [1]
+    assert given['data']['class_name'].tolist() == ['狗']
+    assert (given['mask'][0] == masks[0].numpy()).all()
+    assert len(given['mask']) == 1
+    nothing = Result(sample, ('cat', '狗'), np.zeros((10, 20, 3), np.uint8), 0.9)
+    assert nothing.to_supervision()['xyxy'].shape == (0, 4)

@@ -75,6 +75,15 @@ def test_epochs_of_a_config_of_iterations() -> None:
     assert cfg.param_scheduler[1].eta_min == pytest.approx(1e-6)
 
 
+def test_a_warm_up_is_as_long_as_it_was_or_a_tenth() -> None:
+    for epochs, wanted in ((9, 50), (4, 40), (1, 10)):
+        cfg = load_config('fcos_tiny_shapes')  # 400 images in batches of 4
+        assert cfg.param_scheduler[0].end == 50
+        assert cfg.train_cfg.max_epochs == 18
+        set_schedule(cfg, epochs=epochs)
+        assert cfg.param_scheduler[0].end == wanted
+
+
 @pytest.mark.parametrize(
     ('options', 'why'),
     [

@@ -197,6 +197,20 @@ BUILT = [
 
 
 @pytest.mark.usefixtures('_forced')
+@pytest.mark.parametrize('name', [FCOS, FAST])
+def test_a_checkpoint_beside_a_config_runs_nothing(name: str) -> None:
+    from mmdet.apis import init_detector
+    from mmseg.apis import init_model
+
+    cfg = load_config(name, {'model.backbone.init_cfg': None})
+    init = init_detector if name == FCOS else init_model
+    for text in BUILT:
+        model = init(cfg.copy(), stored(name, text), device='cpu')
+        assert next(model.parameters()).isfinite().all()
+    assert nothing_ran()
+
+
+@pytest.mark.usefixtures('_forced')
 @pytest.mark.parametrize('load', [with_detectors, with_segmentors, with_paperzoo])
 @pytest.mark.parametrize('where', ['meta', 'hub'])
 def test_inferencers_run_nothing(load: Callable[[str], Any], where: str) -> None:

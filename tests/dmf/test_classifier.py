@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paperzoo.common.few_shot import episode_classifier as shared
 from paperzoo.dmf import AdaptiveAlignment, DMFClassifier, DynamicMetaFilter
 from paperzoo.dmf import classifier as room
-from paperzoo.dmf import episode_classifier as shared
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 

@@ -6,15 +6,15 @@ from references.dmf import DmfGolden, hashed, hashed_state
 from references.knet_golden import DTYPES, names
 from torch import Tensor
 
-from paperzoo.dmf import AdaptiveAlignment, DMFClassifier, ResNet12, prototypes
-from paperzoo.dmf.alignment import solve
-from paperzoo.dmf.meta_filter import apply_filters, sampling_offsets
-from paperzoo.dmf.resnet12 import (
+from paperzoo.common.few_shot.resnet12 import (
     DropBlock,
     apply_keep_mask,
     dropblock_gamma,
     keep_mask,
 )
+from paperzoo.dmf import AdaptiveAlignment, DMFClassifier, ResNet12, prototypes
+from paperzoo.dmf.alignment import solve
+from paperzoo.dmf.meta_filter import apply_filters, sampling_offsets
 
 
 def features(golden: DmfGolden, name: str) -> Tensor:

@@ -1,7 +1,7 @@
 """explain as a function: what it takes, what it returns, what it leaves as it was."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_a_model_and_items(cfg: Config, model: Any, tmp_path: Path) -> None:
     half = len(titles) // 2
     assert all(title.startswith('sequence 1: ') for title in titles[:half])
     assert all(title.startswith('sequence 3: ') for title in titles[half:])
-    alone = paperzoo.explain.explain(model, items=[3], cfg=cfg)
+    alone = cast(Any, paperzoo.explain).explain(model, items=[3], cfg=cfg)
     # Without dropout: the model was explained in evaluation mode.
     assert [f'sequence 3: {one.title}' for one in alone.sections] == titles[half:]
     page = report.save(tmp_path / 'new' / 'page.html')

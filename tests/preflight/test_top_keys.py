@@ -52,6 +52,16 @@ def test_an_override_that_changes_nothing_is_refused() -> None:
     cfg = Config(dict(data_root='a/', val_dataloader=loader))
     with pytest.raises(UserError, match=r'val_dataloader\.dataset\.data_root=\.\.\.'):
         refuse_unread(cfg, {'data_root': 'b/'})
+    cfg = load_config('fcos_tiny_shapes')
+    with pytest.raises(UserError) as error:
+        refuse_unread(cfg, {'max_epochs': 2})
+    assert str(error.value) == (
+        "--cfg-options max_epochs=2: nothing reads 'max_epochs'. It is a variable that "
+        'was used when the config was read. What was made of it: --cfg-options '
+        'param_scheduler.1.end=... train_cfg.max_epochs=... train_cfg.val_interval=...'
+        ' (paperzoo train --epochs 2 moves all that depends on it)'
+    )
+    cfg = Config(dict(data_root='a/', val_dataloader=loader))
     with pytest.raises(UserError, match="nothing reads 'mine'"):
         refuse_unread(cfg, {'mine.x': 3})
     refuse_unread(cfg, {'val_dataloader.batch_size': 2, 'tta_model.type': 'X'})

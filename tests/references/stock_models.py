@@ -87,6 +87,31 @@ def rtmdet_ins() -> ConfigDict:
     return config('mmdet', 'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py')
 
 
+def dyhead() -> ConfigDict:
+    model = config('mmdet', 'dyhead/atss_r50_fpn_dyhead_1x_coco.py')
+    model.neck[0].update(in_channels=WIDTHS, out_channels=64)
+    model.neck[1].update(in_channels=64, out_channels=64, num_blocks=2)
+    model.bbox_head.update(in_channels=64, feat_channels=64)
+    return model
+
+
+def crowddet() -> ConfigDict:
+    import_module('paperzoo.compat')  # mmcv's operator in place of torchvision's
+    model = config('mmdet', 'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman.py')
+    model.neck.update(in_channels=WIDTHS)
+    roi_head = model.roi_head
+    roi_head.bbox_head.fc_out_channels = 64
+    roi_head.bbox_roi_extractor.roi_layer.use_torchvision = False
+    return model
+
+
+def ssd() -> ConfigDict:
+    import_module('paperzoo.compat')  # its prediction fails without a remedy
+    model = config('mmdet', 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
+    model.test_cfg.update(score_thr=0.0, max_per_img=30)
+    return model
+
+
 def point_rend() -> ConfigDict:
     model = config('mmseg', 'point_rend/pointrend_r50_4xb4-160k_ade20k-512x512.py')
     model.backbone.depth = 50
@@ -105,6 +130,9 @@ STOCK: dict[str, Callable[[], ConfigDict]] = {
         mask2former,
         rtmdet,
         rtmdet_ins,
+        dyhead,
+        crowddet,
+        ssd,
         point_rend,
     )
 }
@@ -211,6 +239,10 @@ def run(name: str) -> Arrays:
     if name == 'rtmdet':
         for sample in batch:
             del sample.gt_instances.masks
+    if name == 'crowddet':  # one class; it looks at what is to be ignored
+        for sample in batch:
+            sample.gt_instances.labels.zero_()
+            sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
     images = torch.from_numpy(np.random.RandomState(2).standard_normal((2, 3, *SIZE)))
     torch.manual_seed(1)
     model.train()

@@ -91,6 +91,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *('fcos-targets', '{config}', '--max-images', '2'),
         *('--out', '{out}/targets.json', '--picture', '{out}/levels.png'),
     ),
+    'export': (
+        'export',
+        '{config}',
+        '{weights}',
+        '--format',
+        'torch',
+        '-o',
+        '{out}/m.pt2',
+    ),
     'check': ('check', '{config}', '--work-dir', '{out}'),
     'doctor': ('doctor',),
 }
@@ -505,7 +514,11 @@ KINDS = [
         for name, change in mutations.images().items()
     ),
     *(
-        Kind(f'checkpoint: {name}', 'checkpoints', READS, change)
+        Kind(
+            *(f'checkpoint: {name}', 'checkpoints', READS, change),
+            # The converter knows no model to compare with.
+            {'fcos-convert': GOES_ON} if name in mutations.UNKNOWING else MESSAGE,
+        )
         for name, change in mutations.checkpoints().items()
     ),
     Kind('some images bad', 'what is read', IMAGES, bad_images, GOES_ON),

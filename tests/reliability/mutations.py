@@ -8,6 +8,8 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from functools import partial, reduce
+from operator import getitem, setitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +64,8 @@ TRAINED = {
     'train_dataloader.dataset.data_root': 'None',
 }
 
+# Only a model can tell.
+UNKNOWING = ('a weight missing', 'a weight of another shape')
 DEEP = '[' * 100_000
 FIELDS_OF_COCO: tuple[tuple[str, str], ...] = (
     *(('images', one) for one in ('id', 'file_name', 'height', 'width')),
@@ -81,7 +85,7 @@ def annotations() -> dict[str, Change]:
         'missing': _file(lambda file: file.unlink()),
         'a folder': _file(_folder),
         'a pipe': _file(_pipe),
-        'a link to nowhere': _file(_nowhere),
+        'a link to nowhere': _file(_link('nowhere')),
         'deep nesting': _file(lambda file: file.write_text(DEEP)),
     }
     contents: dict[str, bytes] = {
@@ -99,27 +103,19 @@ def annotations() -> dict[str, Change]:
         'a picture': b'\xff\xd8\xff\xe0\x00\x10JFIF',
     }
     for name, content in contents.items():
-        kinds[name] = _file(lambda file, content=content: file.write_bytes(content))
+        kinds[name] = _file(_content(content))
     for share in (1, 25, 50, 75, 99):
-        kinds[f'cut at {share} %'] = _file(lambda file, share=share: _cut(file, share))
+        kinds[f'cut at {share} %'] = _file(partial(_cut, share=share))
     for part in ('images', 'annotations', 'categories'):
-        kinds[f'no {part}'] = _json(lambda content, part=part: content.pop(part))
+        kinds[f'no {part}'] = _json(_without(part))
         for name, value in VALUES.items():
-            kinds[f'{part} {name}'] = _json(
-                lambda content, part=part, value=value: content.update({part: value})
-            )
+            kinds[f'{part} {name}'] = _json(_with(part, value))
     for part, field in FIELDS_OF_COCO:
         if field != 'id' or part != 'annotations':
-            kinds[f'{part} without {field}'] = _json(
-                lambda content, part=part, field=field: content[part][0].pop(field)
-            )
+            kinds[f'{part} without {field}'] = _json(_without(part, 0, field))
         for name in ('a dict', 'a list in a list'):
             value = VALUES[name]
-            kinds[f'{field} of {part} {name}'] = _json(
-                lambda content, part=part, field=field, value=value: content[part][
-                    0
-                ].update({field: value})
-            )
+            kinds[f'{field} of {part} {name}'] = _json(_with(part, 0, field, value))
     return kinds
 
 
@@ -158,9 +154,34 @@ def _pipe(file: Path) -> None:
     os.mkfifo(file)
 
 
-def _nowhere(file: Path) -> None:
-    file.unlink()
-    file.symlink_to('nowhere')
+def _link(target: str) -> Callable[[Path], object]:
+    """Put a link in the place of a file, by default to itself."""
+
+    def changed(file: Path) -> None:
+        file.unlink()
+        file.symlink_to(target or file.name)
+
+    return changed
+
+
+def _content(content: bytes) -> Callable[[Path], object]:
+    return lambda file: file.write_bytes(content)
+
+
+def _save(content: Any, file: Path) -> None:
+    torch.save(content, file)
+
+
+def _without(*path: Any) -> Callable[[Any], object]:
+    """Remove what lies there in a content of dicts and lists."""
+    *above, last = path
+    return lambda content: reduce(getitem, above, content).pop(last)
+
+
+def _with(*path_and_value: Any) -> Callable[[Any], object]:
+    """Put a value there."""
+    *above, last, value = path_and_value
+    return lambda content: setitem(reduce(getitem, above, content), last, value)
 
 
 def _cut(file: Path, share: int) -> None:
@@ -174,12 +195,9 @@ def images() -> dict[str, Change]:
         'missing': Path.unlink,
         'a folder': _folder,
         'a pipe': _pipe,
-        'a link to nowhere': _nowhere,
-        'a link to a device': lambda file: (
-            file.unlink(),
-            file.symlink_to('/dev/zero'),
-        ),
-        'a link to itself': lambda file: (file.unlink(), file.symlink_to(file.name)),
+        'a link to nowhere': _link('nowhere'),
+        'a link to a device': _link('/dev/zero'),
+        'a link to itself': _link(''),
     }
     contents = {
         'empty': b'',
@@ -203,13 +221,11 @@ def images() -> dict[str, Change]:
         'PNG without data': _png(9, 9),
     }
     for name, content in contents.items():
-        kinds[name] = lambda file, content=content: file.write_bytes(content)
+        kinds[name] = _content(content)
     for share in (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90):
-        kinds[f'cut at {share} %'] = lambda file, share=share: _cut(file, share)
+        kinds[f'cut at {share} %'] = partial(_cut, share=share)
     for start in (0, 2, 20, 160):
-        kinds[f'zeros from byte {start}'] = lambda file, start=start: _zeros(
-            file, start
-        )
+        kinds[f'zeros from byte {start}'] = partial(_zeros, start=start)
     return {name: _image(change) for name, change in kinds.items()}
 
 
@@ -246,11 +262,8 @@ def checkpoints() -> dict[str, Change]:
     kinds: dict[str, Callable[[Path], object]] = {
         'a folder': _folder,
         'a pipe': _pipe,
-        'a link to nowhere': _nowhere,
-        'a link to a device': lambda file: (
-            file.unlink(),
-            file.symlink_to('/dev/zero'),
-        ),
+        'a link to nowhere': _link('nowhere'),
+        'a link to a device': _link('/dev/zero'),
         'a zip of something else': _other_zip,
     }
     contents = {
@@ -266,13 +279,13 @@ def checkpoints() -> dict[str, Change]:
         'a tar': b'x' * 257 + b'ustar' + bytes(250),
     }
     for name, content in contents.items():
-        kinds[name] = lambda file, content=content: file.write_bytes(content)
+        kinds[name] = _content(content)
     for share in (1, 10, 30, 70, 90, 99):
-        kinds[f'cut at {share} %'] = lambda file, share=share: _cut(file, share)
+        kinds[f'cut at {share} %'] = partial(_cut, share=share)
     for name, value in _wrong_contents().items():
-        kinds[name] = lambda file, value=value: torch.save(value, file)
+        kinds[name] = partial(_save, value)
     for name, change in _wrong_weights().items():
-        kinds[name] = lambda file, change=change: _weights(file, change)
+        kinds[name] = partial(_weights, change=change)
     return {name: _checkpoint(change) for name, change in kinds.items()}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from exported_files import write_detector
 
 from paperzoo.errors import UserError
 from paperzoo.tools import benchmark
@@ -33,3 +34,19 @@ def test_an_unknown_device_is_one_message(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, 'argv', command)
     with pytest.raises(UserError, match='--device warp'):
         benchmark.main()
+
+
+def test_exported_files_are_measured_beside_the_model(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    file = write_detector(tmp_path / 'a.onnx')
+    command = ['benchmark', 'fcos_tiny_shapes', '--size', '64', '32', '--repeats', '1']
+    command += ['--warm-up', '0', '--device', 'cpu', '--exported', str(file)]
+    monkeypatch.setattr(sys, 'argv', [*command, '--out', str(tmp_path / 'b.json')])
+    benchmark.main()
+    found = json.loads((tmp_path / 'b.json').read_text())['side_by_side']
+    assert list(found) == ['eager', str(file)]
+    assert found['eager']['ratio'] == 1.0
+    # The file always finds the same: no network takes part.
+    assert 0 < found[str(file)]['ratio'] < 1
+    assert str(file) in capsys.readouterr().out

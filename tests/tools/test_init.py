@@ -9,6 +9,8 @@ from pathlib import Path
 import labelled_folders as made
 import pytest
 
+from paperzoo.apis import own_data
+from paperzoo.data.formats import recognise
 from paperzoo.errors import UserError
 from paperzoo.tools import init
 
@@ -35,7 +37,7 @@ def test_what_it_says(
     )
     assert said[6] == '  left out: 3 more'
     assert said[7].startswith('  note: the folder has no validation images: 20%')
-    best = "work_dirs/'my config'/best_*.pth"
+    best = "work_dirs/'my config'"
     assert said[-8:] == [
         'Written: my config.py',
         'Next:',
@@ -90,3 +92,8 @@ def test_the_config_of_a_wheel(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert "type='paperzoo.data.formats.detection.LabelMeDataset'" in done.stdout
+
+
+def test_what_the_help_names_is_what_there_is() -> None:
+    assert init.TASKS == own_data.TASKS
+    assert tuple(recognise.FORMATS) == init.FORMATS

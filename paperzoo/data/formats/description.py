@@ -59,8 +59,8 @@ class LabelledSet:
     """A labelled folder.
 
     Args:
-        format: Its format: `'coco'`, `'yolo'`, `'voc'`, `'labelme'`, `'masks'` or
-            `'class_folders'`.
+        format: Its format: `'coco'`, `'yolo'`, `'voc'`, `'labelme'`, `'cvat'`,
+            `'masks'` or `'class_folders'`.
         root: The folder.
         classes: Names of the classes; an object's label is the place of its name.
         images: The images.

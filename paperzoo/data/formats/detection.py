@@ -192,6 +192,27 @@ class LabelMeDataset(LabelledFolderDataset):
 
 
 @DATASETS.register_module()
+class CVATDataset(LabelledFolderDataset):
+    """A folder with CVAT's XML file for images (see `paperzoo.data.formats.cvat`).
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> Image.new('RGB', (20, 10)).save(root / 'a.png')
+        >>> from paperzoo.data.formats.detection import CVATDataset
+        >>> _ = (root / 'annotations.xml').write_text(
+        ...     '<annotations><image name="a.png" width="20" height="10">'
+        ...     '<box label="cat" xtl="8" ytl="3" xbr="12" ybr="7"/></image>'
+        ...     '</annotations>')
+        >>> CVATDataset(str(root)).get_cat_ids(0)
+        [0]
+    """
+
+    FORMAT = 'cvat'
+
+
+@DATASETS.register_module()
 class CocoFolderDataset(LabelledFolderDataset):
     """A folder with COCO's JSON files, whatever their ids, split if it is not.
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from paperzoo.data.formats.class_folders import is_class_folders, read_class_folders
 from paperzoo.data.formats.coco import is_coco, read_coco
+from paperzoo.data.formats.cvat import is_cvat, read_cvat
 from paperzoo.data.formats.description import LabelledSet
 from paperzoo.data.formats.folder import Folder
 from paperzoo.data.formats.labelme import is_labelme, read_labelme
@@ -28,11 +29,12 @@ FORMATS = {
     'yolo': Format(is_yolo, read_yolo),
     'voc': Format(is_voc, read_voc),
     'labelme': Format(is_labelme, read_labelme),
+    'cvat': Format(is_cvat, read_cvat),
     'masks': Format(is_masks, read_masks),
     'class_folders': Format(is_class_folders, read_class_folders),
 }
 # Of these one folder holds only one; pictures in folders are there with every other.
-_ANNOTATED = ('coco', 'yolo', 'voc', 'labelme')
+_ANNOTATED = ('coco', 'yolo', 'voc', 'labelme', 'cvat')
 
 
 def formats_of(folder: Folder) -> list[str]:
@@ -94,7 +96,7 @@ def _only(folder: Folder) -> str:
     if not names:
         raise UserError(
             f'{folder.root}: no labelled images found. Known are COCO (JSON), YOLO '
-            '(data.yaml and txt), Pascal VOC (XML), LabelMe (JSON), images with label '
-            'maps (images/, masks/), and a folder for each class'
+            '(data.yaml and txt), Pascal VOC (XML), LabelMe (JSON), CVAT (XML), images '
+            'with label maps (images/, masks/), and a folder for each class'
         )
     return names[0]

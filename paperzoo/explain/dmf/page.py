@@ -74,8 +74,8 @@ def sections(model: Any, sample: EpisodeSample) -> list[Section]:
     batch = model.data_preprocessor({key: sample.data[key][None] for key in keys})
     view = explain_episode(model, *(batch[key][0] for key in keys))
     index, why = _telling_query(view, sample.data['query_label'])
-    pictures = [_picture(sample.data['support'][k]) for k in _firsts(sample)]
-    query = _picture(sample.data['query'][index])
+    pictures = [picture(sample.data['support'][k]) for k in firsts(sample)]
+    query = picture(sample.data['query'][index])
     best = view.scores[index].argsort(descending=True)[:2].tolist()
     scores = view.scores[index]
     page = QueryPage(sample.class_names, query, pictures, scores, best[0], best[1])
@@ -105,7 +105,7 @@ def _telling_query(view: EpisodeView, labels: Tensor) -> tuple[int, str]:
     return 0, 'as the model puts none right'
 
 
-def _firsts(sample: EpisodeSample) -> list[int]:
+def firsts(sample: EpisodeSample) -> list[int]:
     """Return the first support of each class."""
     labels = sample.data['support_label']
     ways = range(len(sample.class_names))
@@ -167,7 +167,7 @@ def _losses(model: Any, view: EpisodeView) -> Table:
     return Table(['', 'mean'], list(view.losses.items()), caption)
 
 
-def _picture(image: Tensor) -> NDArray:
+def picture(image: Tensor) -> NDArray:
     """Return an image (3, H, W) as (H, W, 3), its pixels repeated if it is small."""
     factor = max(1, -(-WIDTH // image.size(2)))
     pixels = image.permute(1, 2, 0).cpu().numpy()

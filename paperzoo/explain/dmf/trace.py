@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from paperzoo.common.few_shot.episode_classifier import prototype_scores, prototypes
 from paperzoo.dmf.alignment import ORDERS
 from paperzoo.dmf.classifier import class_weights, meta_scores
-from paperzoo.dmf.episode_classifier import prototypes
 from paperzoo.dmf.meta_filter import sample_places, tap_places
-from paperzoo.dmf.protonet import prototype_scores
 from paperzoo.errors import UserError
 from paperzoo.explain.recording import Call, record
 

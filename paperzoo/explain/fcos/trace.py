@@ -233,11 +233,11 @@ def _candidates(
     given, cfg = call.args[:-1], call.args[-1]
     unlimited = ConfigDict({**cfg, 'nms_pre': maps.scores.numel()})
     ask: Any = head.candidates
-    everything = ask(*given, unlimited)
-    point, passed = (_numbers(one.points, maps) for one in (everything, call.result))
+    everything, among = ask(*given, unlimited).alone(), call.result.alone()
+    point, passed = everything.points, among.points
     classes = maps.scores.size(1)
     passed = torch.isin(
-        point * classes + everything.labels, passed * classes + call.result.labels
+        point * classes + everything.labels, passed * classes + among.labels
     )
     cls_score = maps.scores[point, everything.labels]
     results = InstanceData(
@@ -302,14 +302,6 @@ def _left(
     return (
         [one.number for one in left] if all('number' in one for one in left) else None
     )
-
-
-def _numbers(points: list[Tensor], maps: Maps) -> Tensor:
-    """Return the numbers of points of each level as numbers over all levels."""
-    starts = [0]
-    for height, width in maps.sizes[:-1]:
-        starts.append(starts[-1] + height * width)
-    return torch.cat([one + start for one, start in zip(points, starts, strict=True)])
 
 
 def _truth(model: Any, maps: Maps, sample: Any) -> Truth:

@@ -22,6 +22,7 @@ TYPES = {
     'yolo': 'YOLODataset',
     'voc': 'VOCDataset',
     'labelme': 'LabelMeDataset',
+    'cvat': 'CVATDataset',
 }
 
 

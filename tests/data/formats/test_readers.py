@@ -53,7 +53,7 @@ def test_polygons(name: str, tmp_path: Path) -> None:
 
 
 def test_the_classes_of_coco_and_yolo_keep_their_order(tmp_path: Path) -> None:
-    for name in ('coco', 'yolo'):
+    for name in ('coco', 'yolo', 'cvat'):
         BOXES[name](tmp_path / name, made.scenes(3))
         assert read_folder(tmp_path / name).classes == CLASSES
 

@@ -29,7 +29,7 @@ class EpisodeDataPreprocessor(BaseDataPreprocessor):
 
     Example:
         >>> import torch
-        >>> from paperzoo.dmf import EpisodeDataPreprocessor
+        >>> from paperzoo.common.few_shot import EpisodeDataPreprocessor
         >>> preprocessor = EpisodeDataPreprocessor(mean=[100.0], std=[50.0])
         >>> preprocessor.normalize(torch.full((1, 1, 1), 200, dtype=torch.uint8))
         tensor([[[2.]]])
@@ -112,7 +112,7 @@ def count_ways(support_label: Integer[Tensor, 'episodes supports']) -> int:
 
     Example:
         >>> import torch
-        >>> from paperzoo.dmf.preprocessor import count_ways
+        >>> from paperzoo.common.few_shot.preprocessor import count_ways
         >>> count_ways(torch.tensor([[0, 1, 2], [2, 0, 1]]))
         3
     """

@@ -37,7 +37,7 @@ def dropblock_gamma(
         size: Height and width of the map.
 
     Example:
-        >>> from paperzoo.dmf.resnet12 import dropblock_gamma
+        >>> from paperzoo.common.few_shot.resnet12 import dropblock_gamma
         >>> dropblock_gamma(0.1, block_size=1, size=(6, 6))
         0.1
         >>> dropblock_gamma(0.5, block_size=2, size=(3, 3))  # 4 places, 4 pixels each
@@ -63,7 +63,7 @@ def keep_mask(
 
     Example:
         >>> import torch
-        >>> from paperzoo.dmf.resnet12 import keep_mask
+        >>> from paperzoo.common.few_shot.resnet12 import keep_mask
         >>> keep_mask(torch.tensor([[[[0.0, 1.0]]]]), block_size=2)[0, 0]
         tensor([[1., 0., 0.],
                 [1., 0., 0.]])
@@ -88,7 +88,7 @@ def official_keep_mask(
 
     Example:
         >>> import torch
-        >>> from paperzoo.dmf.resnet12 import official_keep_mask
+        >>> from paperzoo.common.few_shot.resnet12 import official_keep_mask
         >>> starts = torch.tensor([[[[1.0, 0.0, 1.0]]]])  # two places, four pixels
         >>> official_keep_mask(starts, block_size=2)[0, 0]
         tensor([[0., 1., 1., 0.],
@@ -116,7 +116,7 @@ def apply_keep_mask(
 
     Example:
         >>> import torch
-        >>> from paperzoo.dmf.resnet12 import apply_keep_mask
+        >>> from paperzoo.common.few_shot.resnet12 import apply_keep_mask
         >>> keep = torch.tensor([1.0, 1, 0, 0]).view(1, 1, 2, 2)
         >>> apply_keep_mask(torch.ones(1, 1, 2, 2), keep).flatten()
         tensor([2., 2., 0., 0.])
@@ -232,7 +232,7 @@ class ResNet12(BaseModule):
 
     Example:
         >>> import torch
-        >>> from paperzoo.dmf import ResNet12
+        >>> from paperzoo.common.few_shot import ResNet12
         >>> (maps,) = ResNet12(widths=(2, 4, 8, 16)).eval()(torch.rand(1, 3, 84, 84))
         >>> maps.shape
         torch.Size([1, 16, 11, 11])

@@ -1,4 +1,4 @@
-"""What the classifiers of few-shot episodes share: embedding, prototypes, modes."""
+"""What the classifiers of few-shot episodes share: embedding, prototypes, losses."""
 
 from abc import abstractmethod
 from typing import Any
@@ -9,21 +9,14 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paperzoo.common import rename_on_load
+from paperzoo.common.few_shot.preprocessor import EpisodeDataPreprocessor, count_ways
+from paperzoo.common.few_shot.resnet12 import ResNet12
 from paperzoo.common.losses import mean_cross_entropy
-from paperzoo.dmf.preprocessor import EpisodeDataPreprocessor, count_ways
-from paperzoo.dmf.resnet12 import ResNet12
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 
 BACKBONE: dict[str, Any] = {'type': ResNet12}
 DATA_PREPROCESSOR: dict[str, Any] = {'type': EpisodeDataPreprocessor}
-AUTHORS_NAMES = {
-    'base': 'backbone',
-    'global_clasifier': 'global_classifier',
-    'dw_gen.off_conv': 'meta_filter.offset_conv',
-    'dw_gen.kernel_conv': 'meta_filter.filter_conv',
-}
 
 
 def prototypes(
@@ -40,7 +33,7 @@ def prototypes(
 
     Example:
         >>> import torch
-        >>> from paperzoo.dmf import prototypes
+        >>> from paperzoo.common.few_shot import prototypes
         >>> support = torch.tensor([1.0, 3.0, 8.0]).view(3, 1, 1, 1)
         >>> prototypes(support, torch.tensor([0, 0, 1]), 2).flatten()
         tensor([2., 8.])
@@ -50,6 +43,48 @@ def prototypes(
     # A matrix product, not a loop over classes: supports come in any order.
     member = F.one_hot(labels, ways).to(support.dtype)
     return torch.einsum('sk,schw->kchw', member / member.sum(0), support)
+
+
+def prototype_scores(
+    query: Float[Tensor, 'queries channels'],
+    prototype: Float[Tensor, 'classes channels'],
+    distance: str,
+) -> Float[Tensor, 'queries classes']:
+    """Return how near each query is to each prototype.
+
+    Args:
+        query: The queries' features.
+        prototype: The classes' mean features.
+        distance: `'euclidean'`: minus the squared distance; `'cosine'`: the cosine.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common.few_shot import prototype_scores
+        >>> query, prototype = torch.tensor([[3.0, 4.0]]), torch.eye(2)
+        >>> prototype_scores(query, prototype, 'cosine')
+        tensor([[0.6000, 0.8000]])
+    """
+    if distance == 'cosine':
+        return F.normalize(query, dim=1) @ F.normalize(prototype, dim=1).mT
+    return -(query[:, None] - prototype).square().sum(-1)
+
+
+def mean_of_places(
+    scores: Float[Tensor, 'queries classes *places'],
+) -> Float[Tensor, 'queries classes']:
+    """Return the mean score of all places; scores without places as they are.
+
+    Args:
+        scores: Of each query for each class.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common.few_shot import mean_of_places
+        >>> mean_of_places(torch.tensor([[[1.0, 3.0]], [[0.0, 8.0]]]))
+        tensor([[2.],
+                [4.]])
+    """
+    return scores.flatten(2).mean(-1) if scores.dim() > 2 else scores
 
 
 def dense_cross_entropy(
@@ -63,7 +98,7 @@ def dense_cross_entropy(
 
     Example:
         >>> import torch
-        >>> from paperzoo.dmf import dense_cross_entropy
+        >>> from paperzoo.common.few_shot import dense_cross_entropy
         >>> logits = torch.zeros(2, 4, 3, 3)  # four classes, all equally likely
         >>> dense_cross_entropy(logits, torch.tensor([1, -1]))
         tensor(1.3863)
@@ -83,6 +118,8 @@ class EpisodeClassifier(BaseModel):
         feat_channels: Channels of that map.
         num_classes: Classes of the training set that the global classifier tells
             apart, in training only; None for no global classifier.
+        meta_weight: Weight of the episodes' loss; the global loss has 1. With 0 only
+            the global classifier learns.
         data_preprocessor: Config of what normalises the images.
         init_cfg: As in every MMEngine module.
     """
@@ -93,6 +130,7 @@ class EpisodeClassifier(BaseModel):
         *,
         feat_channels: int = 640,
         num_classes: int | None = None,
+        meta_weight: float = 1.0,
         data_preprocessor: dict[str, Any] | nn.Module | None = DATA_PREPROCESSOR,
         init_cfg: Any = None,
     ) -> None:
@@ -103,7 +141,7 @@ class EpisodeClassifier(BaseModel):
         self.global_classifier: nn.Module | None = None
         if num_classes is not None:
             self.global_classifier = nn.Conv2d(feat_channels, num_classes, 1)
-        rename_on_load(self, AUTHORS_NAMES)
+        self.meta_weight = meta_weight
 
     @abstractmethod
     def score_episode(
@@ -128,7 +166,6 @@ class EpisodeClassifier(BaseModel):
                 on them.
         """
 
-    @abstractmethod
     def loss_by_feat(
         self,
         support: Tensor,
@@ -138,7 +175,9 @@ class EpisodeClassifier(BaseModel):
         query_class: Tensor | None,
         ways: int,
     ) -> dict[str, Tensor]:
-        """Return the losses of a batch of episodes, from `score_episode`.
+        """Return the losses of a batch of episodes, and the accuracy beside them.
+
+        The global classifier sees the queries' maps as they are.
 
         Args:
             support: Feature maps, (E, K * S, C, H, W).
@@ -148,6 +187,15 @@ class EpisodeClassifier(BaseModel):
             query_class: (E, Q), the classes among those of the training set.
             ways: Number of classes, K.
         """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.meta_weight > 0):
+            scores = self._scores(support, support_label, query, ways).flatten(0, 1)
+        labels = query_label.flatten()
+        losses = self._global_loss(query.flatten(0, 1), query_class)
+        if self.meta_weight > 0:
+            loss = dense_cross_entropy(scores, labels)
+            losses['loss_meta'] = self.meta_weight * loss
+        right = mean_of_places(scores.detach()).argmax(-1) == labels
+        return {**losses, 'accuracy': right.float().mean()}
 
     def forward(
         self,
@@ -250,7 +298,7 @@ class EpisodeClassifier(BaseModel):
             ways: Number of classes.
         """
         scores = self._scores(support_feats, support_label, query_feats, ways)
-        return scores.flatten(3).mean(-1) if scores.dim() > 3 else scores
+        return mean_of_places(scores.flatten(0, 1)).unflatten(0, scores.shape[:2])
 
     def _scores(
         self, support: Tensor, support_label: Tensor, query: Tensor, ways: int

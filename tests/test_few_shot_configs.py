@@ -17,8 +17,14 @@ from paperzoo.dmf import ResNet12
 from paperzoo.registry import DATASETS, METRICS, MODELS
 
 FOLDER = config_folders()[0]
-ROOT = Path(__file__).parents[2]
-CONFIGS = sorted([*FOLDER.glob('dmf_*.py'), *(FOLDER / 'dmf').rglob('*.py')])
+ROOT = Path(__file__).parents[1]
+SIDE = 28
+PAPERS = ('can', 'dmf', 'feat')
+CONFIGS = sorted(
+    path
+    for paper in PAPERS
+    for path in (*FOLDER.glob(f'{paper}_*.py'), *(FOLDER / paper).rglob('*.py'))
+)
 by_name = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 RESNET12 = [path for path in CONFIGS if 'resnet12' in path.stem]
 
@@ -34,6 +40,12 @@ def small_model(cfg: Config) -> torch.nn.Module:
     assert cfg.model.backbone.type is ResNet12
     cfg.model.backbone.widths = (4, 4, 8, 16)
     cfg.model.feat_channels = 16
+    if 'positions' in cfg.model:
+        # The images of `batch` and what the poolings leave of them.
+        side = SIDE
+        for pools in cfg.model.backbone.get('pools', (True, True, True, False)):
+            side = -(-side // (2 if pools else 1))
+        cfg.model.update(positions=side**2, reduction=2)
     if cfg.model.get('meta_filter'):
         cfg.model.meta_filter.groups = min(cfg.model.meta_filter.groups // 40 or 1, 16)
     torch.manual_seed(0)
@@ -42,7 +54,7 @@ def small_model(cfg: Config) -> torch.nn.Module:
 
 def batch(cfg: Config, test_mode: bool = False) -> dict[str, Tensor]:
     dataset = cfg.train_dataloader.dataset
-    shots, ways, side = dataset.shots, dataset.ways, 28
+    shots, ways, side = dataset.shots, dataset.ways, SIDE
     generator = torch.Generator().manual_seed(1)
 
     def images(each: int) -> Tensor:
@@ -134,7 +146,7 @@ def test_the_backbone_is_of_full_width(path: Path) -> None:
     assert model(torch.empty(1, 3, 84, 84, device='meta'))[-1].shape[1] == 640
 
 
-def test_the_headline_has_the_papers_numbers() -> None:
+def test_the_headline_of_dmf_has_the_papers_numbers() -> None:
     cfg = load(FOLDER / 'dmf_resnet12.py')
     assert cfg.train_dataloader.dataset.episodes == 1200
     assert cfg.train_dataloader.dataset.queries * 5 == 30
@@ -196,7 +208,27 @@ def test_published_numbers_agree() -> None:
         assert f'| {number:.2f} ' in row
 
 
-def test_readme_lists_every_config() -> None:
-    text = (ROOT / 'configs' / 'dmf' / 'README.md').read_text()
-    missing = [path.stem for path in CONFIGS if f'`{path.stem}`' not in text]
+@pytest.mark.parametrize('paper', PAPERS)
+def test_readme_lists_every_config(paper: str) -> None:
+    text = (ROOT / 'configs' / paper / 'README.md').read_text()
+    own = [path for path in CONFIGS if path.is_relative_to(FOLDER / paper)]
+    own += FOLDER.glob(f'{paper}_*.py')
+    missing = [path.stem for path in own if f'`{path.stem}`' not in text]
     assert not missing
+
+
+@pytest.mark.parametrize('path', sorted(FOLDER.rglob('can_*.py')), ids=lambda p: p.stem)
+def test_positions_are_those_of_the_map(path: Path) -> None:
+    """Of the images that the pipeline makes, which the model cannot know."""
+    cfg = load(path)
+    dataset = cfg.test_dataloader.dataset
+    sizes = [step.get('size') for step in dataset.pipeline if 'size' in step]
+    side = sizes[-1] if sizes else IMAGES[dataset.data_root]
+    with torch.device('meta'):
+        backbone = MODELS.build(cfg.model.backbone)
+    maps = backbone(torch.empty(1, 3, side, side, device='meta'))[-1]
+    assert cfg.model.get('positions', 121) == maps.shape[-2:].numel()
+
+
+# Of sets whose images are taken as they are, the side.
+IMAGES = {'data/glyphs_cluttered/': 40}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from paperzoo.dmf import EpisodeDataPreprocessor
+from paperzoo.common.few_shot import EpisodeDataPreprocessor
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from jaxtyping import jaxtyped
 from torch.testing import assert_close
 
-from paperzoo.dmf import ResNet12
-from paperzoo.dmf import resnet12 as room
+from paperzoo.common.few_shot import ResNet12
+from paperzoo.common.few_shot import resnet12 as room
 from paperzoo.errors import UserError
 from paperzoo.registry import MODELS
 

@@ -1,0 +1,171 @@
+"""Exported files beside their models: do they agree, how fast are they, how light.
+
+For trained weights of small models: exports each as ONNX, OpenVINO and torch.export
+with free sizes; compares what they find in images of the test set with the model
+(`export_parity.json`), measures all of them by turns (`export_speed.json`), and how
+long and with how much memory `paperzoo predict` runs on one image from a cold start,
+with the file and with config and checkpoint (`export_start.json`).
+
+    python benchmarks/export.py fcos_tiny_shapes=epoch_18.pth ... --images 64
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from _shared import commit
+
+import paperzoo
+from paperzoo.apis.export import export, image_card, opened
+from paperzoo.apis.export_check import compare, dataset_images
+from paperzoo.apis.exported import ExportedModel
+from paperzoo.apis.images import pixels_of
+from paperzoo.apis.inference import Predictor, load
+from paperzoo.preflight.image_files import evenly_spaced
+from paperzoo.runtime.sessions import open_session
+from paperzoo.utils.files import write_json
+from paperzoo.utils.run_info import checkpoint_info, run_info
+
+RESULTS = Path(__file__).parent / 'results'
+ENDINGS = {'onnx': '.onnx', 'openvino': '.xml', 'torch': '.pt2'}
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('models', nargs='+', metavar='CONFIG=CHECKPOINT')
+    parser.add_argument('--images', type=int, default=64)
+    parser.add_argument('--repeats', type=int, default=5, help='turns over the images')
+    parser.add_argument('--formats', nargs='+', default=list(ENDINGS), choices=ENDINGS)
+    parser.add_argument('--out', default=str(RESULTS))
+    return parser.parse_args()
+
+
+def predictors(
+    name: str, checkpoint: str, folder: Path, formats: list[str]
+) -> dict[str, Any]:
+    """Return the model and its files, ready to be called, by format."""
+    cfg = paperzoo.load_config(name)
+    found: dict[str, Any] = {'eager': load(checkpoint, cfg, device='cpu', score=0.0)}
+    assert isinstance(found['eager'], Predictor)
+    card = image_card(found['eager'], None, dynamic=True)
+    for kind in formats:
+        file = folder / f'{name}{ENDINGS[kind]}'
+        print(name, kind, export(checkpoint, file, cfg, dynamic=True), flush=True)
+        if kind == 'torch':
+            found[kind] = opened(file, kind, card)
+        else:
+            session = open_session(file, threads=1)
+            found[kind] = ExportedModel(session, pixels_of, score=0.0)
+    # The card of a torch file is not read back: the others' is complete.
+    if 'torch' in found:
+        found['torch'].card = found['onnx'].card
+    return found
+
+
+def speed(models: dict[str, Any], images: list[Any], repeats: int) -> dict[str, Any]:
+    """Return milliseconds an image, and the ratio to eager, measured by turns."""
+    times: dict[str, list[float]] = {kind: [] for kind in models}
+    for turn in range(repeats + 1):
+        for kind, model in models.items():
+            start = time.perf_counter()
+            for image in images:
+                model(image)
+            if turn:  # the first one warms up
+                times[kind].append(1000 * (time.perf_counter() - start) / len(images))
+    medians = {kind: statistics.median(values) for kind, values in times.items()}
+    return {
+        kind: {
+            'ms_per_image': round(value, 2),
+            'ratio_to_eager': round(value / medians['eager'], 3),
+        }
+        for kind, value in medians.items()
+    }
+
+
+def start(arguments: list[str], folder: Path, repeats: int = 3) -> dict[str, float]:
+    """Return the seconds and the peak MiB of `paperzoo predict`, from a cold start."""
+    script = (
+        'import resource, subprocess, sys\n'
+        'subprocess.run(sys.argv[1:], check=True, capture_output=True)\n'
+        'print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)\n'
+    )
+    seconds, memory = [], []
+    for _ in range(repeats):
+        out = ['--out', str(folder / 'predictions')]
+        command = [sys.executable, '-m', 'paperzoo', 'predict', *arguments, *out]
+        begin = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, '-c', script, *command],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        seconds.append(time.perf_counter() - begin)
+        memory.append(float(done.stdout))
+    return {'seconds': round(min(seconds), 2), 'peak_mib': round(min(memory))}
+
+
+def write(args: argparse.Namespace, weights: dict[str, Any], *tables: Any) -> None:
+    """Write what has been measured so far."""
+    ways = {
+        'load_average': [round(value, 1) for value in os.getloadavg()],
+        'threads': 1,
+        'data': f'{args.images} validation images of Shapes, 320 x 240',
+        'commit': commit(),
+        'weights': weights,
+        **run_info(),
+    }
+    whats = {
+        'parity': 'exported files beside their model, free sizes, score 0',
+        'speed': 'an image with pre- and post-processing, by turns',
+        'start': 'paperzoo predict of one image from a cold start',
+    }
+    for (kind, what), values in zip(whats.items(), tables, strict=True):
+        file = Path(args.out, f'export_{kind}.json')
+        write_json(file, {'what': what, 'models': values, **ways}, replace=True)
+        print(f'Written: {file}')
+
+
+def main() -> None:
+    """Measure and write."""
+    args = parse_args()
+    torch.set_num_threads(1)
+    parity: dict[str, Any] = {}
+    fast: dict[str, Any] = {}
+    begun: dict[str, Any] = {}
+    weights = {}
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for one in args.models:
+            name, _, checkpoint = one.partition('=')
+            weights[name] = checkpoint_info(checkpoint)
+            models = predictors(name, checkpoint, folder, args.formats)
+            cfg = models['eager'].cfg
+            files = evenly_spaced(dataset_images(cfg, args.images), args.images)
+            images = [pixels_of(file) for file in files]
+            parity[name] = {
+                kind: vars(compare(models['eager'], model, images))
+                for kind, model in models.items()
+                if kind != 'eager'
+            }
+            fast[name] = speed(models, images[:16], args.repeats)
+            begun[name] = {
+                'exported': start(
+                    [str(folder / f'{name}.onnx'), str(files[0])], folder
+                ),
+                'checkpoint': start([name, checkpoint, str(files[0])], folder),
+            }
+            print(name, parity[name], fast[name], begun[name], sep='\n', flush=True)
+            write(args, weights, parity, fast, begun)
+
+
+if __name__ == '__main__':
+    main()

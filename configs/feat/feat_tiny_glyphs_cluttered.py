@@ -1,0 +1,12 @@
+"""A small FEAT on cluttered Glyphs, everything else as in dmf_tiny_glyphs_cluttered.
+
+Paper: feat (arXiv 1812.03664)
+Expect: not measured at this length; benchmarks/results/few_shot_claims.md has a quarter
+Run: mim train paperzoo feat_tiny_glyphs_cluttered.py
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .feat_tiny_glyphs import *
+    from .._base_.datasets.glyphs_cluttered_episodes import *

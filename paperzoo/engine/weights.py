@@ -1,0 +1,62 @@
+"""A checkpoint that holds no weights is refused before anything is loaded from it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.hooks import Hook
+from torch import Tensor
+
+from paperzoo.errors import UserError
+
+
+def check_weights(loaded: Any, file: str | Path) -> None:
+    """Refuse what is no dict of tensors by name, nor has one as its `state_dict`.
+
+    Args:
+        loaded: What a checkpoint holds.
+        file: Its name, for messages.
+
+    Raises:
+        UserError: If there are no weights in it, or its `meta` is no dict.
+
+    Example:
+        >>> import torch
+        >>> check_weights({'state_dict': {'weight': torch.ones(1)}}, 'a.pth')
+        >>> check_weights([], 'a.pth')
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: checkpoint 'a.pth' holds no weights: ...
+    """
+    weights = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else None
+    if (
+        not isinstance(weights, Mapping)
+        or not all(isinstance(name, str) for name in weights)
+        or not any(isinstance(one, Tensor) for one in weights.values())
+    ):
+        raise UserError(
+            f"checkpoint '{file}' holds no weights: a checkpoint is a dict of "
+            "tensors by name, or has one as its 'state_dict'"
+        )
+    if not isinstance(loaded.get('meta', {}), Mapping):
+        raise UserError(f"checkpoint '{file}': its 'meta' is no dict")
+
+
+class WeightsCheckHook(Hook):
+    """Looks at a checkpoint when a runner has read it.
+
+    Attributes:
+        file: The checkpoint, for messages.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.file = ''
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: Any) -> None:
+        """Refuse one without weights.
+
+        Raises:
+            UserError: If there are no weights in it.
+        """
+        check_weights(checkpoint, self.file)

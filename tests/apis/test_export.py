@@ -1,0 +1,179 @@
+"""export: one file from pixels to results, the model's own results, or no file."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import paperzoo
+from paperzoo.apis import export_check
+from paperzoo.apis.export import image_card
+from paperzoo.apis.export_check import Comparison, dataset_images, real_images
+from paperzoo.apis.inference import Predictor
+from paperzoo.errors import UserError
+from paperzoo.runtime.sessions import open_session
+
+IMAGES = [
+    'fcos_tiny_shapes',
+    'knet_tiny_shapes_instance',
+    'knet_tiny_shapes_panoptic',
+    'knet_tiny_shapes_semantic',
+]
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Write a checkpoint with random weights, and the config in it."""
+    folder = tmp_path_factory.mktemp('checkpoints')
+
+    def write(name: str) -> Path:
+        cfg = paperzoo.load_config(name)
+        torch.manual_seed(0)
+        weights = paperzoo.build_model(cfg, 'cpu').state_dict()
+        file = folder / f'{name}.pth'
+        meta = {'cfg': cfg.pretty_text}
+        torch.save({'state_dict': weights, 'meta': meta}, file)
+        return file
+
+    return write
+
+
+@pytest.mark.slow
+def test_a_tagger_is_exported_and_compared(tmp_path: Path, checkpoint: Any) -> None:
+    file = tmp_path / 'tagger.onnx'
+    weights = checkpoint('attention_tagging')
+    found = paperzoo.export(weights, file, 'attention_tagging', dynamic=True)
+    assert found.images == 8
+    assert found.objects == found.others > 50
+    assert (found.unmatched, found.score < 1e-5) == (0, True)
+    session = open_session(file)
+    assert (session.card.task, session.card.model) == ('sequence', 'SequenceTagger')
+    assert session.card.versions['torch'] == str(torch.__version__)
+    tokens = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    none = np.zeros(tokens.shape, bool)
+    scores = session.run({'inputs': tokens, 'padding': none})['scores']
+    assert scores.shape == (3, 3, 2)
+
+
+def test_a_file_with_other_results_is_not_kept(
+    tmp_path: Path, checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_check, 'SCORE', -1.0)
+    weights, file = checkpoint('attention_tagging'), tmp_path / 'a.onnx'
+    with pytest.raises(UserError, match="does not give the model's results"):
+        paperzoo.export(weights, file, 'attention_tagging')
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ('changes', 'fits'),
+    [
+        ({}, True),
+        ({'box': 0.09, 'score': 9e-4, 'unmatched': 1, 'wrong_pixels': 9}, True),
+        ({'box': 0.2}, False),
+        ({'score': 2e-3}, False),
+        ({'unmatched': 2}, False),
+        ({'others': 990}, False),
+        ({'wrong_pixels': 11}, False),
+    ],
+)
+def test_the_limits_of_a_comparison(changes: dict[str, Any], fits: bool) -> None:
+    values = dict(images=8, objects=1000, others=1000, pixels=10_000)
+    found = Comparison('images', **{**values, **changes})
+    if fits:
+        found.check('a.onnx')
+        return
+    with pytest.raises(UserError, match=r"'a\.onnx' .* was not kept: 8 images; 1000"):
+        found.check('a.onnx')
+
+
+def test_names_and_formats_must_fit(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='must end in'):
+        paperzoo.export('a.pth', tmp_path / 'a.txt')
+    with pytest.raises(UserError, match=r'format torch must end in \.pt2'):
+        paperzoo.export('a.pth', tmp_path / 'a.onnx', format='torch')
+    with pytest.raises(UserError, match="format='tflite'"):
+        paperzoo.export('a.pth', tmp_path / 'a.onnx', format='tflite')
+
+
+def test_the_card_tells_the_pipeline() -> None:
+    cfg = paperzoo.load_config('fcos_tiny_shapes')
+    model = Predictor(paperzoo.build_model(cfg, 'cpu'), cfg, {})
+    card = image_card(model, None, dynamic=False)
+    assert (card.scale, card.size, card.divisor) == ((256, 192), (256, 192), 32)
+    assert card.mean == tuple(np.float32(cfg.model.data_preprocessor.mean).tolist())
+    assert len(card.palette) == len(card.classes) == 7
+    steps = model.pipeline.transforms
+    steps.insert(1, steps[1])
+    with pytest.raises(UserError, match='Resize, Resize, PackDetInputs; what can'):
+        image_card(model, None, dynamic=False)
+    del steps[1:3]
+    with pytest.raises(UserError, match='--size WIDTH HEIGHT, or --dynamic'):
+        image_card(model, None, dynamic=False)
+    assert image_card(model, None, dynamic=True).scale is None
+
+
+def test_a_translator_is_refused(tmp_path: Path, checkpoint: Any) -> None:
+    weights = checkpoint('attention_translation')
+    with pytest.raises(UserError, match='token by token'):
+        paperzoo.export(weights, tmp_path / 'a.onnx', 'attention_translation')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('ending', ['.onnx', '.xml', '.pt2'])
+@pytest.mark.parametrize('name', IMAGES)
+def test_images_in_every_format(
+    name: str, ending: str, tmp_path: Path, checkpoint: Any
+) -> None:
+    file = tmp_path / f'model{ending}'
+    found = paperzoo.export(checkpoint(name), file, dynamic=True)
+    assert found.images == 8
+    assert found.source == 'images of the test set'
+    if ending == '.pt2':
+        return
+    model = paperzoo.load(file, score=0.0)
+    eager = paperzoo.load(checkpoint(name), name, device='cpu', score=0.0)
+    cfg = paperzoo.load_config(name)
+    # Upright, and of another size than any example.
+    (image, *_), _ = real_images(cfg, dataset_images(cfg, 1), (110, 150))
+    export_check.compare(eager, model, [image]).check(str(file))
+
+
+@pytest.mark.slow
+def test_a_fixed_size_takes_other_images(tmp_path: Path, checkpoint: Any) -> None:
+    file = tmp_path / 'model.onnx'
+    weights = checkpoint('fcos_tiny_shapes')
+    paperzoo.export(weights, file, size=(160, 96))
+    assert open_session(file).inputs[0].shape == (1, 3, 96, 160)
+    model = paperzoo.load(file)
+    assert model(np.zeros((300, 100, 3), np.uint8)).height == 300
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['dmf_tiny_glyphs', 'attention_set_classification'])
+def test_arrays_in_onnx_and_torch(name: str, tmp_path: Path, checkpoint: Any) -> None:
+    for ending in ('.onnx', '.pt2'):
+        file = tmp_path / f'model{ending}'
+        paperzoo.export(checkpoint(name), file, name, dynamic=True)
+        if name.startswith('dmf'):
+            assert file.with_stem('model_episode').is_file()
+
+
+@pytest.mark.slow
+def test_the_example_of_the_docs(
+    tmp_path: Path, checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / 'docs' / 'export.md').read_text('utf-8')
+    (example, _) = re.findall(r'```python\n(.+?)```', text, re.DOTALL)
+    cfg = paperzoo.load_config('fcos_tiny_shapes')
+    (image,) = dataset_images(cfg, 1)
+    monkeypatch.chdir(tmp_path)
+    Path('work').mkdir()
+    Path('work/epoch_18.pth').write_bytes(checkpoint('fcos_tiny_shapes').read_bytes())
+    Path('street.jpg').write_bytes(image.read_bytes())
+    exec(compile(example, 'docs/export.md', 'exec'), {})
+    assert Path('model.onnx').is_file()

@@ -1,0 +1,128 @@
+"""The page of one or of several models: what its figures show, and the command."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from few_shot_toys import write_set
+from mmengine.config import Config
+from references.dmf import TINY
+
+from paperzoo.errors import UserError
+from paperzoo.explain import explain_beside, page_of
+from paperzoo.explain.few_shot.page import beside, item, sections
+from paperzoo.explain.html.report import HeatMap, Row, Table
+
+CHANNELS = 4
+MODELS: dict[str, dict[str, Any]] = {
+    'can': dict(type='paperzoo.CANClassifier', positions=4, reduction=2),
+    'feat': dict(type='paperzoo.FEATClassifier'),
+    'dmf': dict(
+        type='paperzoo.DMFClassifier',
+        meta_filter=dict(type='paperzoo.DynamicMetaFilter', groups=2),
+    ),
+    'protonet': dict(type='paperzoo.ProtoNet'),
+}
+
+
+def config(tmp_path: Path, name: str) -> Config:
+    if not (tmp_path / 'set').exists():
+        (tmp_path / 'set').mkdir()
+        write_set(tmp_path / 'set')
+    dataset = dict(
+        type='paperzoo.EpisodeDataset',
+        data_root=str(tmp_path / 'set'),
+        split='test',
+        layout='pickle',
+        queries=2,
+        episodes=3,
+        test_mode=True,
+    )
+    own = dict(
+        backbone=TINY | {'type': 'paperzoo.ResNet12', 'widths': (CHANNELS,)},
+        feat_channels=CHANNELS,
+    )
+    cfg = Config(
+        dict(
+            default_scope='mmengine',
+            model={**MODELS[name], **own},
+            test_dataloader=dict(dataset=dataset),
+        )
+    )
+    cfg.dump(str(tmp_path / f'{name}.py'))
+    return Config.fromfile(str(tmp_path / f'{name}.py'))
+
+
+@pytest.fixture
+def models() -> dict[str, Any]:
+    from paperzoo.registry import MODELS as REGISTRY
+
+    torch.manual_seed(0)
+    own = dict(
+        backbone=TINY | {'type': 'paperzoo.ResNet12', 'widths': (CHANNELS,)},
+        feat_channels=CHANNELS,
+    )
+    return {name: REGISTRY.build({**cfg, **own}).eval() for name, cfg in MODELS.items()}
+
+
+def test_all_are_in_every_figure(tmp_path: Path, models: dict[str, Any]) -> None:
+    sample = item(config(tmp_path, 'can'), 1)
+    found = beside(models, sample)
+    said = found[1].figures
+    assert isinstance(said[0], Table)
+    assert list(said[0].columns) == ['class', *models]
+    (row,) = found[2].figures
+    assert isinstance(row, Row)
+    maps = [one for one in row.figures if isinstance(one, HeatMap)]
+    assert len(maps) == len(models) + 1  # of CAN the class, too
+    assert [one.rows[0] for one in found[3].figures] == list(models)
+    cost = found[4].figures[0]
+    assert isinstance(cost, Table)
+    spread = {str(name): float(channels) for name, _, channels, _ in cost.rows}
+    assert spread['can'] == spread['feat'] == spread['protonet'] == 0
+    assert spread['dmf'] > 0
+    assert 'prototypes of feat' in found[5].title
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize('name', ['can', 'feat'])
+def test_a_model_alone_has_the_page(
+    name: str, tmp_path: Path, models: dict[str, Any]
+) -> None:
+    assert page_of(models[name]) == 'paperzoo.explain.few_shot.page'
+    found = sections(models[name], item(config(tmp_path, name), 0))
+    assert found[0].title == 'What is the task?'
+    assert len(found) == (6 if name == 'feat' else 5)
+
+
+def test_the_command_writes_one_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paperzoo.apis.build import build_model
+    from paperzoo.tools import explain
+
+    files = []
+    for name in MODELS:
+        model = build_model(config(tmp_path, name), 'cpu')
+        torch.save(model.state_dict(), tmp_path / f'{name}.pth')
+        files.append([str(tmp_path / f'{name}.py'), str(tmp_path / f'{name}.pth')])
+    others = [word for pair in files[1:] for word in ('--beside', *pair)]
+    command = ['explain', *files[0], *others, '--item', '0', '2', '--device', 'cpu']
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', command)
+    explain.main()
+    page = (tmp_path / 'report.html').read_text()
+    assert 'can, feat, dmf, protonet on episode 0, 2' in page
+    monkeypatch.setattr(sys, 'argv', [*command, '--beside', *files[0]])
+    explain.main()
+    monkeypatch.setattr(sys, 'argv', ['explain', *files[0], 'a.jpg', *others])
+    with pytest.raises(UserError, match='on episodes, not on'):
+        explain.main()
+
+
+def test_two_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    cfg = config(tmp_path, 'can')
+    report = explain_beside([(cfg, None), (cfg, None)], device='cpu')
+    assert report.title == 'can, can, 2 on episode 0'

@@ -1,0 +1,34 @@
+"""The table of few-shot claims equals its result file."""
+
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).parents[1] / 'benchmarks' / 'results'
+
+
+def test_few_shot_claims_are_those_of_the_result_file() -> None:
+    record = json.loads((RESULTS / 'few_shot_claims.json').read_text())
+    text = (RESULTS / 'few_shot_claims.md').read_text()
+    assert len(record['results']['comparison']['glyphs_cluttered']) >= 2
+    for data, seeds in record['results']['comparison'].items():
+        part = text.partition(f'## {record["data"][data]}\n')[2].partition('##')[0]
+        names = {n for own in seeds.values() for n in own['5-way 1-shot']['accuracy']}
+        assert {'DMF', 'CAN', 'FEAT', 'ProtoNet'} <= names
+        for name in names:
+            (row,) = (r for r in part.splitlines() if r.startswith(f'| {name} |'))
+            cells = [cell.strip() for cell in row.split('|')][2:6]
+            own = [
+                seed['5-way 1-shot']['accuracy'][name][0]
+                for seed in seeds.values()
+                if name in seed['5-way 1-shot']['accuracy']
+            ]
+            assert int(cells[0]) == len(own)
+            assert cells[1].partition(' ')[0] == f'{sum(own) / len(own):.1f}'
+    for claims in record['verdicts'].values():
+        for data, verdict in claims.items():
+            assert f'- {data}: {verdict}.' in text
+    # What the verdicts rest on: CAN has one weight for all channels, DMF has not.
+    for seeds in record['results']['channels'].values():
+        for own in seeds.values():
+            assert own['share_of_variance_between_channels_of_a_position'] > 0.1
+            assert own['the_same_for_can'] == 0

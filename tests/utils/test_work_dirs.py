@@ -1,0 +1,30 @@
+"""A work dir stands for its best checkpoint, or its last one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from paperzoo.errors import UserError
+from paperzoo.utils.work_dirs import checkpoint_in
+
+
+def test_files_and_addresses_stay(tmp_path: Path) -> None:
+    for given in ('epoch_1.pth', 'https://host/a.pth', str(tmp_path / 'a.pth')):
+        assert checkpoint_in(given) == given
+
+
+def test_the_newest_best_one(tmp_path: Path) -> None:
+    for age, name in enumerate(('best_b_epoch_9.pth', 'best_a_epoch_10.pth')):
+        (tmp_path / name).write_bytes(b'')
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    assert checkpoint_in(tmp_path) == str(tmp_path / 'best_b_epoch_9.pth')
+
+
+def test_the_last_one_where_nothing_was_found(tmp_path: Path) -> None:
+    (tmp_path / 'last_checkpoint').write_text('elsewhere/epoch_2.pth\n')
+    with pytest.raises(UserError, match='holds no checkpoint'):
+        checkpoint_in(tmp_path)
+    for number in (2, 10):
+        (tmp_path / f'epoch_{number}.pth').write_bytes(b'')
+    assert checkpoint_in(str(tmp_path)) == str(tmp_path / 'epoch_2.pth')
