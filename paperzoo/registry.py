@@ -14,7 +14,7 @@ from mmengine.registry import Registry
 import paperzoo.compat  # noqa: F401  (the remedies must be in place before mmdet is imported)
 from paperzoo.errors import UserError
 
-_OPTIONAL_STACK = {'mmcv', 'mmdet', 'mmseg', 'pycocotools', 'faster_coco_eval'}
+_OPTIONAL_STACK = {'mmcv', 'mmdet', 'mmseg', 'pycocotools', 'hotcoco'}
 
 
 class RoomRegistry(Registry):

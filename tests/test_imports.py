@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / 'paperzoo'
 # follows once mmdet or mmseg is asked for, with the remedies in place, is theirs.
 IMPORT_EACH = """
 import importlib.machinery, os, sys
-import cv2, faster_coco_eval, jaxtyping, mmcv, mmengine.model.wrappers, mmengine.runner
+import cv2, hotcoco, jaxtyping, mmcv, mmengine.model.wrappers, mmengine.runner
 import numpy, scipy.optimize, torch.distributed.fsdp
 
 

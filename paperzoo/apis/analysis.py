@@ -17,6 +17,7 @@ from paperzoo.evaluation.analysis import (
     read_results,
     unusable,
 )
+from paperzoo.evaluation.confusion import exchanged
 from paperzoo.evaluation.precision_recall import precision_recall
 from paperzoo.utils.files import (
     free_path,
@@ -80,6 +81,7 @@ def analyze(
         ),
     }
     files = {image['id']: image['file_name'] for image in found['images']}
+    swapped = [(names[one], names[other]) for one, other in exchanged(counts)]
     record = {
         'results': results,
         'kind': found['kind'],
@@ -91,6 +93,7 @@ def analyze(
         'unit': {'instances': 'objects', 'episodes': 'queries'}.get(
             found['kind'], 'pixels'
         ),
+        'exchanged': swapped,
         'mean_quality': sum(quality.values()) / len(quality),
         'left_out': left_out,
         'quality': [{'file_name': files[k], 'quality': q} for k, q in order],

@@ -35,7 +35,7 @@ STACK = {
     'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
 }
 FORKS = 'onedl-'
-EVALUATORS = {'pycocotools': 'pycocotools', 'faster_coco_eval': 'faster-coco-eval'}
+EVALUATORS = {'pycocotools': 'pycocotools', 'hotcoco': 'hotcoco'}
 
 
 class Trouble(NamedTuple):

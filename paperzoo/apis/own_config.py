@@ -508,7 +508,7 @@ def _rate(data: OwnData, batch: int) -> list[str]:
     share = batch / before
     rate = optimizer.lr * (math.sqrt(share) if adaptive else share)
     return [
-        f"optim_wrapper['optimizer'].update(lr={rate:.3g})  # a step has {batch}",
+        f"optim_wrapper['optimizer'].update(lr={rate:.3g})  # for batches of {batch}",
         f'auto_scale_lr = dict(enable=False, base_batch_size={batch})',
     ]
 

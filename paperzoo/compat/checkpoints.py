@@ -33,6 +33,7 @@ import torch
 
 from paperzoo.compat.download import cached_file
 from paperzoo.errors import UserError
+from paperzoo.utils.pickle_sizes import is_boundless
 
 # What torch's checking unpickler says when it refuses, as opposed to when it stumbles.
 _NAMED = re.compile(r'GLOBAL (.+?) (?:was not an allowed|whose module|is refused)')
@@ -41,6 +42,9 @@ _UNNAMED = re.compile(
 )
 # How zips and pickles of the other protocols begin.
 _FOREIGN = (b'PK', b'\x80\x03', b'\x80\x04', b'\x80\x05')
+_ZIP = b'PK\x03\x04'  # as torch knows a zip
+# Before 1.6: magic number, protocol, system, content and the names of the storages.
+_LEGACY_PICKLES = 5
 # A zip of more than this, in bytes, that grows by more than this, is no checkpoint.
 _LARGE = 2**30
 _MOST_INFLATED = 50
@@ -235,9 +239,9 @@ def _read(
         with warnings.catch_warnings():
             # The error below says it in a way that a user understands.
             warnings.filterwarnings('ignore', 'Detected pickle protocol')
-            return torch.load(
-                _unzipped(source, name), map_location=map_location, weights_only=True
-            )
+            unzipped = _unzipped(source, name)
+            refuse_boundless(unzipped, name)
+            return torch.load(unzipped, map_location=map_location, weights_only=True)
     except OSError as error:
         raise UserError(f"the checkpoint '{name}' cannot be opened: {error}") from error
     except (MemoryError, UserError):
@@ -276,6 +280,46 @@ def _unzipped(source: Path | io.BytesIO, name: str) -> Path | io.BytesIO:
     if isinstance(source, io.BytesIO):
         source.seek(0)
     return source
+
+
+def refuse_boundless(source: Path | io.BytesIO, name: str) -> None:
+    """Refuse what torch's reader would hash without end, before it reads.
+
+    Args:
+        source: The checkpoint: a zip, or what torch wrote before 1.6.
+        name: What it is called, for the message.
+
+    Raises:
+        UserError: If containers in `source` hold one another over and over.
+
+    Example:
+        >>> from paperzoo.compat.checkpoints import refuse_boundless
+        >>> weights = io.BytesIO()
+        >>> torch.save({'weight': torch.ones(3)}, weights)
+        >>> refuse_boundless(weights, 'w.pth')
+    """
+    with (
+        io.BytesIO(source.getvalue())
+        if isinstance(source, io.BytesIO)
+        else source.open('rb') as file
+    ):
+        if file.read(4) == _ZIP:
+            file.seek(0)
+            try:
+                # As torch reads it: another reader may find another file in the zip.
+                record = torch._C.PyTorchFileReader(file).get_record('data.pkl')
+            except RuntimeError:  # torch.load will say it
+                return
+            boundless = is_boundless(io.BytesIO(record))
+        else:
+            file.seek(0)
+            boundless = is_boundless(file, _LEGACY_PICKLES)
+    if boundless:
+        raise UserError(
+            f"the checkpoint '{name}' is refused: containers in it hold one another so "
+            'often that reading them would not end. Nothing in it was read. No weights '
+            'need that: do not use this file'
+        )
 
 
 def _refused(message: str, source: Path | io.BytesIO) -> str | None:

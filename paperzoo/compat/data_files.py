@@ -103,6 +103,9 @@ def _storage(content: bytes) -> Any:
     """Stand in for torch's function, which reads the storage without any check."""
     import torch
 
+    from paperzoo.compat.checkpoints import refuse_boundless
+
+    refuse_boundless(io.BytesIO(content), 'of a tensor in a pickle')
     return torch.load(io.BytesIO(content), weights_only=True)
 
 

@@ -1,7 +1,7 @@
 """Run lengths and polygons that do not fit their mask are refused before decoding.
 
-Ailment: pycocotools and faster-coco-eval trust the sizes and run lengths of a mask,
-which come from an annotation or a result: runs that are too short give foreign memory
+Ailment: pycocotools trusts the sizes and run lengths of a mask, which come from an
+annotation or a result: runs that are too short give foreign memory
 or end the process (segmentation fault), as do polygons with numbers of a billion.
 Upstream thread: none; pycocotools/_mask.pyx, common/maskApi.c.
 Delete when: the supported pycocotools refuses all of tests/compat/test_run_lengths.py.
@@ -9,7 +9,6 @@ Delete when: the supported pycocotools refuses all of tests/compat/test_run_leng
 
 from collections.abc import Callable
 from functools import wraps
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,24 +19,20 @@ from paperzoo.errors import UserError
 # Pixels of one mask, and of the outlines of an object: a billion ends the process.
 _MOST_PIXELS = 2**30
 _LONGEST_OUTLINE = 1e7
-_MODULES = {
-    'pycocotools': 'pycocotools.mask',
-    'faster_coco_eval': 'faster_coco_eval.core.mask',
-}
 _MARK = '_paperzoo_checks'
 
 
 def apply() -> None:
-    """Let pycocotools, and its faster copy, look at what they are given."""
-    for package, module in _MODULES.items():
-        if find_spec(package) is None:
-            continue
-        mask = import_module(module)
-        if hasattr(mask.decode, _MARK):
-            continue
-        for name in ('decode', 'area', 'toBbox', 'iou', 'merge'):
-            setattr(mask, name, _checked(getattr(mask, name)))
-        setattr(mask, 'frPyObjects', _checked_objects(mask.frPyObjects))  # noqa: B010
+    """Let pycocotools look at what it is given."""
+    if find_spec('pycocotools') is None:
+        return
+    from pycocotools import mask
+
+    if hasattr(mask.decode, _MARK):
+        return
+    for name in ('decode', 'area', 'toBbox', 'iou', 'merge'):
+        setattr(mask, name, _checked(getattr(mask, name)))
+    mask.frPyObjects = _checked_objects(mask.frPyObjects)
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -48,7 +48,7 @@ class WeightsCheckHook(Hook):
         file: The checkpoint, for messages.
     """
 
-    priority = 'VERY_HIGH'
+    priority = 'HIGHEST'
 
     def __init__(self) -> None:
         self.file = ''

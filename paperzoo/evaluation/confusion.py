@@ -194,3 +194,34 @@ def pixel_quality(confusion: Confusion) -> float:
     if not there.any():
         return 1.0
     return float((inner.diagonal()[there] / union[there]).mean())
+
+
+def exchanged(confusion: Confusion, least: int = 5) -> list[tuple[int, int]]:
+    """Return classes that are found as each other: as with names in a wrong order.
+
+    Args:
+        confusion: Rows of the truth, columns of what was found; the last of both may
+            stand for nothing, which is no class.
+        least: How many objects or pixels of a class must have been found.
+
+    Returns:
+        Pairs of a class and the one that more than half of it was found as, if these
+        classes only change places among themselves; else nothing: a weak model
+        confuses, but does not exchange.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.evaluation.confusion import exchanged
+        >>> exchanged(np.array([[1, 9, 3], [8, 0, 2], [0, 0, 0]]))
+        [(0, 1), (1, 0)]
+        >>> exchanged(np.array([[1, 9, 3], [0, 8, 2], [0, 0, 0]]))
+        []
+    """
+    classes = confusion[:-1, :-1]
+    pairs = [
+        (label, int(row.argmax()))
+        for label, row in enumerate(classes)
+        if row.sum() >= least and 2 * row.max() > row.sum() and row.argmax() != label
+    ]
+    same = {one for one, _ in pairs} == {other for _, other in pairs}
+    return pairs if same else []

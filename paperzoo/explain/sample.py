@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from paperzoo.apis.build import build_dataset
 from paperzoo.apis.config import dataset_config, image_pipeline, type_name
-from paperzoo.apis.images import check_image_file
+from paperzoo.apis.images import check_image_file, pixels_of
 from paperzoo.data.paths import resolve
 from paperzoo.evaluation.results import has_truth
 from paperzoo.preflight.build_errors import spelling_explained
@@ -85,9 +85,13 @@ class SampleLoader:
             UserError: If the file is damaged or no image.
         """
         check_image_file(file)
-        item = self._annotated(file)
-        if item is None:
-            item = self.pipeline({'img_path': str(file), 'img_id': 0})
+        try:
+            item = self._annotated(file)
+            if item is None:
+                item = self.pipeline({'img_path': str(file), 'img_id': 0})
+        except Exception:
+            pixels_of(file)  # If it is the image's fault, this says so.
+            raise
         # OpenCV reads BGR.
         image = item['inputs'].flip(0).permute(1, 2, 0).contiguous().numpy()
         batch = {key: [item[key]] for key in ('inputs', 'data_samples')}

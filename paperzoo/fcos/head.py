@@ -411,15 +411,14 @@ class FCOSHead(AnchorFreeHead):
         # Where there is no object, a unit box stands for prediction and target alike:
         # the loss is finite there, and its weight of 0 and where() leave no gradient.
         there = positive.unsqueeze(-1)
-        return {
-            'loss_cls': LossInput(scores, labels, None, divisor)
-        } | self._box_inputs(
+        boxes = self._box_inputs(
             torch.where(there, ltrb.flatten(0, 1), 1.0),
             torch.where(there, ltrb_targets.flatten(0, 1), 1.0),
             quality.flatten(),
             positive.to(ltrb.dtype),
             num_pos.clamp(min=1.0),
         )
+        return {'loss_cls': LossInput(scores, labels, None, divisor), **boxes}
 
     def _box_inputs(
         self,
@@ -475,7 +474,7 @@ class FCOSHead(AnchorFreeHead):
             name: reduce(getattr(self, name), one) for name, one in inputs.items()
         }
         if getattr(self.loss_cls, 'custom_accuracy', False):
-            losses |= self.loss_cls.get_accuracy(*inputs['loss_cls'][:2])
+            losses.update(self.loss_cls.get_accuracy(*inputs['loss_cls'][:2]))
         return losses
 
     def _predict_by_feat_single(

@@ -18,7 +18,7 @@ class SameClassesHook(Hook):
     `paperzoo test` adds it.
     """
 
-    priority = 'HIGHEST'
+    priority = 'VERY_HIGH'  # after it was seen that there are weights at all
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: Mapping) -> None:
         """Compare the names.

@@ -3,7 +3,6 @@
 import codecs
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from paperzoo.data.coco_files import categories_by_name, check_ids, parse
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 from paperzoo.preflight.built_sets import check_built
-from paperzoo.preflight.coco_masks import check_masks, wants_masks
+from paperzoo.preflight.coco_masks import Examples, check_masks, wants_masks
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, check_sizes
 from paperzoo.preflight.issues import Example, Issue
@@ -155,7 +154,7 @@ def _check_content(
     issues += _box_issues(data, counts, file, _examples(content, folder))
     issues += _check_empty(data, content['images'], counts, file)
     if wants_masks(data):
-        issues += check_masks(data, content, file)
+        issues += check_masks(data, content, file, _examples(content, folder))
     files = [folder / image['file_name'] for image in content['images']]
     sizes = [(image['width'], image['height']) for image in content['images']]
     key = f'{data.key}.data_prefix.img'
@@ -335,9 +334,7 @@ def _sort_box(one: dict, size: tuple, counts: BoxCounts) -> bool:
     return True
 
 
-def _examples(
-    content: dict, folder: Path
-) -> Callable[[list[Any], str], tuple[Example, ...]]:
+def _examples(content: dict, folder: Path) -> Examples:
     """Return a function from ids of annotations to the images to look at."""
 
     def of(ids: list[Any], text: str) -> tuple[Example, ...]:
@@ -364,12 +361,13 @@ def _box_issues(
     data: DataSpec,
     counts: BoxCounts,
     file: Path,
-    examples: Callable[[list[Any], str], tuple[Example, ...]],
+    examples: Examples,
 ) -> list[Issue]:
     drawn = {
         id(counts.flat): 'no area',
         id(counts.outside): 'outside of the image',
         id(counts.beyond): 'reaches out of the image',
+        id(counts.unknown): 'of no category',
     }
     said = (
         (counts.numberless, 'boxes have NaN or infinity; mmdet drops them'),

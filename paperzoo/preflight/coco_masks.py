@@ -1,14 +1,17 @@
 """Do the masks of a COCO file belong to its objects? Before polygons become pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmdet.datasets.transforms import LoadAnnotations
 
 from paperzoo.preflight.datasets import DataSpec
-from paperzoo.preflight.issues import Issue
+from paperzoo.preflight.issues import Example, Issue
 
+# From ids of annotations and what is wrong to the images to look at.
+Examples = Callable[[list[Any], str], tuple[Example, ...]]
 _LOADERS = ('LoadAnnotations', 'mmdet.LoadAnnotations', LoadAnnotations)
 
 
@@ -26,13 +29,16 @@ def wants_masks(data: DataSpec) -> bool:
     return bool(_loader(data).get('with_mask'))
 
 
-def check_masks(data: DataSpec, content: dict, file: Path) -> list[Issue]:
+def check_masks(
+    data: DataSpec, content: dict, file: Path, examples: Examples | None = None
+) -> list[Issue]:
     """Return what is wrong with the masks of the objects.
 
     Args:
         data: The data set.
         content: Of the annotation file.
         file: For the messages.
+        examples: Returns the images of annotations.
 
     Example:
         >>> flat = {'id': 3, 'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 4, 4],
@@ -52,7 +58,13 @@ def check_masks(data: DataSpec, content: dict, file: Path) -> list[Issue]:
         total += 1
         for flaw in _flaws(one, sizes[one['image_id']], keep_polygons):
             flaws.setdefault(flaw, []).append(one.get('id'))
-    return [_issue(data, flaw, ids, total, file) for flaw, ids in flaws.items()]
+    return [
+        replace(
+            _issue(data, flaw, ids, total, file),
+            examples=examples(ids, _DRAWN[flaw]) if examples else (),
+        )
+        for flaw, ids in flaws.items()
+    ]
 
 
 _MISSING = 'have no mask (segmentation); loading them fails'
@@ -60,6 +72,14 @@ _OTHER_SIZE = 'have run lengths of another size than their image'
 _DROPPED = 'have run lengths, which poly2mask=False drops: they are ignored'
 _SHORT = 'have only polygons of fewer than 3 points, which are dropped'
 _APART = 'have a mask that does not touch their box'
+
+_DRAWN = {
+    _MISSING: 'no mask',
+    _OTHER_SIZE: 'a mask of another size',
+    _DROPPED: 'run lengths',
+    _SHORT: 'fewer than 3 points',
+    _APART: 'the mask lies elsewhere',
+}
 
 
 def _flaws(one: dict, size: tuple[int, int], keep_polygons: bool) -> Iterator[str]:

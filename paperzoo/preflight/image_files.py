@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from paperzoo.data.formats.folder import image_size
 from paperzoo.errors import UserError
-from paperzoo.preflight.issues import Issue
+from paperzoo.preflight.issues import Example, Issue
 
 _LOOK_AT = 200
 _TAIL = 4096
@@ -109,10 +109,13 @@ def check_sizes(
                 f'    {file}: {said[0]} x {said[1]} stated, '
                 f'{found[0]} x {found[1]} (width x height) in the file{hint}'
             )
-            wrong.append((worst, shown))
+            box = (0.0, 0.0, float(said[0]), float(said[1]))
+            title = f'stated {said[0]} x {said[1]}, is {found[0]} x {found[1]}'
+            wrong.append((worst, shown, Example(file, box, title)))
     if not wrong:
         return []
-    examples = '\n'.join(text for _, text in sorted(wrong, reverse=True)[:3])
+    worst_ones = sorted(wrong, key=lambda one: one[:2], reverse=True)[:3]
+    examples = '\n'.join(text for _, text, _ in worst_ones)
     return [
         Issue(
             f'{key}: {len(wrong)} of {len(sample)} images that were looked at have '
@@ -121,6 +124,7 @@ def check_sizes(
             '  Give the images in the size that was labelled, or correct width and '
             'height there together with the labels.',
             stops=2 * len(wrong) > len(sample),
+            examples=tuple(one for _, _, one in worst_ones),
         )
     ]
 

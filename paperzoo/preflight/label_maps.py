@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from paperzoo.errors import UserError
 from paperzoo.preflight.built_sets import build_bare
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, evenly_spaced
-from paperzoo.preflight.issues import Issue
+from paperzoo.preflight.issues import Example, Issue
 
 _LOOK_AT = 20
 # With more classes than this some are rare, and not missed among few maps.
@@ -143,26 +144,39 @@ def _check_labels(
     names = dataset.metainfo['classes']
     pixels: Counter[int] = Counter()
     maps: Counter[int] = Counter()
-    example, unread = '', ''
+    example: Example | None = None
+    unread, map_file = '', ''
     for info in sample:
         try:
-            values, counts = np.unique(load(info)['gt_seg_map'], return_counts=True)
+            labels = load(info)['gt_seg_map']
+            values, counts = np.unique(labels, return_counts=True)
         except OSError as error:
             unread = unread or f'{info["seg_map_path"]}: {error}'
             continue
         pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         maps.update(values.tolist())
-        if any(one >= len(names) for one in set(values.tolist()) - ignored):
-            example = example or info['seg_map_path']
+        behind = [one for one in values.tolist() if one >= len(names)]
+        if example is None and (odd := sorted(set(behind) - ignored)):
+            where = _around(np.isin(labels, odd))
+            example = Example(Path(info['img_path']), where, f'label {odd[0]}')
+            map_file = info['seg_map_path']
     if unread:
         text = f'{key}: a label map cannot be read: {unread}\n  Put it there again.'
         unreads = [Issue(text)]
     else:
         unreads = []
     seen = sorted(one for one in set(maps) - ignored if one >= len(names))
-    if seen:
-        return [*unreads, _beyond(seen, len(names), ignored, example, key)]
+    if seen and example is not None:
+        issue = _beyond(seen, len(names), ignored, map_file, key)
+        return [*unreads, replace(issue, examples=(example,))]
     return unreads or _absent(names, pixels, ignored, len(sample), key)
+
+
+def _around(pixels: np.ndarray) -> tuple[float, ...]:
+    """Return left, top, width and height of the pixels that are set."""
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    left, top = float(columns[0]), float(rows[0])
+    return left, top, float(columns[-1]) + 1 - left, float(rows[-1]) + 1 - top
 
 
 def _beyond(

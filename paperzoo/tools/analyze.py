@@ -30,6 +30,12 @@ def main() -> None:
     record, written = analyze(
         args.results, out=args.out, score=args.score, iou=args.iou, number=args.number
     )
+    if record['exchanged']:
+        pairs = ', '.join(f'{one} as {other}' for one, other in record['exchanged'])
+        print(
+            f'warning: classes are found as each other ({pairs}): are the classes of '
+            'the data set in the order of the training? See metainfo.classes'
+        )
     images = len(record['quality'])
     print(f'{images} images, mean quality {record["mean_quality"]:.3f}')
     for what, file in written.items():

@@ -20,9 +20,9 @@ _DISTS = (
     'mmsegmentation',
     'numpy',
     'pycocotools',
-    'faster-coco-eval',
     'onnxruntime',
     'openvino',
+    'hotcoco',
 )
 
 

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from faster_coco_eval.core import COCOeval_faster
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.registry import METRICS
 from pycocotools import mask as mask_utils
+from pycocotools.cocoeval import COCOeval
 
 from paperzoo.evaluation.coco import FastCocoMetric
 
@@ -166,7 +166,7 @@ class OcclusionBoxMetric(FastCocoMetric):
             ]
         }
         truth.createIndex()
-        evaluation = COCOeval_faster(
+        evaluation = COCOeval(
             truth, truth.loadRes([dict(row) for row in found]), 'bbox'
         )
         params = evaluation.params

@@ -463,7 +463,6 @@ def test_a_training_of_yolo(tmp_path: Path) -> None:
     assert list(work.glob('best_coco_bbox_mAP_*.pth'))
 
 
-@pytest.mark.slow
 def test_few_classes_are_kept_from_the_training_beside_a_test(tmp_path: Path) -> None:
     for split, classes, colour in (('train', 60, 1), ('test', 4, 2)):
         for number in range(classes):
@@ -483,6 +482,7 @@ def test_few_classes_are_kept_from_the_training_beside_a_test(tmp_path: Path) ->
     assert counts == {'default': 50, 'said': 48}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('task', ['instance', 'panoptic', 'semantic', 'few-shot'])
 def test_a_training_of_each_task(task: str, tmp_path: Path) -> None:
     root = tmp_path / 'data'

@@ -1,5 +1,6 @@
 import os
 import zipfile
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -135,3 +136,29 @@ def test_a_zip_that_would_fill_the_memory_is_not_unpacked(
     with pytest.raises(UserError, match=r'bytes would become 0\.0 GB'):
         _load(str(path))
     assert _load(str(tmp_path / 'whole.pth'))['w'].shape == (10**6,)
+
+
+@pytest.mark.parametrize('form', ['zip', 'legacy', 'zip of one'])
+def test_keys_that_are_hashed_for_ever_are_refused(form, tmp_path):
+    key: tuple = ()
+    for _ in range(60):
+        key = (key, key)
+    path = tmp_path / 'w.pth'
+    torch.save(_Pairs(key), path, _use_new_zipfile_serialization=form != 'legacy')
+    if form == 'zip of one':
+        with zipfile.ZipFile(tmp_path / 'outer.pth', 'w') as outer:
+            outer.write(path, 'w.pth')
+        path = tmp_path / 'outer.pth'
+    with pytest.raises(UserError, match='hold one another') as caught:
+        _load(str(path))
+    assert str(path) in str(caught.value)
+
+
+class _Pairs:
+    """Becomes an OrderedDict with one key, which is hashed only when it is read."""
+
+    def __init__(self, key):
+        self.key = key
+
+    def __reduce__(self):
+        return OrderedDict, ([(self.key, 1)],)

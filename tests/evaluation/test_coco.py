@@ -74,12 +74,12 @@ def test_missing_annotation_file_is_named() -> None:
         FastCocoMetric(ann_file='nowhere/a.json')
 
 
-def test_faster_coco_eval_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hotcoco_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def used(*_: object) -> None:
-        raise RuntimeError('faster-coco-eval was asked')
+        raise RuntimeError('hotcoco was asked')
 
-    monkeypatch.setattr('faster_coco_eval.core.COCOeval_faster.evaluate', used)
+    monkeypatch.setattr('paperzoo.evaluation.coco.hotcoco.COCOeval', used)
     ann_file = 'data/shapes/annotations/instances_val.json'
     annotations = json.loads(Path(ensure_generated(ann_file)).read_text())
-    with pytest.raises(RuntimeError, match='faster-coco-eval was asked'):
+    with pytest.raises(RuntimeError, match='hotcoco was asked'):
         evaluate(FastCocoMetric(ann_file=ann_file), annotations)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paperzoo.evaluation.confusion import (
+    exchanged,
     match,
     object_confusion,
     object_quality,
@@ -119,3 +120,22 @@ def test_pixels_that_were_given_no_class_are_missed() -> None:
 def test_nothing_at_all_is_perfect() -> None:
     assert object_quality([], []) == 1
     assert pixel_quality(pixel_confusion([], [], 2, (2, 2))) == 1
+
+
+@pytest.mark.parametrize(
+    ('rows', 'pairs'),
+    [
+        ([[9, 1, 0], [1, 9, 0], [0, 0, 9]], []),
+        ([[0, 0, 9], [9, 0, 0], [0, 9, 0]], [(0, 2), (1, 0), (2, 1)]),
+        ([[0, 9, 0], [9, 0, 0], [0, 0, 9]], [(0, 1), (1, 0)]),
+        # All as one class: a weak model.
+        ([[0, 9, 0], [0, 9, 0], [0, 9, 0]], []),
+        ([[0, 4, 0], [9, 0, 0], [0, 0, 9]], []),
+        # Half is no majority.
+        ([[5, 5, 0], [9, 0, 0], [0, 0, 9]], []),
+    ],
+)
+def test_classes_in_another_order(rows: list[list[int]], pairs: list) -> None:
+    counts = np.zeros((4, 4), int)
+    counts[:3, :3], counts[:, 3] = rows, 7
+    assert exchanged(counts) == pairs

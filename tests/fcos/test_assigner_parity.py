@@ -101,9 +101,13 @@ def test_golden(name: str, source: str) -> None:
         expected = golden[f'out:{source}.labels'][image]
         assert_close(golden.labels(image), expected, rtol=0, atol=0)
         positive, ltrb = golden.ltrb(image)
-        for value, key in ((ltrb, 'ltrb'), (centerness(ltrb), 'centerness')):
+        # A root may be rounded differently by another build of torch.
+        for value, key, rtol in (
+            (ltrb, 'ltrb', 0.0),
+            (centerness(ltrb), 'centerness', 3e-7),
+        ):
             stored = golden[f'out:{source}.{key}'][image]
-            assert_close(value, stored[positive], rtol=0, atol=0)
+            assert_close(value, stored[positive], rtol=rtol, atol=0)
             assert not stored[~positive].any()
 
 

@@ -11,6 +11,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
+from paperzoo.apis.check import draw_examples
 from paperzoo.preflight.run import preflight
 
 RLE = {'size': [30, 40], 'counts': [0, 1200]}
@@ -89,7 +90,7 @@ def test_sound_masks_are_passed(look: Callable) -> None:
     ],
 )
 def test_masks_that_do_not_belong(
-    look: Callable, mask: Any, said: str, stops: bool
+    look: Callable, mask: Any, said: str, stops: bool, tmp_path: Path
 ) -> None:
     def change(content: dict) -> None:
         content['annotations'][1]['segmentation'] = mask
@@ -98,6 +99,9 @@ def test_masks_that_do_not_belong(
     assert said in issue.text
     assert '(annotation ids 11)' in issue.text
     assert issue.stops is stops
+    (example,) = issue.examples
+    assert (example.file.name, example.box) == ('1.jpg', (5, 5, 10, 10))
+    assert draw_examples([issue], tmp_path / 'page') is not None
     assert look(change) == []  # without masks nothing is asked of them
 
 
@@ -119,6 +123,8 @@ def test_sizes_that_are_not_the_images(look: Callable, wrong: int) -> None:
     assert f'{wrong} of 2 images that were looked at have another size' in issue.text
     assert '30 x 40 stated, 40 x 30' in issue.text
     assert issue.stops is (wrong == 2)
+    assert {one.box for one in issue.examples} == {(0, 0, 30, 40)}
+    assert len(issue.examples) == wrong
 
 
 def test_exif_turns_an_image(look: Callable, tmp_path: Path) -> None:

@@ -70,6 +70,14 @@ def test_labels_behind_the_last_class(project: Callable, tmp_path: Path) -> None
     assert 'reduce_zero_label=True' in text
 
 
+def test_labels_behind_the_last_class_are_shown(project: Callable) -> None:
+    cfg = project([0, 1], [0, 1, 2, 1, 0, 1, 0, 1, 0, 1, 0, 1], [1])
+    (issue,) = preflight.preflight(cfg)
+    (example,) = issue.examples
+    assert (example.file.name, example.text) == ('1.jpg', 'label 2')
+    assert example.box == (2, 0, 1, 8)
+
+
 def test_a_head_may_ignore_another_label(project: Callable) -> None:
     cfg = project([0, 1, 7])
     cfg.model.decode_head.ignore_index = 7

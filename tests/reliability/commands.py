@@ -253,11 +253,11 @@ def read_only(case: Case) -> None:
     case.out, case.names = closed / 'out', ('closed',)
 
 
-def at(place: Callable[[Path], Path], name: str = 'out') -> Callable[[Case], None]:
+def at(place: Callable[[Path], Path], *names: str) -> Callable[[Case], None]:
     """Let the output go to another place, made from the case's folder."""
 
     def change(case: Case) -> None:
-        case.out, case.names = place(case.folder), (name,)
+        case.out, case.names = place(case.folder), names
 
     return change
 
@@ -506,7 +506,13 @@ KINDS = [
         for key, value in mutations.TRAINED.items()
     ),
     *(
-        Kind(f'annotation file: {name}', 'annotations', ANNOTATED, change)
+        Kind(
+            *(f'annotation file: {name}', 'annotations', ANNOTATED, change),
+            # The truth of a test may lie with a server.
+            {'test': GOES_ON, 'test --out': GOES_ON}
+            if name == 'no annotations'
+            else MESSAGE,
+        )
         for name, change in mutations.annotations().items()
     ),
     *(

@@ -223,3 +223,19 @@ def test_results_that_are_no_json(text: str, tmp_path: Path) -> None:
     (tmp_path / 'r.json').write_text(text)
     with pytest.raises(UserError, match=r'cannot be read as results'):
         analyze_results(str(tmp_path / 'r.json'), out=tmp_path / 'out')
+
+
+def test_classes_in_another_order_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    swapped = [
+        {
+            'gt_instances': objects([BOX, OTHER], [0, 1]),
+            'pred_instances': objects([BOX, OTHER], [1, 0], [0.9, 0.9]),
+        }
+        for _ in range(5)
+    ]
+    write(tmp_path, swapped)
+    assert run(tmp_path, monkeypatch)['exchanged'] == [['cat', 'dog'], ['dog', 'cat']]
+    said = capsys.readouterr().out
+    assert 'warning: classes are found as each other (cat as dog, dog as cat)' in said

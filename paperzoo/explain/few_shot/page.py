@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d
 
 from paperzoo.explain.dmf.page import EpisodeSample, firsts, item, picture
 from paperzoo.explain.few_shot.trace import RuleView, positions_used, view_episode
@@ -19,6 +20,7 @@ from paperzoo.explain.html.report import (
 )
 from paperzoo.explain.recording import redefined
 
+CHANNELS = 64  # columns that a table may have
 __all__ = ['beside', 'item', 'sections']
 
 
@@ -137,21 +139,25 @@ def _positions(
 
 
 def _channels(views: Mapping[str, RuleView], index: int, truth: int) -> Section:
-    maps: list[Figure] = [
-        Matrix(
-            view.channels[index, truth].numpy()[None],
-            [name],
-            [str(c) for c in range(view.channels.size(2))],
-            'relative weight of each channel',
-        )
-        for name, view in views.items()
+    """Return one table of all models, which may have other numbers of channels."""
+    least = min(view.channels.size(2) for view in views.values())
+    parts = min(CHANNELS, least)
+    weights = [
+        adaptive_avg_pool1d(view.channels[index, truth][None], parts)[0]
+        for view in views.values()
     ]
+    figure = Matrix(
+        torch.stack(weights).numpy(),
+        list(views),
+        [str(part) for part in range(parts)],
+        f'relative weights of the channels, in {parts} parts',
+    )
     return Section(
         'Which channels count?',
         'The same for channels, the mean of all positions. Attention that is one '
         'number for a position weighs all channels alike; a filter for each group of '
         'channels does not.',
-        maps,
+        [figure],
     )
 
 

@@ -13,7 +13,7 @@ from references.dmf import TINY
 from paperzoo.errors import UserError
 from paperzoo.explain import explain_beside, page_of
 from paperzoo.explain.few_shot.page import beside, item, sections
-from paperzoo.explain.html.report import HeatMap, Row, Table
+from paperzoo.explain.html.report import HeatMap, Matrix, Row, Table
 
 CHANNELS = 4
 MODELS: dict[str, dict[str, Any]] = {
@@ -25,6 +25,14 @@ MODELS: dict[str, dict[str, Any]] = {
     ),
     'protonet': dict(type='paperzoo.ProtoNet'),
 }
+
+OWN: dict[str, Any] = dict(
+    backbone=TINY | {'type': 'paperzoo.ResNet12', 'widths': (CHANNELS,)},
+    feat_channels=CHANNELS,
+    data_preprocessor=dict(
+        type='paperzoo.EpisodeDataPreprocessor', mean=[128.0] * 3, std=[60.0] * 3
+    ),
+)
 
 
 def config(tmp_path: Path, name: str) -> Config:
@@ -40,14 +48,10 @@ def config(tmp_path: Path, name: str) -> Config:
         episodes=3,
         test_mode=True,
     )
-    own = dict(
-        backbone=TINY | {'type': 'paperzoo.ResNet12', 'widths': (CHANNELS,)},
-        feat_channels=CHANNELS,
-    )
     cfg = Config(
         dict(
             default_scope='mmengine',
-            model={**MODELS[name], **own},
+            model={**MODELS[name], **OWN},
             test_dataloader=dict(dataset=dataset),
         )
     )
@@ -60,11 +64,7 @@ def models() -> dict[str, Any]:
     from paperzoo.registry import MODELS as REGISTRY
 
     torch.manual_seed(0)
-    own = dict(
-        backbone=TINY | {'type': 'paperzoo.ResNet12', 'widths': (CHANNELS,)},
-        feat_channels=CHANNELS,
-    )
-    return {name: REGISTRY.build({**cfg, **own}).eval() for name, cfg in MODELS.items()}
+    return {name: REGISTRY.build({**cfg, **OWN}).eval() for name, cfg in MODELS.items()}
 
 
 def test_all_are_in_every_figure(tmp_path: Path, models: dict[str, Any]) -> None:
@@ -77,7 +77,11 @@ def test_all_are_in_every_figure(tmp_path: Path, models: dict[str, Any]) -> None
     assert isinstance(row, Row)
     maps = [one for one in row.figures if isinstance(one, HeatMap)]
     assert len(maps) == len(models) + 1  # of CAN the class, too
-    assert [one.rows[0] for one in found[3].figures] == list(models)
+    (weights,) = found[3].figures
+    assert isinstance(weights, Matrix)
+    assert weights.rows == list(models)
+    assert weights.values.shape == (len(models), CHANNELS)
+    assert (weights.values == 1).all(axis=1).tolist() == [True, True, False, True]
     cost = found[4].figures[0]
     assert isinstance(cost, Table)
     spread = {str(name): float(channels) for name, _, channels, _ in cost.rows}
