@@ -13,5 +13,13 @@ class Examples(griffe.Extension):
         """Rename the section of an object's docstring."""
         if obj.docstring:
             obj.docstring.value = re.sub(
-                r'^( *)Example:$', r'\1Examples:', obj.docstring.value, flags=re.MULTILINE
+                r'^( *)Example:$',
+                r'\1Examples:',
+                obj.docstring.value,
+                flags=re.MULTILINE,
             )
+
+    def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
+        """Leave out the stub's `explain`: it would hide the room of that name."""
+        if attr.path == 'paperzoo.explain' and attr.parent:
+            attr.parent.del_member('explain')

@@ -73,7 +73,8 @@ def api_pages() -> dict[str, str]:
     pages = {
         'api/index.md': '# paperzoo\n\n'
         + '`import paperzoo` loads neither torch nor mm*; its names load what they '
-        'need.\n\n' + ''.join(f'::: paperzoo.{where}.{name}\n\n' for where, name in names)
+        'need.\n\n'
+        + ''.join(f'::: paperzoo.{where}.{name}\n\n' for where, name in names)
     }
     rooms: dict[str, list[str]] = {}
     for name, file in modules():
@@ -97,7 +98,9 @@ def config_rows() -> Iterator[list[str]]:
         if '_base_' in file.parts or 'Run:' not in said:
             continue
         path = file.relative_to(ROOT)
-        expect = re.search(r'^Expect: (.*?)(?=^\w+:|\Z)', said, re.MULTILINE | re.DOTALL)
+        expect = re.search(
+            r'^Expect: (.*?)(?=^\w+:|\Z)', said, re.MULTILINE | re.DOTALL
+        )
         yield [
             f'[`{file.stem}`]({REPOSITORY}/{path})',
             said.partition('\n\n')[0],
