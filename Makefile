@@ -21,7 +21,10 @@ SOURCES := $(shell find paperzoo configs -type f -not -name '*.pyc') \
 	setup.cfg pyproject.toml MANIFEST.in README.md
 export OPENCV_LOG_LEVEL := ERROR
 
-.PHONY: help demo test test-all test-wheel coverage lint format dev clean wheel
+# What the makers of the theme say about its successor is no warning of ours.
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: help docs release demo test test-all test-wheel coverage lint format dev clean wheel
 help:
 	@echo 'make demo        install, train a small FCOS, test it, draw a page of pictures'
 	@echo 'make test        install, then lint, types, quick tests, tests of the wheel'
@@ -30,6 +33,8 @@ help:
 	@echo 'make coverage    the quick tests, and the lines that they leave out'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make dev         only the environment, for working on paperzoo'
+	@echo 'make docs        the site, into site/; a dead link stops it'
+	@echo 'make release     sdist and wheel in dist/, checked'
 	@echo 'make format      let ruff format the code'
 	@echo 'make clean       remove the environments, caches and the demo'
 
@@ -57,7 +62,7 @@ $(VENV)/.base: constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base setup.cfg
-	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[lite,mim,export,test]'
+	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[lite,mim,export,test,docs,release]'
 	@touch $@
 dev: $(VENV)/.dev
 
@@ -133,5 +138,15 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict -d site
+
+# Through the sdist, as `make wheel`; docs/release.md says what a release needs besides.
+release: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m zipfile -l dist/*.whl | grep -q 'licenses/LICENSE'
+
 clean:
-	rm -rf $(VENV) $(WHEEL_VENV) $(CACHE) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(WHEEL_VENV) $(CACHE) $(DEMO) build dist site *.egg-info
