@@ -547,7 +547,7 @@ def verdicts(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             for task in TASKS
         }
         differ = len(set(', '.join(best.values()).split(', '))) > 1
-        named = '; '.join(f'{task}: {text}' for task, text in best.items())
+        tasks = '; '.join(f'{task}: {best[task]}' for task in TASKS)
         leads = {
             task: [own[task]['lead_of_dopri5_over_best_T'] for own in seeds.values()]
             for task in TASKS
@@ -558,7 +558,7 @@ def verdicts(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         ]
         low, high = min(c[0] for c in counts), max(c[2] for c in counts)
         found['T'][data] = (
-            f'the best T {"differs" if differ else "is the same"} ({named}); the '
+            f'the best T {"differs" if differ else "is the same"} ({tasks}); the '
             f'adaptive solver {"beats" if wins else "beats nowhere surely"} the best '
             f'T, and evaluates the flow {low} to {high} times'
         )
