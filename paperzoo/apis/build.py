@@ -239,8 +239,8 @@ def build_dataset(cfg: 'Config', split: str, spec: Mapping[str, Any]) -> Any:
         spec: What the config says of it.
 
     Raises:
-        UserError: If its files are missing, or a misspelt name keeps it from being
-            built.
+        UserError: If its files are missing or wrong, or a misspelt name keeps it from
+            being built.
 
     Example:
         >>> from paperzoo.apis.build import build_dataset
@@ -254,13 +254,27 @@ def build_dataset(cfg: 'Config', split: str, spec: Mapping[str, Any]) -> Any:
     from paperzoo.preflight.build_errors import spelling_explained
 
     try:
-        with default_scope(cfg), spelling_explained(cfg):
+        with default_scope(cfg), spelling_explained(cfg), _data_explained(cfg, split):
             return DATASETS.build(spec)
     except FileNotFoundError as error:
         raise UserError(
             f'{cfg.filename}: {split}_dataloader.dataset: {error}. Put the data set '
             f'there, or: --cfg-options {split}_dataloader.dataset.data_root=PATH'
         ) from error
+
+
+@contextmanager
+def _data_explained(cfg: 'Config', split: str) -> Iterator[None]:
+    """Look at the files of a data set only when it does not build."""
+    from paperzoo.preflight.run import check_data
+
+    try:
+        yield
+    except (UserError, FileNotFoundError):
+        raise
+    except Exception:
+        check_data(cfg, split)
+        raise
 
 
 def build_stored_model(cfg: 'Config', device: str, checkpoint: str) -> 'nn.Module':

@@ -65,6 +65,22 @@ def check_before_test(cfg: Config, warn: Callable[[str], object] = print) -> Non
     _refuse(cfg, ('test',), warn)
 
 
+def check_data(cfg: Config, split: str) -> None:
+    """Refuse the files of a data set that could not be built, if they are why.
+
+    Args:
+        cfg: The config, complete.
+        split: `'train'`, `'val'` or `'test'`.
+
+    Raises:
+        UserError: With one paragraph for each thing that is wrong.
+
+    Example:
+        >>> check_data(Config(dict(work_dir='work')), 'test')  # nothing is wrong
+    """
+    report(_check_files(cfg, data_sets(cfg, split)), '', lambda _: None)
+
+
 def _refuse(cfg: Config, splits: Sequence[str], warn: Callable[[str], object]) -> None:
     if not is_first_process(cfg.get('launcher') or 'none'):
         return  # the first process looks for all of them
