@@ -1,4 +1,4 @@
-"""A Chinese page says what its English twin says: headings, commands, numbers, links."""
+"""A Chinese page has the headings, commands, numbers and links of its English twin."""
 
 import re
 from pathlib import Path
