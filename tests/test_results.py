@@ -570,3 +570,7 @@ def test_own_data_is_no_worse_than_a_config_written_by_hand() -> None:
     by_hand = record['by_hand']['cells']['coco/bbox_mAP']
     for name in ('coco', 'yolo', 'voc', 'labelme'):
         assert record['init'][name]['coco/bbox_mAP'] >= by_hand
+    assert record['init']['masks']['mIoU'] >= record['by_hand']['streets']['mIoU']
+    folders, tables = (record['init'][name] for name in ('class_folders', 'csv'))
+    key = 'few_shot/test_accuracy'
+    assert tables[key] == folders.get('seeds', [folders[key]])[0]  # the same images

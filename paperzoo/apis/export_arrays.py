@@ -54,7 +54,7 @@ def export_arrays(
         paperzoo.errors.UserError: model.type is Linear: what can be exported are ...
     """
     from paperzoo.attention.sequence_models import SequenceModel
-    from paperzoo.dmf.episode_classifier import EpisodeClassifier
+    from paperzoo.common.few_shot import EpisodeClassifier
 
     if isinstance(model, EpisodeClassifier):
         return _export_episodes(model, cfg, file, kind, dynamic)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from paperzoo.common.few_shot import EpisodeClassifier
 from paperzoo.deploy.graph import Graph
-from paperzoo.dmf.episode_classifier import EpisodeClassifier
 
 
 class Embedding(nn.Module):

@@ -242,8 +242,9 @@ def torch_session(file: Path, card: Card) -> Session:
         >>> torch_session.__name__  # see `paperzoo.export`
         'torch_session'
     """
-    with quiet():
-        module = torch.export.load(file).module()
+    # Opened here: torch takes no name that is no UTF-8.
+    with quiet(), file.open('rb') as stream:
+        module = torch.export.load(stream).module()
 
     def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
         with torch.inference_mode():

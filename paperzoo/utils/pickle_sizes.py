@@ -18,10 +18,9 @@ _Node = list[Any]
 _LEAF: _Node = []
 _TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 _EMPTY = ('EMPTY_TUPLE', 'EMPTY_LIST', 'EMPTY_DICT', 'EMPTY_SET')
-_SCALARS = (
-    *('NONE', 'NEWTRUE', 'NEWFALSE', 'BININT', 'BININT1', 'BININT2', 'LONG1'),
-    *('BINFLOAT', 'BINUNICODE', 'SHORT_BINSTRING', 'GLOBAL'),
-)
+_SCALARS = frozenset(
+    ('NONE', 'NEWTRUE', 'NEWFALSE', 'BININT', 'BININT1', 'BININT2', 'LONG1')
+) | {'BINFLOAT', 'BINUNICODE', 'SHORT_BINSTRING', 'GLOBAL'}
 
 
 def is_boundless(file: Any, pickles: int = 1) -> bool:
@@ -155,13 +154,15 @@ def _measure(node: _Node, sizes: dict[int, tuple[int, int]]) -> None:
         one = path[-1]
         if id(one) not in sizes and id(one) not in opened:
             opened.add(id(one))
-            path += [
-                new for new in one if id(new) not in sizes and id(new) not in opened
-            ]
-            continue
+            unknown = [new for new in one if id(new) not in sizes]
+            path += [new for new in unknown if id(new) not in opened]
+            if unknown:
+                continue
         path.pop()
         if id(one) not in sizes:
-            held = [sizes.get(id(new), (1, 0)) for new in one]
-            size = 1 + sum(size for size, _ in held)
-            deep = 1 + max((deep for _, deep in held), default=0)
-            sizes[id(one)] = min(size, MOST_VALUES + 1), deep
+            size, deep = 1, 0
+            for new in one:
+                inner = sizes.get(id(new), (1, 0))
+                size += inner[0]
+                deep = max(deep, inner[1])
+            sizes[id(one)] = min(size, MOST_VALUES + 1), deep + 1

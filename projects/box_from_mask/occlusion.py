@@ -1,5 +1,7 @@
 """Box AP by how much of an object others hide."""
 
+import contextlib
+import io
 import json
 import math
 from collections import defaultdict
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from mmdet.datasets.api_wrappers import COCO
+from mmdet.evaluation.metrics import CocoMetric
 from mmengine.registry import METRICS
 from pycocotools import mask as mask_utils
 from pycocotools.cocoeval import COCOeval
@@ -130,7 +133,8 @@ class OcclusionBoxMetric(FastCocoMetric):
         metrics = super().compute_metrics(results)
         with TemporaryDirectory() as folder:
             predictions = [prediction for _, prediction in results]
-            files = self.results2json(predictions, f'{folder}/found')
+            # FastCocoMetric's own has no files, unless they are asked for.
+            files = CocoMetric.results2json(self, predictions, f'{folder}/found')
             found = json.loads(Path(files['bbox']).read_text())
         if found:  # without any, mmdet has no numbers either
             everything = (0.0, math.inf)
@@ -174,8 +178,9 @@ class OcclusionBoxMetric(FastCocoMetric):
         params.catIds, params.imgIds = self.cat_ids, self.img_ids
         params.iouThrs, params.maxDets = self.iou_thrs, [MAX_DETECTIONS]
         params.areaRng, params.areaRngLbl = [[0, OUTSIDE / 2]], ['all']
-        evaluation.evaluate()
-        evaluation.accumulate()
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.evaluate()
+            evaluation.accumulate()
         precision = evaluation.eval['precision']
         known = precision[precision > -1]
         return round(float(known.mean()), 3) if known.size else float('nan')

@@ -1,5 +1,7 @@
 """`--amp` on a machine without a GPU."""
 
+import warnings
+
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -45,3 +47,15 @@ def test_amp_option_takes_bfloat16_on_a_cpu() -> None:
     assert cfg.optim_wrapper == WRAPPER | {'type': 'paperzoo.Bf16OptimWrapper'}
     assert cfg.custom_hooks == [{'type': 'paperzoo.ChannelsLastHook'}]
     build_optim_wrapper(nn.Linear(2, 2), cfg.optim_wrapper)
+
+
+@pytest.mark.skipif(is_cuda_available(), reason='a GPU is asked for nothing')
+@pytest.mark.parametrize('supported', [True, False])
+def test_a_cpu_without_bfloat16_is_warned_of(
+    supported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('paperzoo.utils.precision.native_bfloat16', lambda _: supported)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter('always')
+        use_amp(ConfigDict(optim_wrapper={**WRAPPER}))
+    assert any('no bfloat16 units' in str(one.message) for one in seen) != supported

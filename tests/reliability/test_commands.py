@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from reliability.commands import COMMANDS, GOES_ON, KINDS, WRITES, Case, Kind, table
-from reliability.toys import copied, toys
+from reliability.toys import copied, results_of, toys
 
 from paperzoo.cli import commands
 from paperzoo.preflight.image_files import is_broken
@@ -138,6 +140,64 @@ def test_no_command_is_forgotten() -> None:
 def test_the_docs_show_this_table() -> None:
     docs = Path(__file__).parents[2] / 'docs' / 'errors.md'
     assert table() in docs.read_text()
+
+
+def a_hundred(case: Case) -> None:
+    """Let there be a hundred images, two of them bad, and results of all."""
+    images = case.folder / 'images'
+    first, *others = sorted(images.iterdir())
+    for one in others:
+        one.unlink()
+    for number in range(1, 100):
+        shutil.copy(first, images / f'{number:02}.jpg')
+    first.rename(images / '00.jpg')
+    whole = (images / '07.jpg').read_bytes()
+    (images / '07.jpg').write_bytes(whole[: len(whole) // 2])
+    (images / '61.jpg').write_text('no image')
+    results_of(images, case.folder / 'results.json')
+    file = case.folder / 'results.json'
+    content = json.loads(file.read_text())
+    for number in (7, 61):  # without pixels it can do; not without a box
+        content['annotations'][number]['bbox'] = [1, 2]
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    'command',
+    ['predict', 'analyze', pytest.param('explain', marks=pytest.mark.slow)],
+)
+def test_two_bad_inputs_of_a_hundred(
+    command: str, folder: Path, ask: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    kind = Kind('a hundred', 'images', (command,), a_hundred, GOES_ON)
+    case = case_of(folder, kind, command)
+    done = ask({'cwd': str(case.folder), 'arguments': case.arguments()})
+    assert done['code'] == 0, done['err']
+    said = [one for one in done['err'].splitlines() if ' is left out: ' in one]
+    assert [name for name in ('07.jpg', '61.jpg') if name in '\n'.join(said)] == [
+        '07.jpg',
+        '61.jpg',
+    ]
+    assert len(said) == 2
+    good = {f'{number:02}.jpg' for number in range(100)} - {'07.jpg', '61.jpg'}
+    if command == 'explain':
+        html = (case.out / 'page.html').read_text()
+        assert set(re.findall(r'(\d\d\.jpg): ', html)) == good
+        assert 'Which images are left out?' in html
+        return
+    name, key, failed = {
+        'predict': ('predictions.json', 'images', 'failed'),
+        'analyze': ('analysis.json', 'quality', 'left_out'),
+    }[command]
+    content = json.loads((case.out / name).read_text())
+    assert {Path(one['file_name']).name for one in content[key]} == good
+    assert len(content[key]) == 98
+    assert [Path(one['file_name']).name for one in content[failed]] == [
+        '07.jpg',
+        '61.jpg',
+    ]
+    why = 'error' if command == 'predict' else 'reason'
+    assert all(one[why] for one in content[failed])
 
 
 class Hostile:

@@ -72,6 +72,15 @@ def test_a_list_in_itself_ends() -> None:
     assert not boundless(value)
 
 
+def test_nor_does_it_hide_what_else_is_in_it() -> None:
+    key = tuple(range(100_000))
+    value: list[Any] = [(key, 1)] * 300
+    value.append([value])
+    # As an argument it counts, as what is put in, and as what is there at last.
+    assert boundless([value] * 2)
+    assert not boundless([value[:-1]])
+
+
 def test_the_second_of_two_pickles() -> None:
     both = pickle.dumps(1, 2) + pickle.dumps(doubled(tuple, 40), 2)
     assert not is_boundless(io.BytesIO(both))
