@@ -1,4 +1,4 @@
-"""Let the API show the examples of docstrings as examples: ours begin with `Example:`."""
+"""Let the API show the examples of docstrings: ours begin with `Example:`."""
 
 import re
 from typing import Any

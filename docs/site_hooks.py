@@ -109,7 +109,7 @@ def config_rows() -> Iterator[list[str]]:
 
 
 def result_rows() -> Iterator[list[str]]:
-    """Yield a row for each file of results: what, on what, its means, where and when."""
+    """Yield a row for each file of results: what, on what, its means, where, when."""
     for file in sorted((ROOT / 'benchmarks' / 'results').glob('*.json')):
         record = json.loads(file.read_text())
         means = [
@@ -197,11 +197,12 @@ def outside_code(pattern: re.Pattern[str], new: Any, text: str) -> str:
 def formula(match: re.Match[str]) -> str:
     """Return a formula as MathML, which browsers show without a script."""
     if match[1]:
-        return f'\n<div class="formula">{convert(match[1].strip(), display="block")}</div>\n'
+        block = convert(match[1].strip(), display='block')
+        return f'\n<div class="formula">{block}</div>\n'
     return convert(match[2])
 
 
-# --- live parts: a link on GitHub, the thing itself on the site ------------------------
+# --- live parts: a link on GitHub, the thing itself on the site -----------------------
 
 LIVE = re.compile(r'^\[`?([^\]`]+)`?\]\((\S+) "(source|card|figure)"\)$', re.MULTILINE)
 
@@ -273,7 +274,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_post_page(output: str, page: Page, **_: Any) -> str:
-    """Say that a Chinese page is one: to screen readers, and for the choice of fonts."""
+    """Say that a Chinese page is one: for screen readers and the choice of fonts."""
     if page.file.src_uri.endswith('.zh-CN.md'):
         return output.replace('<html lang="en"', '<html lang="zh-CN"')
     return output

@@ -6,7 +6,7 @@ import lazy_loader
 
 from paperzoo.startup import attach
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 # Names and their files are in __init__.pyi: each is imported when it is asked for.
 _named, _names, __all__ = lazy_loader.attach_stub(__name__, __file__)

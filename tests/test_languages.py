@@ -1,4 +1,4 @@
-"""A Chinese page says what its English twin says: headings, commands, numbers, links."""
+"""A Chinese page has the headings, commands, numbers and links of its English twin."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def twin(name: str) -> tuple[str, str]:
 def links(text: str) -> list[str]:
     """Return where the links lead, the switch to the other language left out."""
     found = re.findall(r'\]\(([^)]+)\)', BLOCK.sub('', text))
-    own = [link for link in found if 'README.md' in link or '/' in link or '"' in link]
+    own = [link for link in found if '/' in link or '"' in link]
     return sorted(link.replace('.zh-CN', '') for link in own)
 
 

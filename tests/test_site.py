@@ -29,7 +29,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('room', ['', 'fcos', 'knet', 'dmf', 'attention'])
+@pytest.mark.parametrize(
+    'room', ['', 'fcos', 'knet', 'dmf', 'can', 'feat', 'attention']
+)
 def test_the_api_has_every_public_name_with_its_example(site: Path, room: str) -> None:
     stub = (ROOT / 'paperzoo' / room / '__init__.pyi').read_text()
     names = re.findall(r'^from \.(\S+) import (\w+) as', stub, re.MULTILINE)
