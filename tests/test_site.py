@@ -34,9 +34,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_the_api_has_every_public_name_with_its_example(site: Path, room: str) -> None:
     stub = (ROOT / 'paperzoo' / room / '__init__.pyi').read_text()
-    names = re.findall(r'^from \.(\S+) import (\w+) as', stub, re.MULTILINE)
+    names = re.findall(r'^from \.(\w\S*) import (\w+) as', stub, re.MULTILINE)
     page = (site / 'api' / room / 'index.html').read_text()
     assert names
+    if room == 'attention':
+        # No function and not registered: it has no example (tests/test_house.py).
+        names.remove(('windows', 'Window'))
     for where, name in names:
         path = '.'.join(filter(None, ('paperzoo', room, where, name)))
         _, found, own = page.partition(f'id="{path}"')
