@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # Written out: what reads data is not imported to show the help.
 TASKS = ('detection', 'instance', 'panoptic', 'semantic', 'few-shot')
-FORMATS = ('coco', 'yolo', 'voc', 'labelme', 'masks', 'class_folders')
+FORMATS = ('coco', 'yolo', 'voc', 'labelme', 'cvat', 'masks', 'class_folders')
 
 
 def parse_args() -> argparse.Namespace:
