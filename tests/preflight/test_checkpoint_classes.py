@@ -71,3 +71,13 @@ def test_names_that_no_head_counts() -> None:
     # Things are boxes, all classes are segments: one of both must fit.
     cfg = load_config('panoptic-fpn_r50_fpn_1x_coco')
     assert len(class_names(cfg, {})) == 133
+
+
+@pytest.mark.parametrize('content', [None, [torch.ones(1)], torch.ones(1)], ids=str)
+def test_a_checkpoint_without_weights_has_no_classes(
+    tmp_path: Path, content: Any
+) -> None:
+    cfg, file = checkpoint(tmp_path, ())
+    torch.save(content, file)
+    with pytest.raises(UserError, match='holds no weights'):
+        evaluate_checkpoint(cfg, file)

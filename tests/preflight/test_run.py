@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 
+from paperzoo.apis.build import build_dataset
 from paperzoo.errors import UserError
 from paperzoo.preflight import run as preflight
 from paperzoo.preflight.coco_files import count_boxes
@@ -233,6 +234,17 @@ def test_a_record_without_a_key(project: Callable) -> None:
     content['annotations'][-1]['bbox'] = [1.0, 2.0, 3.0]
     (message,) = errors(project(content))
     assert 'cannot be read (not enough values' in message
+
+
+@pytest.mark.parametrize('key', ['image_id', 'category_id'])
+def test_files_are_looked_at_when_a_set_does_not_build(
+    project: Callable, key: str
+) -> None:
+    content = coco(GOOD)
+    content['annotations'][0][key] = {'a': 1}
+    cfg = project(content)
+    with pytest.raises(UserError, match=r'train_dataloader\.dataset\.ann_file: '):
+        build_dataset(cfg, 'train', cfg.train_dataloader.dataset)
 
 
 def test_a_part_without_boxes_is_only_a_warning(project: Callable) -> None:

@@ -538,7 +538,9 @@ KINDS = [
 def table() -> str:
     """Return what docs/errors.md shows: how each command meets each kind."""
     signs = {MESSAGE: '✗', GOES_ON: '✓'}
-    rows = [f'| | {" | ".join(COMMANDS)} |', '|---|' + ':-:|' * len(COMMANDS)]
+    pairs = sum(len(kind.commands) for kind in KINDS)
+    rows = [f'{len(KINDS)} kinds of trouble, {pairs} pairs with a command:', '']
+    rows += [f'| | {" | ".join(COMMANDS)} |', '|---|' + ':-:|' * len(COMMANDS)]
     group = ''
     for kind in KINDS:
         if kind.group != group:

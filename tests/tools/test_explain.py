@@ -109,3 +109,17 @@ def test_a_bad_image_costs_no_other(
             *('--cfg-options', *NARROW),
         )
     assert not (tmp_path / 'report_2.html').exists()
+
+
+def test_a_picture_that_only_its_decoder_refuses(
+    checkpoint: Path, tmp_path: Path, monkeypatch
+) -> None:
+    # Its end is there, so that no look at the file tells.
+    (tmp_path / 'flat.png').write_bytes(b'\x89PNG\r\n\x1a\n\0\0\0\0IEND\xaeB`\x82')
+    with pytest.raises(UserError, match=r'flat\.png.*: it is no image'):
+        run(
+            monkeypatch,
+            tmp_path,
+            *('fcos_tiny_shapes', checkpoint, tmp_path / 'flat.png'),
+            *('--cfg-options', *NARROW),
+        )
