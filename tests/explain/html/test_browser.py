@@ -1,7 +1,6 @@
 """A real browser opens the page: it fits, sliders move, arrows find the numbers."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,7 @@ from paperzoo.explain.html.report import (
     Table,
 )
 
-CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
 BAD = '<script>window.injected = 1</script><img src=x onerror="window.injected = 1">'
-
-
-@pytest.fixture(scope='module')
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip('there is no chromium here')
-    sync = pytest.importorskip('playwright.sync_api', reason='no playwright here')
-    with sync.sync_playwright() as driver:
-        shown = driver.chromium.launch(
-            executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu']
-        )
-        yield shown
-        shown.close()
 
 
 @pytest.fixture(scope='module')
