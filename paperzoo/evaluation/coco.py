@@ -43,6 +43,9 @@ class FastCocoMetric(CocoMetric):
         ['bbox']
     """
 
+    # Whether mmdet's `compute_metrics` runs, which takes arrays as well as files.
+    _on_arrays = False
+
     def __init__(self, ann_file: str | None = None, **kwargs: Any) -> None:
         found = ensure_generated(ann_file) if ann_file else None
         try:
@@ -69,15 +72,22 @@ class FastCocoMetric(CocoMetric):
             COCOevalMP=ArrayEval,  # it is no slower in one process
             load=lambda found: found if isinstance(found, Found) else load(found),
         ):
-            return super().compute_metrics(results)
+            self._on_arrays = True
+            try:
+                return super().compute_metrics(results)
+            finally:
+                self._on_arrays = False
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
-        """Return the results by metric, as arrays; as files where these are asked for.
+        """Return the files by metric as mmdet does; to `compute_metrics` arrays.
 
         Args:
             results: Of each image.
-            outfile_prefix: Where files go.
+            outfile_prefix: Where files go; for arrays only where the user asks for
+                them.
         """
+        if not self._on_arrays:
+            return super().results2json(results, outfile_prefix)
         if self.outfile_prefix is not None:
             super().results2json(results, outfile_prefix)
         boxes = Found.of(results, 'scores', with_masks=False)

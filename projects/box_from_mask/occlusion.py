@@ -1,7 +1,5 @@
 """Box AP by how much of an object others hide."""
 
-import contextlib
-import io
 import json
 import math
 from collections import defaultdict
@@ -10,11 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from faster_coco_eval.core import COCOeval_faster
 from mmdet.datasets.api_wrappers import COCO
-from mmdet.evaluation.metrics import CocoMetric
 from mmengine.registry import METRICS
 from pycocotools import mask as mask_utils
-from pycocotools.cocoeval import COCOeval
 
 from paperzoo.evaluation.coco import FastCocoMetric
 
@@ -133,8 +130,7 @@ class OcclusionBoxMetric(FastCocoMetric):
         metrics = super().compute_metrics(results)
         with TemporaryDirectory() as folder:
             predictions = [prediction for _, prediction in results]
-            # FastCocoMetric's own has no files, unless they are asked for.
-            files = CocoMetric.results2json(self, predictions, f'{folder}/found')
+            files = self.results2json(predictions, f'{folder}/found')
             found = json.loads(Path(files['bbox']).read_text())
         if found:  # without any, mmdet has no numbers either
             everything = (0.0, math.inf)
@@ -170,7 +166,7 @@ class OcclusionBoxMetric(FastCocoMetric):
             ]
         }
         truth.createIndex()
-        evaluation = COCOeval(
+        evaluation = COCOeval_faster(
             truth, truth.loadRes([dict(row) for row in found]), 'bbox'
         )
         params = evaluation.params
@@ -178,9 +174,8 @@ class OcclusionBoxMetric(FastCocoMetric):
         params.catIds, params.imgIds = self.cat_ids, self.img_ids
         params.iouThrs, params.maxDets = self.iou_thrs, [MAX_DETECTIONS]
         params.areaRng, params.areaRngLbl = [[0, OUTSIDE / 2]], ['all']
-        with contextlib.redirect_stdout(io.StringIO()):
-            evaluation.evaluate()
-            evaluation.accumulate()
+        evaluation.evaluate()
+        evaluation.accumulate()
         precision = evaluation.eval['precision']
         known = precision[precision > -1]
         return round(float(known.mean()), 3) if known.size else float('nan')
