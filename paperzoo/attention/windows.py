@@ -23,6 +23,14 @@ class Window(NamedTuple):
         kernel: Taps along a side.
         stride: Between neighbouring outputs.
         dilation: Between neighbouring taps.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.attention import Window
+        >>> window = Window(kernel=(1, 3), stride=(1, 2))
+        >>> torch.stack([*window.views(torch.arange(5)[None], (1, 2))], dim=-1)
+        tensor([[[0, 1, 2],
+                 [2, 3, 4]]])
     """
 
     kernel: Pair

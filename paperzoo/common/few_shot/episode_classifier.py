@@ -122,6 +122,18 @@ class EpisodeClassifier(BaseModel):
             the global classifier learns.
         data_preprocessor: Config of what normalises the images.
         init_cfg: As in every MMEngine module.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common.few_shot import EpisodeClassifier, ResNet12, prototypes
+        >>> class Nearest(EpisodeClassifier):
+        ...     def score_episode(self, support, label, query, ways, query_label=None):
+        ...         difference = query[:, None] - prototypes(support, label, ways)
+        ...         return -difference.square().sum(2), query
+        >>> model = Nearest(dict(type=ResNet12, widths=(2, 2, 4, 8))).eval()
+        >>> images = torch.rand(1, 5, 3, 32, 32)  # one episode of five classes
+        >>> model(images, torch.arange(5)[None], images).argmax(-1)
+        tensor([[0, 1, 2, 3, 4]])
     """
 
     def __init__(
