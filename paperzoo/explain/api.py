@@ -111,9 +111,9 @@ def explain_beside(
     """Return the report of the same episodes in several few-shot classifiers.
 
     Args:
-        models: Configs, each with the file or URL of its weights, or None. The episodes
-            are those of the first config's test set; each model normalises images as
-            its own config says.
+        models: Configs, each with the file, work dir or URL of its weights, or None.
+            The episodes are those of the first config's test set; each model normalises
+            images as its own config says.
         items: Which episodes; by default the first.
         device: Where models are built; by default on the GPU, if there is one.
 
@@ -143,7 +143,7 @@ def explain_beside(
                 'put beside each other'
             )
         if checkpoint:
-            load_weights(model, checkpoint)
+            load_weights(model, checkpoint_in(checkpoint))
         built[name if name not in built else f'{name}, {len(built) + 1}'] = model.eval()
     found: list[Section] = []
     numbers = items or [0]

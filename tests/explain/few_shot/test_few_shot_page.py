@@ -110,8 +110,11 @@ def test_the_command_writes_one_page(
     files = []
     for name in MODELS:
         model = build_model(config(tmp_path, name), 'cpu')
-        torch.save(model.state_dict(), tmp_path / f'{name}.pth')
-        files.append([str(tmp_path / f'{name}.py'), str(tmp_path / f'{name}.pth')])
+        # A work dir stands for its best checkpoint.
+        work_dir = tmp_path / name
+        work_dir.mkdir()
+        torch.save(model.state_dict(), work_dir / 'best_accuracy_epoch_1.pth')
+        files.append([str(tmp_path / f'{name}.py'), str(work_dir)])
     others = [word for pair in files[1:] for word in ('--beside', *pair)]
     command = ['explain', *files[0], *others, '--item', '0', '2', '--device', 'cpu']
     monkeypatch.chdir(tmp_path)
