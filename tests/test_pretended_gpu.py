@@ -79,7 +79,15 @@ def test_images(name: str, in_loss: int, an_image: int) -> None:
 
 
 @pytest.mark.parametrize(
-    'name', ['dmf_resnet12', 'protonet_resnet12', 'nearest_prototype_resnet12']
+    'name',
+    [
+        'dmf_resnet12',
+        'protonet_resnet12',
+        'nearest_prototype_resnet12',
+        'can_resnet12',
+        'can_resnet12_transductive',
+        'feat_resnet12',
+    ],
 )
 def test_episodes(name: str) -> None:
     cfg = load(name)
@@ -87,6 +95,8 @@ def test_episodes(name: str) -> None:
     cfg.model.feat_channels = 16
     if cfg.model.get('meta_filter'):
         cfg.model.meta_filter.groups = 4
+    if cfg.model.get('positions'):
+        cfg.model.update(positions=16, candidates=3)
     model = move(MODELS.build(cfg.model)).train()
     data = cfg.train_dataloader.dataset
     labels = torch.arange(data.ways).repeat_interleave(data.shots).expand(2, -1)
