@@ -1,6 +1,6 @@
 """DMF: the query is aligned to every class, then compared with it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from paperzoo.common import rename_on_load
 from paperzoo.common.few_shot.episode_classifier import (
     BACKBONE,
     EpisodeClassifier,
-    dense_cross_entropy,
     prototypes,
 )
 from paperzoo.dmf.alignment import AdaptiveAlignment
@@ -196,27 +195,13 @@ class DMFClassifier(EpisodeClassifier):
         evaluations of the flow, `evaluations`.
         """
         self.alignment.reset()
-        own: Iterable[Any] = [None] * len(query)
-        if self.global_on_aligned:
-            own = query_label
-        results = [
-            self.score_episode(*each[:3], ways, each[3])
-            for each in zip(support, support_label, query, own, strict=True)
-        ]
-        scores = torch.cat([scores for scores, _ in results])
-        maps = torch.cat([aligned for _, aligned in results])
-        labels = query_label.flatten()
-        with torch.no_grad():
-            right = scores.flatten(2).mean(-1).argmax(-1) == labels
-        logs = {'accuracy': right.float().mean()}
+        losses = super().loss_by_feat(
+            support, support_label, query, query_label, query_class, ways
+        )
         if self.alignment.adaptive and self.meta_filter is not None:
             counts = torch.tensor(self.alignment.evaluations, dtype=torch.float32)
-            logs['evaluations'] = counts.mean()
-        return {
-            **self._global_loss(maps, query_class),
-            'loss_meta': self.meta_weight * dense_cross_entropy(scores, labels),
-            **logs,
-        }
+            losses['evaluations'] = counts.mean()
+        return losses
 
     def predict_from_feats(
         self,
@@ -266,7 +251,7 @@ class DMFClassifier(EpisodeClassifier):
             support_label: From 0 to `ways - 1`.
             query: The queries' feature maps.
             ways: Number of classes.
-            query_label: With the queries' own classes the maps are aligned to them.
+            query_label: The queries' own classes, for `global_on_aligned`.
         """
         classes = prototypes(support, support_label, ways)
         weights = class_weights(classes)
@@ -276,7 +261,7 @@ class DMFClassifier(EpisodeClassifier):
         for block in self.query_blocks(query, ways):
             filters = self.meta_filter(query[block], classes)
             parts.append(self.score_block(query[block], weights, filters))
-            if query_label is not None:
+            if self.global_on_aligned and query_label is not None:
                 own = query_label[block]
                 # Without dynamic sampling all queries share one row of filters.
                 row = torch.arange(len(own), device=own.device)

@@ -2,39 +2,11 @@
 
 from typing import Any
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from paperzoo.attention.modules import MultiHeadSelfAttention
-
-
-def class_centers(
-    members: Float[Tensor, 'members channels'],
-    labels: Int[Tensor, ' members'],
-    ways: int,
-) -> Float[Tensor, '{ways} channels']:
-    """Return the mean of each class's members.
-
-    Args:
-        members: Adapted features of supports and queries, in any order.
-        labels: Their classes, from 0 to `ways - 1`; each has a member.
-        ways: Number of classes.
-
-    Example:
-        >>> import torch
-        >>> from paperzoo.feat import class_centers
-        >>> members = torch.tensor([[1.0], [3.0], [8.0]])
-        >>> class_centers(members, torch.tensor([0, 0, 1]), 2)
-        tensor([[2.],
-                [8.]])
-
-    Paper: feat "Contrastive Learning of Set-to-Set Functions"
-    """
-    member = F.one_hot(labels, ways).to(members.dtype)
-    return torch.einsum('mk,mc->kc', member / member.sum(0), members)
 
 
 class SetToSet(BaseModule):

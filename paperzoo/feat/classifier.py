@@ -14,7 +14,7 @@ from paperzoo.common.few_shot.episode_classifier import (
     prototypes,
 )
 from paperzoo.errors import check_choice
-from paperzoo.feat.adaptation import SetToSet, class_centers
+from paperzoo.feat.adaptation import SetToSet
 from paperzoo.registry import MODELS
 
 
@@ -131,5 +131,5 @@ class FEATClassifier(EpisodeClassifier):
         queries = query.mean(dim=(2, 3))
         members = torch.cat((support.mean(dim=(2, 3)), queries))
         labels = torch.cat((support_label, query_label))
-        centers = class_centers(self.adaptation(members[None])[0], labels, ways)
+        centers = prototypes(self.adaptation(members[None])[0], labels, ways)
         return self.scale * prototype_scores(queries, centers, self.distance)

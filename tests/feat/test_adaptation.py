@@ -2,17 +2,13 @@
 
 import pytest
 import torch
-from beartype import beartype
 from hypothesis import given
 from hypothesis import strategies as st
-from jaxtyping import jaxtyped
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
+from paperzoo.common.few_shot import prototypes
 from paperzoo.feat import SetToSet
-from paperzoo.feat import adaptation as room
-
-class_centers = jaxtyped(typechecker=beartype)(room.class_centers)
 
 
 @pytest.mark.paper('feat "Embedding Adaptation via Set-to-set Functions"')
@@ -54,7 +50,7 @@ def test_dropout_is_of_what_is_added_and_in_training_only() -> None:
 def test_centers_are_means() -> None:
     members = torch.tensor([[1.0, 0], [2, 2], [3, 4]]).double()
     labels = torch.tensor([1, 0, 1])
-    centers = class_centers(members, labels, 2)
+    centers = prototypes(members, labels, 2)
     assert_close(centers, torch.tensor([[2.0, 2], [2, 2]]).double())
-    assert_close(class_centers(members.flip(0), labels.flip(0), 2), centers)
-    assert gradcheck(lambda x: class_centers(x, labels, 2), members.requires_grad_())
+    assert_close(prototypes(members.flip(0), labels.flip(0), 2), centers)
+    assert gradcheck(lambda x: prototypes(x, labels, 2), members.requires_grad_())

@@ -20,14 +20,14 @@ DATA_PREPROCESSOR: dict[str, Any] = {'type': EpisodeDataPreprocessor}
 
 
 def prototypes(
-    support: Float[Tensor, 'supports channels height width'],
+    support: Float[Tensor, 'supports channels *places'],
     labels: Int[Tensor, ' supports'],
     ways: int,
-) -> Float[Tensor, 'classes channels height width']:
-    """Return the mean feature map of each class.
+) -> Float[Tensor, '{ways} channels *places']:
+    """Return the mean features of each class.
 
     Args:
-        support: The supports' feature maps, in any order.
+        support: The supports' features or feature maps, in any order.
         labels: Their classes, from 0 to `ways - 1`; each has a support.
         ways: Number of classes.
 
@@ -42,7 +42,7 @@ def prototypes(
     """
     # A matrix product, not a loop over classes: supports come in any order.
     member = F.one_hot(labels, ways).to(support.dtype)
-    return torch.einsum('sk,schw->kchw', member / member.sum(0), support)
+    return torch.einsum('sk,sc...->kc...', member / member.sum(0), support)
 
 
 def prototype_scores(
@@ -189,8 +189,6 @@ class EpisodeClassifier(BaseModel):
     ) -> dict[str, Tensor]:
         """Return the losses of a batch of episodes, and the accuracy beside them.
 
-        The global classifier sees the queries' maps as they are.
-
         Args:
             support: Feature maps, (E, K * S, C, H, W).
             support_label: (E, K * S).
@@ -199,10 +197,15 @@ class EpisodeClassifier(BaseModel):
             query_class: (E, Q), the classes among those of the training set.
             ways: Number of classes, K.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.meta_weight > 0):
-            scores = self._scores(support, support_label, query, ways).flatten(0, 1)
+        results = [
+            self.score_episode(*each, ways, labels)
+            for *each, labels in zip(
+                support, support_label, query, query_label, strict=True
+            )
+        ]
+        scores, maps = (torch.cat(parts) for parts in zip(*results, strict=True))
         labels = query_label.flatten()
-        losses = self._global_loss(query.flatten(0, 1), query_class)
+        losses = self._global_loss(maps, query_class)
         if self.meta_weight > 0:
             loss = dense_cross_entropy(scores, labels)
             losses['loss_meta'] = self.meta_weight * loss
