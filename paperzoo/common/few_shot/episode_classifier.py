@@ -197,12 +197,8 @@ class EpisodeClassifier(BaseModel):
             query_class: (E, Q), the classes among those of the training set.
             ways: Number of classes, K.
         """
-        results = [
-            self.score_episode(*each, ways, labels)
-            for *each, labels in zip(
-                support, support_label, query, query_label, strict=True
-            )
-        ]
+        episodes = zip(support, support_label, query, query_label, strict=True)
+        results = [self.score_episode(*each[:3], ways, each[3]) for each in episodes]
         scores, maps = (torch.cat(parts) for parts in zip(*results, strict=True))
         labels = query_label.flatten()
         losses = self._global_loss(maps, query_class)
