@@ -5,6 +5,7 @@ for images 1.1"). Its video format has tracks and no frames to train on.
 """
 
 import math
+from contextlib import suppress
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -16,9 +17,10 @@ from paperzoo.data.formats.description import (
     Polygon,
     bounding_box,
     flaw_of,
+    painted_object,
 )
 from paperzoo.data.formats.folder import Folder, size_as_stated, split_named, split_of
-from paperzoo.data.formats.voc import parse_xml
+from paperzoo.data.formats.xml_files import number_of, parse_xml, text_in
 from paperzoo.errors import UserError
 
 _SIDES = ('xtl', 'ytl', 'xbr', 'ybr')
@@ -39,7 +41,11 @@ def is_cvat(folder: Folder) -> bool:
         >>> is_cvat(Folder(root))
         True
     """
-    return bool(_files(folder, most=20))
+    for file in folder.ending('.xml')[:20]:
+        with suppress(UserError, ValueError):
+            if _task(folder, file) is not None:
+                return True
+    return False
 
 
 def read_cvat(folder: Folder) -> LabelledSet:
@@ -68,18 +74,24 @@ def read_cvat(folder: Folder) -> LabelledSet:
     found = LabelledSet('cvat', folder.root)
     used: set[str] = set()
     colours: dict[str, str] = {}
-    for file, root in _files(folder):
+    for file in folder.ending('.xml'):
+        try:
+            root = _task(folder, file)
+        except (UserError, ValueError) as error:
+            found.leave_out(file, error)
+            continue
+        if root is None:
+            continue
         for label in root.iter('label'):
             # A part of a skeleton is no class of its own.
-            if (name := _text(label, 'name')) and not _text(label, 'parent'):
-                colours.setdefault(name, _text(label, 'color'))
+            if (name := text_in(label, 'name')) and not text_in(label, 'parent'):
+                colours.setdefault(name, text_in(label, 'color'))
         for node in root.findall('image'):
             try:
                 name = folder.only_image_of(node.get('name', ''), file, used)
                 image = _image(folder, file, name, node, found)
             except (UserError, ValueError) as error:
-                text = str(error)
-                found.left_out.append(text if file in text else f'{file}: {text}')
+                found.leave_out(file, error)
                 continue
             used.add(name)
             found.images.append(image)
@@ -91,16 +103,16 @@ def read_cvat(folder: Folder) -> LabelledSet:
     return found.checked()
 
 
-def _files(folder: Folder, most: int | None = None) -> list[tuple[str, Element]]:
-    found = []
-    for one in folder.ending('.xml')[:most]:
-        try:
-            root = parse_xml(folder.read_bytes(one))
-        except (UserError, ValueError):
-            continue
-        if root.tag == 'annotations' and root.find('image') is not None:
-            found.append((one, root))
-    return found
+def _task(folder: Folder, file: str) -> Element | None:
+    """Return what an XML file holds if CVAT wrote it for images.
+
+    Raises:
+        UserError: If the file cannot be read.
+        ValueError: If it is no XML.
+    """
+    root = parse_xml(folder.read_bytes(file))
+    fits = root.tag == 'annotations' and root.find('image') is not None
+    return root if fits else None
 
 
 def _image(
@@ -182,26 +194,22 @@ def _painted(shape: Element, name: str, width: int, height: int) -> LabelledObje
     """Return the object of a mask: lengths of runs, row by row, within a box.
 
     Raises:
-        ValueError: If the runs do not fill the box, or it reaches out of the image.
+        ValueError: If the runs do not fill the box, nothing is painted, or it reaches
+            out of the image.
     """
-    from paperzoo.utils.masks import encode
-
     sides = ('left', 'top', 'width', 'height')
     left, top, wide, high = (int(_number(shape, side)) for side in sides)
-    if min(left, top) < 0 or left + wide > width or top + high > height:
+    # Before the runs, which could fill the memory.
+    if wide > width or high > height:
         raise ValueError('the mask reaches out of the image')
     try:
         runs = [int(one) for one in shape.get('rle', '').split(',')]
     except ValueError:
         raise ValueError('its rle is no list of numbers') from None
-    if min(runs) < 0 or sum(runs) != wide * high or not any(runs[1::2]):
-        raise ValueError(f'its rle does not fill {wide} x {high} pixels, or is empty')
+    if min(*runs, wide, high) < 0 or sum(runs) != wide * high:
+        raise ValueError(f'its rle does not fill {wide} x {high} pixels')
     inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(high, wide)
-    whole = np.zeros((height, width), bool)
-    whole[top : top + high, left : left + wide] = inside
-    rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
-    box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    return LabelledObject(name, tuple(map(float, box)), encode(whole))  # type: ignore[arg-type]
+    return painted_object(name, inside, (left, top), (width, height))
 
 
 def _palette(colours: list[str], classes: int) -> tuple[tuple[int, int, int], ...]:
@@ -217,17 +225,5 @@ def _palette(colours: list[str], classes: int) -> tuple[tuple[int, int, int], ..
     return tuple((one[0], one[1], one[2]) for one in parts)
 
 
-def _text(node: Element, path: str) -> str:
-    return (node.findtext(path) or '').strip()
-
-
-def _number(node: Element, key: str, default: float = math.nan) -> float:
-    text = node.get(key, '').strip()
-    if not text:
-        if math.isnan(default):
-            raise ValueError(f'it has no {key}')
-        return default
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f'{key} is {text!r}, no number') from None
+def _number(node: Element, key: str, default: float | None = None) -> float:
+    return number_of(node.get(key, ''), key, default)

@@ -1,9 +1,13 @@
 """What a labelled folder holds, whatever its format."""
 
 import colorsys
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
 
 from paperzoo.errors import UserError
 
@@ -93,6 +97,11 @@ class LabelledSet:
             counts[image.split] = counts.get(image.split, 0) + 1
         return counts
 
+    def leave_out(self, file: str, error: Exception) -> None:
+        """Say what is wrong with a file, and with which."""
+        text = str(error)
+        self.left_out.append(text if file in text else f'{file}: {text}')
+
     def note_unused(self, images: list[str], what: str) -> None:
         """Note images that lack what would tell their labels, if there are any."""
         if images:
@@ -141,6 +150,49 @@ def bounding_box(polygons: list[Polygon]) -> Box:
     xs = [x for one in polygons for x in one[0::2]]
     ys = [y for one in polygons for y in one[1::2]]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def painted_object(
+    name: str,
+    mask: Bool[np.ndarray, 'height width'],
+    corner: tuple[float, float],
+    size: tuple[int, int],
+) -> LabelledObject:
+    """Return the object of a mask that is painted on a part of an image.
+
+    Args:
+        name: Its class.
+        mask: Of the part, True on the object.
+        corner: x and y of the part's first pixel in the image, rounded.
+        size: Width and height of the image.
+
+    Raises:
+        ValueError: If the part reaches out of the image, nothing is painted, or a
+            coordinate is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.data.formats.description import painted_object
+        >>> painted_object('cat', np.ones((2, 3), bool), (5, 4), (20, 10)).box
+        (5.0, 4.0, 8.0, 6.0)
+    """
+    from paperzoo.utils.masks import encode
+
+    high, wide = mask.shape
+    width, height = size
+    if not all(map(math.isfinite, corner)):
+        raise ValueError('a coordinate is no number')
+    left, top = map(round, corner)
+    if min(left, top) < 0 or left + wide > width or top + high > height:
+        raise ValueError('the mask reaches out of the image')
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        raise ValueError('the mask is empty')
+    whole = np.zeros((height, width), bool)
+    whole[top : top + high, left : left + wide] = mask
+    x, y = left + columns[[0, -1]], top + rows[[0, -1]]
+    box = (float(x[0]), float(y[0]), float(x[1] + 1), float(y[1] + 1))
+    return LabelledObject(name, box, encode(whole))
 
 
 def flaw_of(box: Box, width: int, height: int) -> str:

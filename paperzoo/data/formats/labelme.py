@@ -19,13 +19,14 @@ from paperzoo.data.formats.description import (
     Polygon,
     bounding_box,
     flaw_of,
+    painted_object,
 )
 from paperzoo.data.formats.folder import Folder, size_as_stated, split_of
 from paperzoo.errors import UserError
 
 _CORNERS = 64  # of a circle's polygon
 _UNREADABLE = (
-    *(ValueError, KeyError, TypeError, AttributeError, OSError),
+    *(ValueError, KeyError, TypeError, AttributeError, OSError, OverflowError),
     Image.DecompressionBombError,
 )
 
@@ -155,19 +156,8 @@ def _drawn(shape: dict[str, Any], label: str, size: tuple[int, int]) -> Labelled
     Raises:
         ValueError: If the mask is empty or reaches out of the image.
     """
-    from paperzoo.utils.masks import encode
-
     (left, top), *_ = shape['points']
+    corner = (float(left), float(top))
     with Image.open(io.BytesIO(base64.b64decode(shape['mask']))) as picture:
         small = np.asarray(picture.convert('L')) > 0
-    width, height = size
-    x, y = round(left), round(top)
-    if x < 0 or y < 0 or x + small.shape[1] > width or y + small.shape[0] > height:
-        raise ValueError('the mask reaches out of the image')
-    whole = np.zeros((height, width), bool)
-    whole[y : y + small.shape[0], x : x + small.shape[1]] = small
-    rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
-    if not len(rows):
-        raise ValueError('the mask is empty')
-    box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    return LabelledObject(label, tuple(map(float, box)), encode(whole))  # type: ignore[arg-type]
+    return painted_object(label, small, corner, size)

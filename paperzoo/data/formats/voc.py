@@ -4,10 +4,8 @@ Found anywhere below the folder: `Annotations` and `JPEGImages` with `ImageSets`
 CVAT), beside the images (LabelImg), in `train`, `valid`, `test` (Roboflow).
 """
 
-import math
 from pathlib import PurePosixPath
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
 
 from paperzoo.data.formats.description import (
     LabelledImage,
@@ -16,6 +14,7 @@ from paperzoo.data.formats.description import (
     flaw_of,
 )
 from paperzoo.data.formats.folder import Folder, size_as_stated, split_of
+from paperzoo.data.formats.xml_files import number_of, parse_xml, text_in
 from paperzoo.errors import UserError
 
 
@@ -74,11 +73,10 @@ def read_voc(folder: Folder) -> LabelledSet:
             root = parse_xml(folder.read_bytes(file))
             if root.tag != 'annotation':
                 continue
-            name = folder.only_image_of(_text(root, 'filename'), file, used)
+            name = folder.only_image_of(text_in(root, 'filename'), file, used)
             image = _image(folder, file, name, root, found)
         except (UserError, ValueError) as error:
-            text = str(error)
-            found.left_out.append(text if file in text else f'{file}: {text}')
+            found.leave_out(file, error)
             continue
         used.add(name)
         image.split = splits.get(PurePosixPath(file).stem) or split_of(file)
@@ -91,47 +89,17 @@ def read_voc(folder: Folder) -> LabelledSet:
     return found.checked()
 
 
-def parse_xml(content: bytes) -> Element:
-    """Return the root of an XML file that declares nothing.
-
-    Args:
-        content: Of the file.
-
-    Raises:
-        ValueError: If `content` is no XML, or has a document type: entities that expand
-            without end, or read other files, can be declared only there.
-
-    Example:
-        >>> from paperzoo.data.formats.voc import parse_xml
-        >>> parse_xml(b'<annotation><filename>a.jpg</filename></annotation>')[0].text
-        'a.jpg'
-    """
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-
-    def refuse(*_: object) -> None:
-        raise ValueError('the XML file declares a document type, which is not read')
-
-    parser.StartDoctypeDeclHandler = refuse
-    parser.EntityDeclHandler = refuse
-    parser.StartElementHandler = lambda tag, attributes: builder.start(tag, attributes)
-    parser.EndElementHandler = lambda tag: builder.end(tag)
-    parser.CharacterDataHandler = lambda text: builder.data(text)
-    try:
-        parser.Parse(content, True)
-    except expat.ExpatError as error:
-        raise ValueError(f'no XML ({error})') from error
-    return builder.close()
-
-
 def _image(
     folder: Folder, file: str, name: str, root: Element, found: LabelledSet
 ) -> LabelledImage:
-    stated = (_number(root, 'size/width', 0.0), _number(root, 'size/height', 0.0))
+    stated = (
+        number_of(text_in(root, 'size/width'), 'size/width', default=0.0),
+        number_of(text_in(root, 'size/height'), 'size/height', default=0.0),
+    )
     width, height = size_as_stated(
         folder.path(name), stated if all(stated) else None, file
     )
-    first = 1 if _text(root, 'source/database').startswith('The VOC') else 0
+    first = 1 if text_in(root, 'source/database').startswith('The VOC') else 0
     image = LabelledImage(folder.path(name), width, height)
     for number, node in enumerate(root.findall('object'), 1):
         place = f'{folder.path(file)}, object {number}'
@@ -148,32 +116,17 @@ def _image(
 
 
 def _object(node: Element, first: int) -> LabelledObject:
-    name = _text(node, 'name')
+    name = text_in(node, 'name')
     if not name:
         raise ValueError('it has no name')
     left, top, right, bottom = (
-        _number(node, f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')
+        number_of(text_in(node, path), path)
+        for path in ('bndbox/xmin', 'bndbox/ymin', 'bndbox/xmax', 'bndbox/ymax')
     )
-    difficult = _text(node, 'difficult') == '1'
+    difficult = text_in(node, 'difficult') == '1'
     return LabelledObject(
         name, (left - first, top - first, right, bottom), crowd=difficult
     )
-
-
-def _text(node: Element, path: str) -> str:
-    return (node.findtext(path) or '').strip()
-
-
-def _number(node: Element, path: str, default: float = math.nan) -> float:
-    text = _text(node, path)
-    if not text:
-        if math.isnan(default):
-            raise ValueError(f'it has no {path}')
-        return default
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f'{path} is {text!r}, no number') from None
 
 
 def _image_sets(folder: Folder) -> dict[str, str]:

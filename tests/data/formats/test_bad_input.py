@@ -12,7 +12,7 @@ from PIL import Image
 
 from paperzoo.data.formats.folder import Folder, image_size
 from paperzoo.data.formats.recognise import read_folder
-from paperzoo.data.formats.voc import parse_xml
+from paperzoo.data.formats.xml_files import parse_xml
 from paperzoo.errors import UserError
 
 BOMB = b"""<?xml version="1.0"?>

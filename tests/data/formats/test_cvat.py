@@ -59,6 +59,9 @@ def test_a_painted_mask(tmp_path: Path) -> None:
         ('<mask label="a" rle="9" left="0" top="0" width="3" height="3"/>', 'empty'),
         ('<mask label="a" rle="1" left="9" top="9" width="99" height="1"/>', 'out of'),
         ('<mask label="a" rle="1,8,9" left="0" top="0" width="3" height="3"/>', 'fill'),
+        ('<mask label="a" rle="0,6" left="9" top="9" width="-3" height="-2"/>', 'fill'),
+        ('<mask label="a" rle="0,1" left="inf" top="0" width="1" height="1"/>', 'inf'),
+        ('<ellipse label="a" cx="nan" cy="9" rx="2" ry="2"/>', "cx is 'nan'"),
     ],
 )
 def test_what_cannot_be_used_is_named(shape: str, why: str, tmp_path: Path) -> None:
@@ -89,3 +92,10 @@ def test_another_size_or_no_image(tmp_path: Path) -> None:
     Image.new('RGB', (20, 40)).save(tmp_path / 'images/a.png')
     with pytest.raises(UserError, match='turned by its EXIF'):
         read_cvat(Folder(tmp_path))
+
+
+def test_a_broken_file_among_others_is_named(tmp_path: Path) -> None:
+    (tmp_path / 'cut.xml').write_text('<annotations><image')
+    found = read(tmp_path, '<box label="b" xtl="1" ytl="1" xbr="3" ybr="3"/>')
+    assert len(found.images) == 1
+    assert found.left_out[0].startswith('cut.xml: no XML')

@@ -209,9 +209,14 @@ def test_a_painted_mask_of_labelme(tmp_path: Path) -> None:
             'mask': base64.b64encode(buffer.getvalue()).decode(),
         }
     ]
+    outside = {**content['shapes'][0], 'points': [[float('inf'), 20]]}
+    huge = {'label': 'a', 'points': [[10**400, 1], [9, 1], [9, 9]]}
+    content['shapes'] += [outside, huge]
     made.save(scene, tmp_path / scene.name)
     made.write_json((tmp_path / scene.name).with_suffix('.json'), content)
-    (one,) = read_folder(tmp_path).images[0].objects
+    found = read_folder(tmp_path)
+    assert len(found.left_out) == 2
+    (one,) = found.images[0].objects
     assert one.box == (32, 21, 38, 25)
     mask = decode({'segmentation': one.mask})
     assert mask.sum() == 24
