@@ -86,6 +86,11 @@ def export(
     check_packages(kind)
     model, cfg, meta = _model(checkpoint, config, cfg_options)
     if family(model) is None:
+        if config is None:
+            raise UserError(
+                f"'{checkpoint}': a {type(model).__name__} is compared on its config's "
+                'test set, which a checkpoint does not hold: give config=...'
+            )
         return export_arrays(model, cfg, file, kind, dynamic)
     predictor = Predictor(model, cfg, meta, score=0.0)
     if size is not None:

@@ -123,6 +123,12 @@ def test_a_translator_is_refused(tmp_path: Path, checkpoint: Any) -> None:
         paperzoo.export(weights, tmp_path / 'a.onnx', 'attention_translation')
 
 
+def test_arrays_need_a_config(tmp_path: Path, checkpoint: Any) -> None:
+    weights = checkpoint('protonet_tiny_glyphs')
+    with pytest.raises(UserError, match=r'a ProtoNet is compared .* give config='):
+        paperzoo.export(weights, tmp_path / 'a.onnx')
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('ending', ['.onnx', '.xml', '.pt2'])
 @pytest.mark.parametrize('name', IMAGES)
