@@ -29,6 +29,22 @@ def test_both_languages_have_the_same_commands() -> None:
     assert commands('own_data.md') == commands('own_data.zh-CN.md')
 
 
+def test_the_pages_and_the_help_name_all_models(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from paperzoo.apis.own_data import MODELS
+    from paperzoo.tools import init
+
+    names = {name: None for of_task in MODELS.values() for name in of_task}
+    for page in ('own_data.md', 'own_data.zh-CN.md'):
+        assert f'`--model {"|".join(names)}`' in (DOCS / page).read_text('utf-8')
+    monkeypatch.setattr(sys, 'argv', ['init', '--help'])
+    with pytest.raises(SystemExit):
+        init.parse_args()
+    said = ' '.join(capsys.readouterr().out.split())
+    assert f'{", ".join(names)}, or a config' in said
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with pictures and, where the page says to place them, weights."""

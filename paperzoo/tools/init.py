@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--model',
         metavar='NAME',
-        help='fcos, knet, dmf, protonet, can, feat, or a config',
+        help='fcos, fcos_imprv, knet, dmf, protonet, can, feat, or a config',
     )
     parser.add_argument(
         '--format', choices=FORMATS, help='where the folder holds several'
