@@ -45,7 +45,7 @@ help:
 # installed twice; neither changes the other.
 
 $(VENV)/.base: constraints.txt
-	@echo "== environment in $(VENV), about a minute and a half"
+	@echo "== environment in $(VENV)"
 	@if $(PYTHON) -c 'import torch' 2>/dev/null; then \
 	  echo 'using the installed torch'; \
 	  $(PYTHON) -m venv --system-site-packages $(VENV); \
@@ -93,7 +93,7 @@ $(WHEEL_VENV)/.wheel: $(WHEEL_VENV)/.base $(CACHE)/.wheel
 # --- the main job --------------------------------------------------------------------
 
 demo: $(WHEEL_VENV)/.wheel
-	@echo '== training a small FCOS on 400 synthetic images, about 5 minutes on 2 cores'
+	@echo '== training a small FCOS on 400 synthetic images, some minutes on 2 cores'
 	$(WHEEL_BIN)/mim train paperzoo fcos_tiny_shapes.py --work-dir $(DEMO) --resume
 	@echo '== testing its checkpoint on 100 other images, drawing 24 of them'
 	$(WHEEL_BIN)/mim test paperzoo fcos_tiny_shapes.py -C "$$(cat $(DEMO)/last_checkpoint)" \

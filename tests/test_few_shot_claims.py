@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-RESULTS = Path(__file__).parents[1] / 'benchmarks' / 'results'
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / 'benchmarks' / 'results'
 
 
 def test_few_shot_claims_are_those_of_the_result_file() -> None:
@@ -32,3 +33,20 @@ def test_few_shot_claims_are_those_of_the_result_file() -> None:
         for own in seeds.values():
             assert own['share_of_variance_between_channels_of_a_position'] > 0.1
             assert own['the_same_for_can'] == 0
+
+
+def test_headers_that_name_the_claims_are_of_configs_in_them() -> None:
+    record = json.loads((RESULTS / 'few_shot_claims.json').read_text())
+    measured = {
+        f'{name.lower()}_tiny_{data}'
+        for data, seeds in record['results']['comparison'].items()
+        for own in seeds.values()
+        for name in own['5-way 1-shot']['accuracy']
+    }
+    said = [
+        file.stem
+        for file in (ROOT / 'configs').rglob('*.py')
+        if 'few_shot_claims.md' in file.read_text('utf-8')
+    ]
+    assert len(said) >= 5
+    assert set(said) <= measured

@@ -26,3 +26,15 @@ def test_the_templates_can_be_read() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / 'README.md').read_text().splitlines()) < 150
+
+
+def test_each_paper_is_cited() -> None:
+    cited = {
+        one['url']
+        for one in yaml.safe_load((ROOT / 'CITATION.cff').read_text())['references']
+    }
+    files = [*(ROOT / 'configs').rglob('metafile.yml')]
+    assert files
+    for file in files:
+        for collection in yaml.safe_load(file.read_text())['Collections']:
+            assert collection['Paper']['URL'] in cited, file

@@ -1,7 +1,7 @@
 """A small CAN on cluttered Glyphs, everything else as in dmf_tiny_glyphs_cluttered.
 
 Paper: can (arXiv 1910.07677)
-Expect: not measured at this length; benchmarks/results/few_shot_claims.md has a quarter
+Expect: not measured by us
 Run: mim train paperzoo can_tiny_glyphs_cluttered.py
 """
 

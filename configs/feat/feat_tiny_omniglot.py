@@ -1,7 +1,7 @@
 """A small FEAT on a part of Omniglot, everything else as in dmf_tiny_omniglot.
 
 Paper: feat (arXiv 1812.03664)
-Expect: not measured at this length; benchmarks/results/few_shot_claims.md has a quarter
+Expect: not measured by us
 Run: mim train paperzoo feat_tiny_omniglot.py
 """
 
