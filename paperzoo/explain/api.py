@@ -142,7 +142,7 @@ def explain_beside(
                 'put beside each other'
             )
         if checkpoint:
-            load_weights(model, checkpoint_in(checkpoint))
+            load_weights(model, checkpoint)
         built[name if name not in built else f'{name}, {len(built) + 1}'] = model.eval()
     found: list[Section] = []
     numbers = items or [0]
