@@ -10,13 +10,13 @@ Classes go by their names, ids may be anything. A root category, which groups ot
 labels nothing, is no class.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 from paperzoo.data.formats.description import (
+    LARGEST,
     LabelledImage,
     LabelledObject,
     LabelledSet,
@@ -290,7 +290,7 @@ def _add_object(one: _File, record: dict, image: LabelledImage) -> str:
         return f'no category has the id {record.get("category_id")!r}'
     try:
         left, top, width, height = map(float, record['bbox'])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return f'bbox is {record.get("bbox")!r}, not left, top, width, height'
     box = (left, top, left + width, top + height)
     if flaw := flaw_of(box, image.width, image.height):
@@ -322,7 +322,7 @@ def _mask(written: Any, image: LabelledImage) -> Mask | str | None:
         return written
     if not isinstance(written, list) or not all(
         isinstance(part, list)
-        and all(isinstance(side, int | float) and math.isfinite(side) for side in part)
+        and all(isinstance(side, int | float) and abs(side) < LARGEST for side in part)
         for part in written
     ):
         return 'segmentation is neither polygons nor run lengths'

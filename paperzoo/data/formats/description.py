@@ -14,6 +14,8 @@ from paperzoo.errors import UserError
 Number = int | float
 Box = tuple[Number, Number, Number, Number]
 Polygon = list[Number]  # x, y, x, y, ...
+# Of coordinates; neither NaN nor infinity is below it.
+LARGEST = 1e7
 # Polygons or run lengths, as COCO has them.
 Mask = list[Polygon] | dict[str, Any]
 
@@ -211,7 +213,7 @@ def flaw_of(box: Box, width: int, height: int) -> str:
         ''
     """
     left, top, right, bottom = box
-    if not all(abs(side) < 1e7 for side in box):  # NaN and infinity, too
+    if not all(abs(side) < LARGEST for side in box):
         return 'a coordinate is no number'
     if right <= left or bottom <= top:
         return f'the box has no area ({right - left:g} x {bottom - top:g} pixels)'

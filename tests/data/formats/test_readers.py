@@ -102,6 +102,7 @@ def change(file: Path, **content: Any) -> None:
     [
         ('bbox', [3, 4, 0, 9], 'no area'),
         ('bbox', [3, 4, 'x', 9], 'not left, top, width, height'),
+        ('bbox', [10**400, 4, 5, 9], 'not left, top, width, height'),
         ('bbox', [float('nan'), 4, 5, 9], 'no number'),
         ('bbox', [900, 4, 5, 9], 'outside of the image'),
         ('category_id', 77, 'no category has the id 77'),
@@ -109,6 +110,7 @@ def change(file: Path, **content: Any) -> None:
         ('segmentation', {'counts': [3, 4], 'size': [1, 7]}, 'the mask has'),
         ('segmentation', {'size': [1, 7]}, 'no counts'),
         ('segmentation', [['a'] * 6], 'neither polygons'),
+        ('segmentation', [[10**400, 1, 2, 3, 4, 5]], 'neither polygons'),
     ],
 )
 def test_a_wrong_annotation_is_left_out_and_said(
