@@ -59,6 +59,7 @@ _NAMES: Check = (
         or (isinstance(value, str) and os.path.isfile(value))
     ),
 )
+_LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL', 'NOTSET')
 _PLACE: Check = ('a text', lambda value: not isinstance(value, int | float))
 
 # None is always allowed: mmengine reads it as "not given".
@@ -93,7 +94,10 @@ _CHECKS: dict[str, Check] = {
     'env_cfg.dist_cfg': _DICT,
     'env_cfg.resource_limit': _whole(1),
     'launcher': _one_of('none', 'pytorch', 'slurm', 'mpi'),
-    'log_level': _one_of('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL', 'NOTSET'),
+    'log_level': (
+        f'{" or ".join(map(repr, _LEVELS))}, or a number',
+        lambda value: value in _LEVELS or _whole(0)[1](value),
+    ),
     'log_processor': _DICT,
     'model.train_cfg': _DICT,
     'model.test_cfg': _DICT,
