@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.errors import UserError
+from paperzoo.preflight.issues import shortened
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -149,7 +150,7 @@ def check_values(cfg: 'Config') -> None:
     for key, (wanted, check) in _CHECKS.items():
         value = _at(cfg, key)
         if value is not None and not check(value):
-            wrong.append(f'{key} = {_short(value)}: it must be {wanted}')
+            wrong.append(f'{key} = {shortened(value)}: it must be {wanted}')
     wrong += _workers(cfg)
     if wrong:
         place = cfg.filename or 'config'
@@ -194,8 +195,3 @@ def _workers(cfg: 'Config') -> list[str]:
         if _at(cfg, f'{split}_dataloader.persistent_workers') is True
         and _at(cfg, f'{split}_dataloader.num_workers') == 0
     ]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 100 else f'{text[:100]}...'

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from mmengine.config import Config
 
 from paperzoo.preflight.config_lines import place_of
-from paperzoo.preflight.issues import Issue
+from paperzoo.preflight.issues import Issue, shortened
 
 _WORDS = {
     bool: 'True or False',
@@ -64,7 +64,7 @@ def wrong_values(
         place = f'{key}.{name}' if key else name
         issues.append(
             Issue(
-                f'{place} = {_short(value)}: {owner} takes {in_words(hint)}\n'
+                f'{place} = {shortened(value)}: {owner} takes {in_words(hint)}\n'
                 f'  in {place_of(cfg, name)}'
             )
         )
@@ -184,8 +184,3 @@ def in_words(hint: Any) -> str:
     if not inner or kind in _CALLABLES or inner[-1] is Any:
         return word
     return f'{word} of ({in_words(inner[-1])})'
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 100 else f'{text[:100]}...'
