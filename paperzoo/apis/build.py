@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import require
 from paperzoo.utils.files import refuse_unwritable
+from paperzoo.utils.work_dirs import checkpoint_in
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -390,7 +391,7 @@ def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
     """Return what a checkpoint holds; no code in it is run.
 
     Args:
-        checkpoint: File or URL.
+        checkpoint: File, work dir (see `checkpoint_in`) or URL.
 
     Raises:
         UserError: If the file is not there, damaged, or holds no weights.
@@ -408,7 +409,8 @@ def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
 
     from paperzoo.engine.weights import check_weights
 
-    loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+    checkpoint = checkpoint_in(checkpoint)
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     check_weights(loaded, checkpoint)
     return loaded
 
@@ -420,7 +422,7 @@ def load_weights(
 
     Args:
         model: Gets the weights.
-        checkpoint: File or URL.
+        checkpoint: File, work dir or URL.
         loaded: What it holds, if it has been read already.
 
     Raises:

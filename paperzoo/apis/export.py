@@ -50,7 +50,7 @@ def export(
     than single precision explains, nothing is written.
 
     Args:
-        checkpoint: File or URL.
+        checkpoint: File, work dir or URL.
         file: Where to write; an earlier file is replaced.
         config: A path or a bare name, or what `load_config` gives; by default the
             config that the checkpoint holds.

@@ -19,7 +19,6 @@ from paperzoo.errors import UserError
 from paperzoo.explain.html.report import Section, Table
 from paperzoo.explain.pages import ITEM_PAGES, page_of, sections
 from paperzoo.explain.sample import SampleLoader
-from paperzoo.utils.work_dirs import checkpoint_in
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def explain(
             f'explain: a {type(model).__name__} does not know its config, which says '
             'how images are loaded: give cfg=load_config(...)'
         )
-    meta = load_weights(model, checkpoint_in(checkpoint)) if checkpoint else {}
+    meta = load_weights(model, checkpoint) if checkpoint else {}
     given, load = sample_loader(
         model, cfg, images, items=items, meta=meta, score_thr=score_thr
     )

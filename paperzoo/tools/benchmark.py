@@ -44,7 +44,9 @@ def parse_args() -> argparse.Namespace:
         metavar='FILE',
         help='files of paperzoo export to measure beside it, by turns, image by image',
     )
-    parser.add_argument('--checkpoint', help='weights; by default random ones')
+    parser.add_argument(
+        '--checkpoint', help='file, work dir or URL; by default random weights'
+    )
     parser.add_argument('--warm-up', type=int, default=3, metavar='N')
     parser.add_argument('--repeats', type=int, default=20, metavar='N')
     parser.add_argument(

@@ -82,9 +82,7 @@ def main() -> None:
     from paperzoo.apis.prediction import predict_files
     from paperzoo.apis.tiling import windows
     from paperzoo.utils.run_info import checkpoint_info
-    from paperzoo.utils.work_dirs import checkpoint_in
 
-    args.checkpoint = checkpoint_in(args.checkpoint)
     files = find_inputs(args.images)
     if args.tile:
         windows(1, 1, tuple(args.tile), args.overlap)  # refuses what is no tile

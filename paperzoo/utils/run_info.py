@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from paperzoo.utils.work_dirs import checkpoint_in
+
 _DISTS = (
     'paperzoo',
     'torch',
@@ -58,10 +60,14 @@ def run_info() -> dict[str, Any]:
 def checkpoint_info(checkpoint: str) -> dict[str, str]:
     """Return the path of a checkpoint and, if it is a file, its SHA-256.
 
+    Args:
+        checkpoint: File, work dir (see `checkpoint_in`) or URL.
+
     Example:
         >>> checkpoint_info('https://example.org/fcos.pth')
         {'checkpoint': 'https://example.org/fcos.pth'}
     """
+    checkpoint = checkpoint_in(checkpoint)
     info = {'checkpoint': checkpoint}
     if Path(checkpoint).is_file():
         with Path(checkpoint).open('rb') as file:

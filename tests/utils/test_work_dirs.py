@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
+from paperzoo.apis.build import read_checkpoint
 from paperzoo.errors import UserError
+from paperzoo.utils.run_info import checkpoint_info
 from paperzoo.utils.work_dirs import checkpoint_in
 
 
@@ -28,3 +31,12 @@ def test_the_last_one_where_nothing_was_found(tmp_path: Path) -> None:
     for number in (2, 10):
         (tmp_path / f'epoch_{number}.pth').write_bytes(b'')
     assert checkpoint_in(str(tmp_path)) == str(tmp_path / 'epoch_2.pth')
+
+
+def test_whoever_reads_a_checkpoint_takes_a_work_dir(tmp_path: Path) -> None:
+    weights = {'weight': torch.ones(1)}
+    torch.save({'state_dict': weights}, tmp_path / 'best_bbox_mAP_epoch_2.pth')
+    assert read_checkpoint(tmp_path)['state_dict'].keys() == weights.keys()
+    found = checkpoint_info(str(tmp_path))
+    assert found['checkpoint'] == str(tmp_path / 'best_bbox_mAP_epoch_2.pth')
+    assert len(found['checkpoint_sha256']) == 64
