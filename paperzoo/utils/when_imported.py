@@ -105,8 +105,8 @@ def imported_instead(name: str, fill: Callable[[ModuleType], None]) -> None:
 
     Example:
         >>> from paperzoo.utils.when_imported import imported_instead
-        >>> imported_instead('no_such_module', lambda module: None)
-        >>> import no_such_module
+        >>> imported_instead('module_of_nothing', lambda module: None)
+        >>> import module_of_nothing
     """
     if name not in sys.modules:
         _INSTEAD[name] = fill
