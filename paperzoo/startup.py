@@ -7,69 +7,38 @@ or at the first import of mmcv's ops, mmdet or mmseg.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Any
+
+from paperzoo.utils.when_imported import imported_within
 
 _AFTER = 'mmengine'  # the remedies import it themselves
 _BEFORE = ('mmcv', 'mmcv.ops', 'mmdet', 'mmseg')
 
 
-class RemedyFinder(MetaPathFinder):
-    """Finds nothing itself; notices the first import of a package of the stack."""
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Any = None,  # a namespace's is no Sequence
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        """Let the remedies come after mmengine's import, before that of the others.
-
-        Not here, only when the module is executed: who asks where a package lies does
-        not import it.
-        """
-        if fullname != _AFTER and fullname not in _BEFORE:
-            return None
-        if 'paperzoo.compat' in sys.modules:
-            return None
-        spec = self._found(fullname, path, target)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            if fullname in _BEFORE:
-                _apply()
-            execute(module)
-            if fullname == _AFTER:
-                _apply()
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
-
-    def _found(
-        self, fullname: str, path: Any, target: ModuleType | None
-    ) -> ModuleSpec | None:
-        for finder in list(sys.meta_path):
-            if finder is self:
-                continue
-            if spec := finder.find_spec(fullname, path, target):
-                return spec
-        return None
-
-
 def attach() -> None:
-    """Put the finder in place, once, if the remedies are not there yet."""
-    if 'paperzoo.compat' in sys.modules:
-        return
-    if not any(isinstance(finder, RemedyFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, RemedyFinder())
+    """Let the remedies come after mmengine's import, before that of the others."""
+    imported_within(_AFTER, _then_apply)
+    for name in _BEFORE:
+        imported_within(name, _applied)
+
+
+@contextmanager
+def _then_apply() -> Iterator[None]:
+    yield
+    _apply()
+
+
+@contextmanager
+def _applied() -> Iterator[None]:
+    _apply()
+    yield
 
 
 def _apply() -> None:
+    if 'paperzoo.compat' in sys.modules:
+        return
     try:
         import_module('paperzoo.compat')
     except ModuleNotFoundError as error:

@@ -14,7 +14,8 @@ PACKAGE = ROOT / 'paperzoo'
 # only itself, so that no paper knows another one.
 ORDER = [
     ['errors'],
-    ['startup', 'utils'],
+    ['utils'],
+    ['startup'],
     ['runtime'],
     ['ops'],
     ['compat'],

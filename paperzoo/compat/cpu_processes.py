@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from paperzoo.compat.when_imported import when_imported
+from paperzoo.utils.when_imported import when_imported
 
 _MARK = '_paperzoo_on_cpu'
 _LAUNCHERS = ('_init_dist_pytorch', '_init_dist_mpi', '_init_dist_slurm')

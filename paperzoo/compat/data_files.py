@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from paperzoo.compat.when_imported import when_imported
 from paperzoo.utils.plain_pickle import plain_pickle
+from paperzoo.utils.when_imported import when_imported
 
 _REMEDY = (
     'write it as JSON, or read it with pickle where running foreign code does no harm'

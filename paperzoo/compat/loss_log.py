@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paperzoo.compat.when_imported import when_imported
+from paperzoo.utils.when_imported import when_imported
 
 _MARK = '_paperzoo_waits_for_none'
 _WAITING = '_paperzoo_waiting'

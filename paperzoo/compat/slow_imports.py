@@ -17,7 +17,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from paperzoo.compat.when_imported import (
+from paperzoo.utils.when_imported import (
     import_after_all,
     imported_instead,
     imported_within,

@@ -9,7 +9,7 @@ Delete when: the supported mmdet predicts with SSDHead.
 
 from typing import Any
 
-from paperzoo.compat.when_imported import when_imported
+from paperzoo.utils.when_imported import when_imported
 
 
 def apply() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, distributed, nn
 
-from paperzoo.compat.when_imported import when_imported
+from paperzoo.utils.when_imported import when_imported
 
 _MARK = '_paperzoo_on_cpu'
 

@@ -11,8 +11,8 @@ Where torchvision can be imported nothing changes.
 from functools import wraps
 from typing import Any
 
-from paperzoo.compat.when_imported import when_imported
 from paperzoo.ops.torchvision_ops import has_torchvision
+from paperzoo.utils.when_imported import when_imported
 
 _MARK = '_paperzoo_redirects'
 

@@ -11,7 +11,7 @@ Delete when: the supported mmdet and mmseg compare classes and the last part of 
 
 from typing import Any
 
-from paperzoo.compat.when_imported import when_imported
+from paperzoo.utils.when_imported import when_imported
 
 
 def apply() -> None:

@@ -10,7 +10,7 @@ Delete when: mmdet imports them from `transformers.pytorch_utils`.
 from importlib import import_module
 from typing import Any
 
-from paperzoo.compat.when_imported import when_imported
+from paperzoo.utils.when_imported import when_imported
 
 _MOVED = (
     'apply_chunking_to_forward',

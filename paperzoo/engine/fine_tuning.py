@@ -73,7 +73,11 @@ def fit_classes(
     state = checkpoint.get('state_dict', checkpoint)
     state = {key.removeprefix('module.'): value for key, value in state.items()}
     state = renamed_keys(model, state)
-    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    # DETR's heads have one class layer under several names; so has a checkpoint.
+    own: dict[str, Tensor] = {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
     pairs = _pairs(before, classes)
     fitted = []
     if before and list(map(_plain, before)) != list(map(_plain, classes)):
@@ -111,7 +115,7 @@ def _pairs(before: Sequence[str], classes: Sequence[str]) -> dict[int, int]:
 
 
 def _class_keys(model: nn.Module) -> Iterator[str]:
-    for name, module in model.named_modules():
+    for name, module in model.named_modules(remove_duplicate=False):
         last = name.rpartition('.')[2]
         if last in _NO_CLASSES or not _CLASS_LAYER.search(last):
             continue

@@ -12,11 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 
 import paperzoo
 from paperzoo.errors import UserError
 from paperzoo.utils.files import write_text
+from paperzoo.utils.messages import explain
 
 _STAGES = {'train': 'training', 'val': 'validation', 'test': 'test'}
 
@@ -69,14 +71,15 @@ class FirstStepsHook(Hook):
 def first_steps_explained(runner: Any) -> Iterator[None]:
     """Say in one message why the first step of a run does not go through.
 
-    Later failures, and those in code of a user's own, keep their traceback.
+    Later failures, and those in code of a user's own, keep their traceback; so does
+    what has a message of its own, such as a missing file.
 
     Args:
         runner: Runs inside the context.
 
     Raises:
         UserError: If the first step fails within the stack; the message names the layer
-            and the file with the traceback.
+            and the file with the traceback, or the option that takes less memory.
 
     Example:
         >>> from types import SimpleNamespace
@@ -88,13 +91,28 @@ def first_steps_explained(runner: Any) -> Iterator[None]:
     runner.register_hook(hook)
     try:
         yield
-    except (UserError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:
         stage = hook.begun
-        if stage is None or stage in hook.done or not _of_stack(error):
+        if stage is None or stage in hook.done or explain(error):
+            raise
+        if isinstance(error, torch.OutOfMemoryError):
+            raise UserError(_too_large(stage, error)) from error
+        if not _of_stack(error):
             raise
         raise UserError(_message(runner, stage, error)) from error
+
+
+def _too_large(stage: str, error: Exception) -> str:
+    remedy = f'--cfg-options {stage}_dataloader.batch_size=N'
+    if stage == 'train':
+        remedy = '--batch-size N), or train in half precision (--amp'
+    return (
+        f'the first step of the {_STAGES[stage]} does not fit into the memory of the '
+        f'device: {" ".join(str(error).split())[:200]}\n'
+        f'  Take fewer images at a time ({remedy}).'
+    )
 
 
 def _message(runner: Any, stage: str, error: Exception) -> str:
@@ -120,8 +138,8 @@ def _of_stack(error: Exception) -> bool:
     Also for an error of a loader's worker, whose traceback comes as a text.
     """
     libraries = {sysconfig.get_path(name) for name in ('stdlib', 'purelib', 'platlib')}
-    roots = [str(Path(one).resolve()) for one in libraries if one]
-    roots.append(str(Path(paperzoo.__file__).resolve().parent))
+    roots = [Path(one).resolve() for one in libraries if one]
+    roots.append(Path(paperzoo.__file__).resolve().parent)
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     files += [
         line.split('"')[1]
@@ -129,7 +147,7 @@ def _of_stack(error: Exception) -> bool:
         if line.lstrip().startswith('File "')
     ]
     return all(
-        file.startswith('<') or str(Path(file).resolve()).startswith(tuple(roots))
+        file.startswith('<') or any(map(Path(file).resolve().is_relative_to, roots))
         for file in files
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.errors import UserError
+from paperzoo.preflight.issues import shortened
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -59,6 +60,7 @@ _NAMES: Check = (
         or (isinstance(value, str) and os.path.isfile(value))
     ),
 )
+_LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL', 'NOTSET')
 _PLACE: Check = ('a text', lambda value: not isinstance(value, int | float))
 
 # None is always allowed: mmengine reads it as "not given".
@@ -93,7 +95,10 @@ _CHECKS: dict[str, Check] = {
     'env_cfg.dist_cfg': _DICT,
     'env_cfg.resource_limit': _whole(1),
     'launcher': _one_of('none', 'pytorch', 'slurm', 'mpi'),
-    'log_level': _one_of('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL', 'NOTSET'),
+    'log_level': (
+        f'{" or ".join(map(repr, _LEVELS))}, or a number',
+        lambda value: value in _LEVELS or _whole(0)[1](value),
+    ),
     'log_processor': _DICT,
     'model.train_cfg': _DICT,
     'model.test_cfg': _DICT,
@@ -145,7 +150,7 @@ def check_values(cfg: 'Config') -> None:
     for key, (wanted, check) in _CHECKS.items():
         value = _at(cfg, key)
         if value is not None and not check(value):
-            wrong.append(f'{key} = {_short(value)}: it must be {wanted}')
+            wrong.append(f'{key} = {shortened(value)}: it must be {wanted}')
     wrong += _workers(cfg)
     if wrong:
         place = cfg.filename or 'config'
@@ -190,8 +195,3 @@ def _workers(cfg: 'Config') -> list[str]:
         if _at(cfg, f'{split}_dataloader.persistent_workers') is True
         and _at(cfg, f'{split}_dataloader.num_workers') == 0
     ]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 100 else f'{text[:100]}...'

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from paperzoo.errors import UserError
 
@@ -43,6 +44,17 @@ class Issue:
     text: str
     stops: bool = True
     examples: tuple[Example, ...] = ()
+
+
+def shortened(value: Any) -> str:
+    """Return a value of a config as it is shown in a message.
+
+    Example:
+        >>> shortened('no'), shortened([0] * 1000)[91:]
+        ("'no'", '0, 0, 0, ...')
+    """
+    text = repr(value)
+    return text if len(text) < 100 else f'{text[:100]}...'
 
 
 def report(

@@ -70,7 +70,7 @@ def check_packages(cfg: Config) -> list[Issue]:
     """
     issues: dict[Package, Issue] = {}
     for part in ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator'):
-        for kind in _types(cfg.get(part)):
+        for kind in types_in(cfg.get(part)):
             needed = _NEEDS.get(kind)
             if needed is None and kind.startswith('mmpretrain.'):
                 needed = _MMPRETRAIN
@@ -87,7 +87,17 @@ def check_packages(cfg: Config) -> list[Issue]:
     return list(issues.values())
 
 
-def _types(node: Any) -> Iterator[str]:
+def types_in(node: Any) -> Iterator[str]:
+    """Yield the names of all types in nested dicts and lists.
+
+    Args:
+        node: A config, or a part of one.
+
+    Example:
+        >>> from paperzoo.preflight.packages import types_in
+        >>> list(types_in(dict(model=dict(type='FCOS', neck=dict(type='FPN')))))
+        ['FCOS', 'FPN']
+    """
     if isinstance(node, dict):
         if 'type' in node:
             kind = node['type']
@@ -95,7 +105,7 @@ def _types(node: Any) -> Iterator[str]:
         node = list(node.values())
     if isinstance(node, list | tuple):
         for value in node:
-            yield from _types(value)
+            yield from types_in(value)
 
 
 def _lacks(module: str) -> str:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cache
+from inspect import signature
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.errors import UserError
@@ -9,26 +12,38 @@ from paperzoo.errors import UserError
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# What the runners, the commands and mmdet's and mmseg's tools read.
-READ = frozenset(
-    f'{split}_{part}'
-    for split in ('train', 'val', 'test')
-    for part in ('dataloader', 'evaluator', 'cfg')
-) - {'train_evaluator'} | {
-    *('model', 'work_dir', 'auto_scale_lr', 'optim_wrapper', 'param_scheduler'),
-    *('default_hooks', 'custom_hooks', 'data_preprocessor', 'load_from', 'resume'),
-    *('launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer'),
-    *('default_scope', 'randomness', 'experiment_name', 'runner_type', 'strategy'),
-    *('model_wrapper_cfg', 'sync_bn', 'find_unused_parameters', 'compile', 'cfg'),
-    *('activation_checkpointing', 'efficient_conv_bn_eval', 'custom_imports'),
-    *('init_weights_for_test_or_val', 'test_pipeline', 'tta_model', 'tta_pipeline'),
-}
+# What the runners, the commands and mmdet's and mmseg's tools read beside what the
+# runners are built with.
+_BESIDES = frozenset(
+    (
+        *('custom_imports', 'runner_type', 'model_wrapper_cfg', 'sync_bn'),
+        *('find_unused_parameters', 'activation_checkpointing'),
+        *('efficient_conv_bn_eval', 'init_weights_for_test_or_val'),
+        *('test_pipeline', 'tta_model', 'tta_pipeline'),
+    )
+)
+# Whose code reads no other key.
+_STACK = frozenset(('mmengine', 'mmcv', 'mmdet', 'mmseg', 'torch', 'paperzoo'))
 # What options of `paperzoo train` move along with the schedule.
 _MOVED = {
     'train_cfg.max_epochs': '--epochs',
     'train_dataloader.batch_size': '--batch-size',
     'optim_wrapper.optimizer.lr': '--lr',
 }
+
+
+@cache
+def read_keys() -> frozenset[str]:
+    """Return the keys at the top that something of the stack reads.
+
+    Example:
+        >>> 'train_dataloader' in read_keys(), 'data_root' in read_keys()
+        (True, False)
+    """
+    from mmengine.runner import FlexibleRunner, Runner
+
+    taken = chain(*(signature(one).parameters for one in (Runner, FlexibleRunner)))
+    return _BESIDES.union(taken)
 
 
 def nearest_key(key: str) -> str | None:
@@ -41,9 +56,10 @@ def nearest_key(key: str) -> str | None:
         >>> nearest_key('optim_wraper'), nearest_key('train_pipeline')
         ('optim_wrapper', None)
     """
-    if key in READ or key[:1].isupper():  # a name that a pure-Python config imports
+    # Capitals are of a name that a pure-Python config imports.
+    if key in read_keys() or key[:1].isupper():
         return None
-    near = get_close_matches(key, READ, n=1, cutoff=0.85)
+    near = get_close_matches(key, read_keys(), n=1, cutoff=0.85)
     # val_evaluator_coco is a variable; a slip is of a letter or two.
     return near[0] if near and abs(len(near[0]) - len(key)) <= 2 else None
 
@@ -59,8 +75,8 @@ def refuse_unread(cfg: 'Config', options: Mapping[str, Any]) -> None:
         options: By dotted key.
 
     Raises:
-        UserError: If nothing reads what an option changes. A config with
-            `custom_imports` may have readers of its own.
+        UserError: If nothing reads what an option changes. A config with code of a
+            user's own may have readers of its own.
 
     Example:
         >>> from mmengine.config import Config
@@ -68,12 +84,15 @@ def refuse_unread(cfg: 'Config', options: Mapping[str, Any]) -> None:
         Traceback (most recent call last):
         paperzoo.errors.UserError: --cfg-options optim_wraper.lr=1: ...
     """
-    if cfg.get('custom_imports') or 'custom_imports' in options:
+    unread = {
+        option: value
+        for option, value in options.items()
+        if option.partition('.')[0] not in read_keys()
+    }
+    if not unread or _has_own_code(cfg, options):
         return
-    for option, value in options.items():
+    for option, value in unread.items():
         key = option.partition('.')[0]
-        if key in READ:
-            continue
         near = nearest_key(key)
         if near:
             remedy = f'Did you mean {near}?'
@@ -84,6 +103,19 @@ def refuse_unread(cfg: 'Config', options: Mapping[str, Any]) -> None:
         raise UserError(
             f"--cfg-options {option}={value}: nothing reads '{key}'. {remedy.strip()}"
         )
+
+
+def _has_own_code(cfg: 'Config', options: Mapping[str, Any]) -> bool:
+    """Return whether code from outside of the stack takes part: it may read any key."""
+    from paperzoo.preflight.packages import types_in
+
+    if cfg.get('custom_imports') or 'custom_imports' in options:
+        return True
+    # As texts: nothing that a pure-Python config names is imported.
+    kinds = [*types_in(cfg.to_dict()), *types_in(list(options.values()))]
+    kinds += [str(options[key]) for key in options if key.endswith('.type')]
+    scopes = {kind.partition('.')[0] for kind in kinds if '.' in kind}
+    return not {*scopes, cfg.get('default_scope') or 'mmengine'} <= _STACK
 
 
 def _of_variable(cfg: 'Config', key: str, value: Any) -> str:
@@ -117,7 +149,7 @@ def _uses(cfg: 'Config', key: str, most: int = 4) -> list[str]:
             else:
                 walk(one, inner)
 
-    for name in sorted(READ & set(cfg)):
+    for name in sorted(read_keys() & set(cfg)):
         if type(cfg[name]) is type(value) and cfg[name] == value:
             found.append(name)
         else:

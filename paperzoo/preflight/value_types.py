@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from mmengine.config import Config
 
 from paperzoo.preflight.config_lines import place_of
-from paperzoo.preflight.issues import Issue
+from paperzoo.preflight.issues import Issue, shortened
 
 _WORDS = {
     bool: 'True or False',
@@ -30,8 +30,8 @@ _BUILT = (dict, str)
 _CALLABLES = (Callable, get_origin(Callable[[], None]))
 # Whose annotations say what is taken; those of mmdet and mmseg often say less.
 _EXACT = ('mmengine', 'torch', 'paperzoo')
-# AmpOptimWrapper takes a number and a dict, too, and says so in its docstring.
-_INEXACT = ('loss_scale',)
+# These take more than their annotations say: numbers, lists, a dict.
+_INEXACT = ('loss_scale', 'log_level', 'eta_max', 'tracked_config_keys')
 
 
 def wrong_values(
@@ -55,7 +55,7 @@ def wrong_values(
         sampler.shuffle = 'no': DefaultSampler takes True or False
     """
     takes = _annotations(built)
-    owner = built.__qualname__.removesuffix('.__init__')
+    owner = getattr(built, '__qualname__', str(built)).removesuffix('.__init__')
     issues = []
     for name, value in node.items():
         hint = takes.get(name, Any)
@@ -64,7 +64,7 @@ def wrong_values(
         place = f'{key}.{name}' if key else name
         issues.append(
             Issue(
-                f'{place} = {_short(value)}: {owner} takes {in_words(hint)}\n'
+                f'{place} = {shortened(value)}: {owner} takes {in_words(hint)}\n'
                 f'  in {place_of(cfg, name)}'
             )
         )
@@ -143,8 +143,10 @@ def fits(value: Any, hint: Any) -> bool:
     if kind in (bool, int, float):
         return _is_number(value, kind)
     if issubclass(kind, Mapping):
+        # None takes out what is there by default: default_hooks=dict(timer=None).
         return isinstance(value, Mapping) and (
-            len(inner) != 2 or all(fits(one, inner[1]) for one in value.values())
+            len(inner) != 2
+            or all(one is None or fits(one, inner[1]) for one in value.values())
         )
     if kind is str:
         return isinstance(value, str)
@@ -182,8 +184,3 @@ def in_words(hint: Any) -> str:
     if not inner or kind in _CALLABLES or inner[-1] is Any:
         return word
     return f'{word} of ({in_words(inner[-1])})'
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 100 else f'{text[:100]}...'

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from paperzoo.errors import UserError
+from paperzoo.utils.files import refuse_irregular
 
 _DTYPE = re.compile(r'[|<>=]?(b1|[iu][1248]|f[248]|S\d+|U\d+|O8?|bool)')
 # Lists that hold one another grow without bound when they are read out: so many
@@ -230,8 +231,7 @@ def load_plain(path: Path) -> Any:
         ...     load_plain(path)
         {'labels': array([1, 2])}
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f'{path} is no file: a pipe, a device or a folder')
+    refuse_irregular(path)
     with path.open('rb') as file:
         return plain_pickle(
             file,

@@ -1,7 +1,8 @@
 """Reads YAML of plain values and tuples without running anything in it.
 
 A few lines whose aliases hold one another stand for any number of values: whoever
-copies or prints them fills the memory. Such YAML is refused.
+copies or prints them fills the memory. A line of a hundred thousand brackets ends the
+process: libyaml's reader calls itself for each. Such YAML is refused.
 """
 
 from itertools import chain
@@ -14,11 +15,17 @@ from paperzoo.errors import UserError
 _TUPLE = 'tag:yaml.org,2002:python/tuple'
 # Counted as often as aliases reach them; no honest file has so many.
 _MOST_VALUES = 10_000_000
+_MOST_DEPTH = 100
 _SafeLoader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
 
 class PlainLoader(_SafeLoader):
     """A loader for `yaml.load`; tuples are as mmengine writes them."""
+
+    def __init__(self, stream: Any) -> None:
+        text = stream.read() if hasattr(stream, 'read') else stream
+        _refuse_deep(text)
+        super().__init__(text)
 
     def get_single_node(self) -> Any:
         """Return the document.
@@ -44,7 +51,8 @@ def plain_yaml(text: str) -> Any:
         text: The YAML.
 
     Raises:
-        UserError: If its aliases hold themselves, or stand for too many values.
+        UserError: If its aliases hold themselves, or stand for too many values, or too
+            many values are in one another.
         yaml.YAMLError: If it is no YAML, or has more than plain values.
 
     Example:
@@ -53,6 +61,19 @@ def plain_yaml(text: str) -> Any:
         {'names': ['cat', 'dog']}
     """
     return yaml.load(text, Loader=PlainLoader)
+
+
+def _refuse_deep(text: str | bytes) -> None:
+    """Refuse values in one another without end; events come without recursion."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MOST_DEPTH:
+            raise UserError(
+                f'YAML of more than {_MOST_DEPTH} lists or dicts in one another is '
+                'not read: it would end the process'
+            )
 
 
 def _count(node: Any, done: dict[int, int]) -> int:

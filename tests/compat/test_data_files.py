@@ -134,6 +134,18 @@ def test_honest_aliases_are_followed() -> None:
     assert mmengine.load('empty.yaml') is None
 
 
+@pytest.mark.parametrize('depth', [101, 100_000])
+def test_yaml_that_would_end_the_process(depth: int) -> None:
+    text = '[' * depth + ']' * depth
+    Path('a.yaml').write_text(text)
+    with pytest.raises(UserError, match='in one another'):
+        mmengine.load('a.yaml')
+    with pytest.raises(UserError, match='in one another'):
+        Config.fromstring(f'a: {text}', '.yaml')
+    Path('a.yaml').write_text('[' * 100 + ']' * 100)
+    assert len(mmengine.load('a.yaml')) == 1
+
+
 def test_images_and_hierarchies_run_nothing() -> None:
     from mmdet.datasets import OpenImagesChallengeDataset
     from mmseg.utils import datafrombytes

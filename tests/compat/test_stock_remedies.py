@@ -20,7 +20,7 @@ mmcv_ops = import_module('mmcv.ops')
 def test_ssd_head_lacks_the_attribute_without_the_remedy() -> None:
     code = (
         'from paperzoo.compat import mmcv_ext\n'
-        'from paperzoo.compat import when_imported\n'
+        'from paperzoo.utils import when_imported\n'
         'when_imported._LATER.clear()\n'
         'from mmdet.models import SSDHead\n'
         'print(hasattr(SSDHead, "loss_cls"))'

@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from small_models import small_model
+from torch import nn
 from torch.testing import assert_close
 
 from paperzoo.apis.build import build_runner
@@ -194,3 +195,16 @@ def _after(call: Any, name: str, then: Any) -> Any:
         call(hook, **arguments)
 
     return called
+
+
+def test_one_layer_under_several_names() -> None:
+    def heads(layer: nn.Module) -> nn.ModuleList:
+        return nn.ModuleList([nn.ModuleDict({'fc_cls': layer}) for _ in range(2)])
+
+    model, before = heads(nn.Linear(1, 3)), heads(nn.Linear(1, 2))
+    state, meta = before.state_dict(), {'CLASSES': ('cat', 'dog')}
+    checkpoint = {'state_dict': state, 'meta': meta}
+    said = fit_classes(model, checkpoint, ['dog', 'cow', 'cat'])
+    assert said[0].startswith('class layers 0.fc_cls, 1.fc_cls: rows kept of 2 of 3')
+    model.load_state_dict(checkpoint['state_dict'])
+    assert_close(model[1].fc_cls.weight[[2, 0]], before[0].fc_cls.weight)

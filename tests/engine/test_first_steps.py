@@ -50,3 +50,38 @@ def test_other_errors_keep_their_traceback(
             hooks[0].after_val_iter()
         run.model(torch.ones(1, 2))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('error', 'kind', 'said'),
+    [
+        (FileNotFoundError(2, 'No such file', 'a.jpg'), FileNotFoundError, 'a.jpg'),
+        (UserError('the size is odd'), UserError, '^the size is odd$'),
+        (torch.OutOfMemoryError('CUDA'), UserError, 'not fit into .*--batch-size N'),
+    ],
+)
+def test_what_is_no_misfit_is_not_called_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: type[Exception],
+    said: str,
+) -> None:
+    run, hooks = runner(tmp_path)
+    monkeypatch.setattr('paperzoo.__file__', str(Path(__file__).parents[1]))
+    with pytest.raises(kind, match=f'(?s){said}'), first_steps_explained(run):  # noqa: PT012
+        hooks[0].before_train(run)
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_beside_the_package_is_none_of_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, hooks = runner(tmp_path)
+    # tests/eng/__init__.py: this file lies in tests/engine.
+    beside = Path(__file__).parents[1] / 'eng' / '__init__.py'
+    monkeypatch.setattr('paperzoo.__file__', str(beside))
+    with pytest.raises(RuntimeError), first_steps_explained(run):  # noqa: PT012
+        hooks[0].before_train(run)
+        run.model(torch.ones(1, 2))

@@ -35,6 +35,7 @@ from paperzoo.preflight.common_values import check_values, require
         ('model', 'FCOS'),
         ('resume', 'epoch_3.pth'),
         ('work_dir', 3),
+        ('log_level', 'info'),
     ],
 )
 def test_what_cannot_be_used_is_named(key: str, value: Any) -> None:
@@ -57,6 +58,7 @@ def test_what_mmengine_takes_is_taken() -> None:
         Config(
             {
                 'train_cfg': {'max_iters': 8e4, 'val_interval': 500},
+                'log_level': 20,
                 'param_scheduler': {'optimizer': [{'type': 'LinearLR'}]},
                 'val_evaluator': [{'type': 'CocoMetric'}],
                 'test_dataloader': [{'batch_size': 1}, {'batch_size': 2}],

@@ -1,20 +1,14 @@
 """Keys at the top that nothing reads: a slip of the pen, or a variable overridden."""
 
-import inspect
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.runner import FlexibleRunner, Runner
 
 from paperzoo.apis.config import load_config
 from paperzoo.errors import UserError
 from paperzoo.preflight.spelling import misspelt
-from paperzoo.preflight.top_keys import READ, nearest_key, refuse_unread
-
-
-def test_all_that_the_runners_take_is_read() -> None:
-    for runner in (Runner, FlexibleRunner):
-        assert set(inspect.signature(runner.__init__).parameters) - READ == {'self'}
+from paperzoo.preflight.top_keys import nearest_key, refuse_unread
 
 
 @pytest.mark.parametrize(
@@ -67,3 +61,29 @@ def test_an_override_that_changes_nothing_is_refused() -> None:
     refuse_unread(cfg, {'val_dataloader.batch_size': 2, 'tta_model.type': 'X'})
     cfg.custom_imports = dict(imports=['mine'])
     refuse_unread(cfg, {'mine.x': 3})
+
+
+OWN = """
+from mmdet.models import FCOS
+from {module} import {name}
+model = dict(type=FCOS)
+custom_hooks = [dict(type={name})]
+mine = 3
+"""
+
+
+@pytest.mark.parametrize('module', ['mmengine.hooks', 'not_imported_yet.hooks'])
+def test_own_code_may_read_own_keys(module: str, tmp_path: Path) -> None:
+    file = tmp_path / 'config.py'
+    file.write_text(OWN.format(module=module, name='EMAHook'))
+    cfg = Config.fromfile(str(file), import_custom_modules=False)
+    if module.startswith('not'):
+        refuse_unread(cfg, {'mine': 4})
+        return
+    with pytest.raises(UserError, match="nothing reads 'mine'"):
+        refuse_unread(cfg, {'mine': 4})
+    refuse_unread(cfg, {'mine': 4, 'custom_hooks.0.type': 'own.Hook'})
+    refuse_unread(cfg, {'mine': 4, 'custom_hooks': [{'type': 'own.Hook'}]})
+    with pytest.raises(UserError, match="nothing reads 'mine'"):
+        refuse_unread(cfg, {'mine': 4, 'custom_hooks.0.type': 'paperzoo.X'})
+    refuse_unread(Config({'mine': 3, 'default_scope': 'own'}), {'mine': 4})

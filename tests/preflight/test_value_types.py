@@ -1,13 +1,17 @@
 """Values against annotations: wrong ones are named, those of shipped configs pass."""
 
+import re
 from collections.abc import Callable
+from inspect import isclass
 from typing import Any, Literal
 
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
 
 from paperzoo.apis.config import load_config
+from paperzoo.preflight.registered_names import KnownNames
 from paperzoo.preflight.spelling import misspelt
 from paperzoo.preflight.value_types import fits, in_words, wrong_values
 
@@ -65,6 +69,36 @@ def test_a_wrong_value_of_a_config_is_named(key: str, value: Any) -> None:
     cfg.merge_from_dict({key: value})
     (issue,) = misspelt(cfg)
     assert issue.text.startswith((f'{key} = {value!r}: ', 'default_hooks = {'))
+
+
+@pytest.mark.parametrize(
+    'given',
+    [
+        {'default_hooks': {'timer': None}},
+        {'log_level': 20},
+        {'param_scheduler': {'type': 'OneCycleLR', 'eta_max': [0.1, 0.2]}},
+    ],
+)
+def test_what_mmengine_takes_passes(given: dict[str, Any]) -> None:
+    assert misspelt(Config(given)) == []
+
+
+def test_what_docstrings_of_mmengine_say_is_taken_passes() -> None:
+    names = KnownNames('mmengine', set())
+    built = {one for found in names.scopes['mmengine'].values() for one in found}
+    values = {'int': 3, 'float': 2.5, 'str': 'DEBUG', 'list': [], 'tuple': ()}
+    refused, compared = [], 0
+    for owner in {Runner, *filter(isclass, built)}:
+        if not owner.__module__.startswith('mmengine.'):
+            continue
+        said = f'{owner.__doc__} {owner.__init__.__doc__}'
+        for name, kinds in re.findall(r'^ +(\w+) \(([^)]*)\)', said, re.MULTILINE):
+            outer = re.findall(r'\w+', re.sub(r'\[.*| of .*', '', kinds))
+            for kind in {*outer} & {*values}:
+                refused += wrong_values(Config(), '', {name: values[kind]}, owner)
+                compared += 1
+    assert compared > 200
+    assert [one.text for one in refused] == []
 
 
 def test_a_hook_as_it_is_given_passes() -> None:

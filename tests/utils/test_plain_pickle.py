@@ -198,5 +198,5 @@ def test_nothing_is_written_into_functions_and_classes(
 def test_regular_files_only(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'pipe')
     for path in (tmp_path / 'pipe', Path('/dev/zero'), tmp_path):
-        with pytest.raises(UserError, match='is no file'):
+        with pytest.raises(UserError, match='is no regular file'):
             load_plain(path)

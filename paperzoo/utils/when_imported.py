@@ -1,14 +1,11 @@
-"""Mends a module when it is imported, for remedies that need not import it themselves.
-
-A tool of the other files, no remedy; delete it with the last that uses it.
-"""
+"""Does something around the import of a module, or after it, whoever imports it."""
 
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from types import ModuleType
 from typing import Any
@@ -29,9 +26,15 @@ class Mender(MetaPathFinder):
             return spec_from_loader(fullname, _Filled(_INSTEAD[fullname]))
         if fullname not in _LATER and fullname not in _AROUND:
             return None
-        spec = PathFinder.find_spec(fullname, path, target)
+        found = (
+            finder.find_spec(fullname, path, target)
+            for finder in list(sys.meta_path)
+            if finder is not self
+        )
+        spec = next(filter(None, found), None)
         if spec is None or spec.loader is None:
             return spec
+        # Not here, only when it is executed: who asks where a module lies imports none.
         execute = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
@@ -61,6 +64,11 @@ def when_imported(name: str, mend: Callable[[Any], None]) -> None:
     Args:
         name: The module's full name.
         mend: Called with the module; it may be called again.
+
+    Example:
+        >>> from paperzoo.utils.when_imported import when_imported
+        >>> when_imported('sys', lambda module: print(module.__name__))
+        sys
     """
     _LATER.setdefault(name, []).append(mend)
     if name in sys.modules and name not in _INSTEAD:
@@ -76,6 +84,13 @@ def imported_within(
     Args:
         name: The module's full name.
         context: Makes the context.
+
+    Example:
+        >>> from contextlib import redirect_stdout
+        >>> from io import StringIO
+        >>> from paperzoo.utils.when_imported import imported_within
+        >>> imported_within('this', lambda: redirect_stdout(StringIO()))
+        >>> import this
     """
     _AROUND[name] = context
     _attach()
@@ -87,6 +102,11 @@ def imported_instead(name: str, fill: Callable[[ModuleType], None]) -> None:
     Args:
         name: The module's full name.
         fill: Called with an empty module.
+
+    Example:
+        >>> from paperzoo.utils.when_imported import imported_instead
+        >>> imported_instead('module_of_nothing', lambda module: None)
+        >>> import module_of_nothing
     """
     if name not in sys.modules:
         _INSTEAD[name] = fill
@@ -98,6 +118,12 @@ def import_after_all(name: str) -> ModuleType:
 
     Args:
         name: The module's full name.
+
+    Example:
+        >>> from paperzoo.utils.when_imported import import_after_all, imported_instead
+        >>> imported_instead('rlcompleter', lambda module: None)
+        >>> hasattr(import_after_all('rlcompleter'), 'Completer')
+        True
     """
     if _INSTEAD.pop(name, None):
         sys.modules.pop(name, None)
