@@ -23,18 +23,19 @@ import torch
 from _shared import commit
 
 import paperzoo
-from paperzoo.apis.export import export, image_card, opened
+from paperzoo.apis.export import export, image_card
 from paperzoo.apis.export_check import compare, dataset_images
 from paperzoo.apis.exported import ExportedModel
 from paperzoo.apis.images import pixels_of
 from paperzoo.apis.inference import Predictor, load
+from paperzoo.deploy.formats import session_of
 from paperzoo.preflight.image_files import evenly_spaced
+from paperzoo.runtime.card import FORMATS
 from paperzoo.runtime.sessions import open_session
 from paperzoo.utils.files import write_json
 from paperzoo.utils.run_info import checkpoint_info, run_info
 
 RESULTS = Path(__file__).parent / 'results'
-ENDINGS = {'onnx': '.onnx', 'openvino': '.xml', 'torch': '.pt2'}
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('models', nargs='+', metavar='CONFIG=CHECKPOINT')
     parser.add_argument('--images', type=int, default=64)
     parser.add_argument('--repeats', type=int, default=5, help='turns over the images')
-    parser.add_argument('--formats', nargs='+', default=list(ENDINGS), choices=ENDINGS)
+    parser.add_argument('--formats', nargs='+', default=list(FORMATS), choices=FORMATS)
     parser.add_argument('--out', default=str(RESULTS))
     return parser.parse_args()
 
@@ -57,13 +58,13 @@ def predictors(
     assert isinstance(found['eager'], Predictor)
     card = image_card(found['eager'], None, dynamic=True)
     for kind in formats:
-        file = folder / f'{name}{ENDINGS[kind]}'
+        file = folder / f'{name}{FORMATS[kind]}'
         print(name, kind, export(checkpoint, file, cfg, dynamic=True), flush=True)
         if kind == 'torch':
-            found[kind] = opened(file, kind, card)
+            session = session_of(file, kind, card)
         else:
             session = open_session(file, threads=1)
-            found[kind] = ExportedModel(session, pixels_of, score=0.0)
+        found[kind] = ExportedModel(session, score=0.0)
     # The card of a torch file is not read back: the others' is complete.
     if 'torch' in found:
         found['torch'].card = found['onnx'].card

@@ -28,6 +28,9 @@ from paperzoo.utils.files import (
 )
 from paperzoo.utils.run_info import run_info
 
+# What a confusion matrix counts; pixels, of others.
+_UNITS = {'instances': 'objects', 'episodes': 'queries'}
+
 
 def analyze(
     results: str,
@@ -70,15 +73,10 @@ def analyze(
     )
     folder = new_folder(Path(out))
     order = sorted(quality.items(), key=lambda pair: pair[1])
-    # Half of the images at most, so that none is among the best and the worst.
-    few = max(1, min(number, len(order) // 2))
     names = [category['name'] for category in found['categories']] + ['nothing']
     written = {
         'confusion matrix': draw_matrix(counts, names, folder / 'confusion.png'),
-        'worst images': draw_images(found, order[:few], folder / 'worst.jpg', score),
-        'best images': draw_images(
-            found, order[::-1][:few], folder / 'best.jpg', score
-        ),
+        **_worst_and_best(found, order, folder, score, number),
     }
     files = {image['id']: image['file_name'] for image in found['images']}
     swapped = [(names[one], names[other]) for one, other in exchanged(counts)]
@@ -90,9 +88,7 @@ def analyze(
         'names': names,
         'confusion': counts.tolist(),
         'rows': 'truth',
-        'unit': {'instances': 'objects', 'episodes': 'queries'}.get(
-            found['kind'], 'pixels'
-        ),
+        'unit': _UNITS.get(found['kind'], 'pixels'),
         'exchanged': swapped,
         'mean_quality': sum(quality.values()) / len(quality),
         'left_out': left_out,
@@ -105,6 +101,23 @@ def analyze(
         )
     written['numbers'] = write_json(folder / 'analysis.json', record)
     return record, written
+
+
+def _worst_and_best(
+    found: dict[str, Any],
+    order: list[tuple[int, float]],
+    folder: Path,
+    score: float,
+    number: int,
+) -> dict[str, Path | None]:
+    """Draw the images of lowest and of highest quality, a page of each."""
+    # Half of the images at most, so that none is among the best and the worst.
+    few = max(1, min(number, len(order) // 2))
+    worst, best = order[:few], order[::-1][:few]
+    return {
+        'worst images': draw_images(found, worst, folder / 'worst.jpg', score),
+        'best images': draw_images(found, best, folder / 'best.jpg', score),
+    }
 
 
 def _by_class(

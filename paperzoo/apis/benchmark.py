@@ -35,7 +35,8 @@ def measure(
 
     Args:
         cfg: The config.
-        checkpoint: Weights; by default random ones, with which few boxes are found.
+        checkpoint: File, work dir or URL; by default random weights, with which few
+            boxes are found.
         size: Width and height of the images; by default the scale of the test
             pipeline's `Resize`.
         batch_size: Images per call.
@@ -74,14 +75,8 @@ def measure(
     model: Any = build_model(cfg, device)
     if checkpoint:
         load_weights(model, checkpoint)
-    parameters = list(model.parameters())
-    trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    # The counter follows gradients where a parameter is an input, in inference too.
-    model.requires_grad_(False)
     width, height = image_size(cfg, size)
-    # Counted before anything is compiled: the counter sees single operations.
-    one = make_batch(model, (width, height), images=1)
-    operations = flops(step_on(model, one, kind=kind, amp=amp))
+    sizes = _sizes(model, (width, height), kind=kind, amp=amp)
     if fuse:
         model = fused(model)
     _change(model, channels_last=channels_last, compiled=compiled)
@@ -98,10 +93,26 @@ def measure(
         'width_height': [width, height],
         'batch_size': batch_size,
         **summary(times, batch_size),
+        **sizes,
+        **peak_mib(device),
+    }
+
+
+def _sizes(
+    model: Any, size: tuple[int, int], *, kind: str, amp: bool
+) -> dict[str, float]:
+    """Return parameters and FLOPs of a model that is as built; freeze it."""
+    parameters = list(model.parameters())
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    # The counter follows gradients where a parameter is an input, in inference too.
+    model.requires_grad_(False)
+    # Counted before anything is compiled: the counter sees single operations.
+    one = make_batch(model, size, images=1)
+    operations = flops(step_on(model, one, kind=kind, amp=amp))
+    return {
         'parameters': sum(p.numel() for p in parameters),
         'trainable_parameters': trainable,
         'gflops_per_image': round(operations / 1e9, 3),
-        **peak_mib(device),
     }
 
 

@@ -2,35 +2,25 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import (
-    build_model,
-    build_stored_model,
-    family,
-    load_weights,
-    read_checkpoint,
-)
-from paperzoo.apis.config import dataset_config, load_config, type_name
-from paperzoo.apis.config_errors import merge
+from paperzoo.apis.build import family
+from paperzoo.apis.config import dataset_config, type_name
 from paperzoo.apis.export_arrays import export_arrays, versions
 from paperzoo.apis.export_check import Comparison, compare, real_images
 from paperzoo.apis.exported import ExportedModel
-from paperzoo.apis.images import pixels_of
-from paperzoo.apis.inference import Predictor
-from paperzoo.apis.stack import check_stack
+from paperzoo.apis.inference import Predictor, loaded_model, pipeline_explained
 from paperzoo.errors import UserError, check_choice
-from paperzoo.runtime.card import INTERPOLATIONS, Card
-from paperzoo.runtime.sessions import open_session
+from paperzoo.runtime.card import FORMATS, INTERPOLATIONS, Card
+from paperzoo.runtime.images import padded_side
 from paperzoo.utils.files import refuse_unwritable
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-
-_ENDINGS = {'onnx': '.onnx', 'torch': '.pt2', 'openvino': '.xml'}
 
 
 def export(
@@ -61,7 +51,7 @@ def export(
         dynamic: The number and the size of images are free. Without it the file takes
             one image, and smaller ones are padded.
         images: Files to compare with; by default some of the config's test set, or
-            patterns if there is none.
+            patterns if there is none; the config in a checkpoint has none.
         cfg_options: Overrides by dotted key.
 
     Returns:
@@ -81,10 +71,10 @@ def export(
     file = Path(os.path.expanduser(file))
     kind = _kind(file, format)
     refuse_unwritable(file)
-    from paperzoo.deploy.formats import check_packages, publish, write
+    from paperzoo.deploy.formats import check_packages, publish, session_of, write
 
     check_packages(kind)
-    model, cfg, meta = _model(checkpoint, config, cfg_options)
+    model, cfg, meta = loaded_model(checkpoint, config, cfg_options, 'cpu')
     if family(model) is None:
         if config is None:
             raise UserError(
@@ -92,99 +82,53 @@ def export(
                 'test set, which a checkpoint does not hold: give config=...'
             )
         return export_arrays(model, cfg, file, kind, dynamic)
-    predictor = Predictor(model, cfg, meta, score=0.0)
     if size is not None:
-        predictor = _with_scale(predictor, size)
+        cfg = _with_scale(cfg, size)
+    with pipeline_explained(cfg, checkpoint if config is None else None):
+        predictor = Predictor(model, cfg, meta, score=0.0)
     card = image_card(predictor, size, dynamic)
     example = card.scale if card.size is None else card.size
     from paperzoo.deploy.networks import image_graph
 
     graph = image_graph(predictor.model, example or (256, 256), card.divisor, dynamic)
-    card = completed(card, graph.task, graph.module.settings)
+    card = replace(card, task=graph.task, settings=graph.module.settings)
     # Only what has been compared takes the place of an earlier file.
     with TemporaryDirectory() as folder:
         made = write(graph, card, Path(folder, file.name), kind)
         fixed = None if dynamic else card.scale
         shown, source = real_images(predictor.cfg, images, fixed)
-        found = compare(predictor, opened(made, kind, card), shown, source)
+        written = ExportedModel(session_of(made, kind, card), score=0.0)
+        found = compare(predictor, written, shown, source)
         found.check(str(file))
         publish(Path(folder), file.parent)
     return found
 
 
-def _model(
-    checkpoint: str | Path, config: Any, cfg_options: Mapping[str, Any] | None
-) -> tuple[Any, 'Config', dict[str, Any]]:
-    """Return a checkpoint's model on the CPU, its config and its meta."""
-    if config is None:
-        from paperzoo.apis.stored_config import stored_config
-
-        loaded = read_checkpoint(checkpoint)
-        cfg = stored_config(loaded.get('meta') or {}, str(checkpoint))
-        if cfg_options:
-            merge(cfg, cfg_options)
-        model = build_stored_model(cfg, 'cpu', str(checkpoint))
-        return model, cfg, load_weights(model, checkpoint, loaded)
-    cfg = config
-    if isinstance(config, str | Path):
-        cfg = load_config(config, cfg_options)
-    elif cfg_options:
-        cfg = config.copy()
-        merge(cfg, cfg_options)
-    check_stack(cfg.get('default_scope'))
-    model = build_model(cfg, 'cpu')
-    return model, cfg, load_weights(model, checkpoint)
-
-
-def opened(file: Path, kind: str, card: Card) -> ExportedModel:
-    """Return a file that this process has written, as a model that leaves nothing out.
-
-    Args:
-        file: The file.
-        kind: Its format.
-        card: What it says of itself.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from paperzoo.apis.export import opened
-        >>> from paperzoo.runtime.card import Card
-        >>> card = Card(task='detection', model='FCOS', classes=())
-        >>> opened(Path('no_such.onnx'), 'onnx', card)
-        Traceback (most recent call last):
-        paperzoo.errors.UserError: 'no_such.onnx': there is no such file
-    """
-    from paperzoo.deploy.formats import torch_session
-
-    session = torch_session(file, card) if kind == 'torch' else open_session(file)
-    return ExportedModel(session, pixels_of, score=0.0)
-
-
 def _kind(file: Path, given: str | None) -> str:
-    endings = {ending: kind for kind, ending in _ENDINGS.items()}
+    endings = {ending: kind for kind, ending in FORMATS.items()}
     if given is None:
         if file.suffix.lower() not in endings:
             raise UserError(
                 f"'{file}' must end in .onnx, .pt2 or .xml, or its format be given"
             )
         return endings[file.suffix.lower()]
-    check_choice('export', 'format', given, tuple(_ENDINGS))
-    if file.suffix.lower() != _ENDINGS[given]:
+    check_choice('export', 'format', given, tuple(FORMATS))
+    if file.suffix.lower() != FORMATS[given]:
         raise UserError(
-            f"'{file}': a file of format {given} must end in {_ENDINGS[given]}"
+            f"'{file}': a file of format {given} must end in {FORMATS[given]}"
         )
     return given
 
 
-def _with_scale(predictor: Predictor, size: tuple[int, int]) -> Predictor:
-    """Return a predictor whose pipeline resizes into another size."""
+def _with_scale(cfg: 'Config', size: tuple[int, int]) -> 'Config':
+    """Return a config whose test pipeline resizes into another size."""
     if min(size) < 32:
         raise UserError(f'--size {size[0]} {size[1]}: both must be at least 32')
-    cfg = predictor.cfg.copy()
+    cfg = deepcopy(cfg)  # a copy would share its pipeline
     for step in _pipeline(cfg):
         if type_name(step['type']) == 'Resize':
             step['scale'] = size
-    other = Predictor(predictor.model, cfg, {'classes': predictor.classes}, score=0.0)
-    return other
+    return cfg
 
 
 def _pipeline(cfg: 'Config') -> list[Any]:
@@ -229,14 +173,14 @@ def image_card(
     divisor = _divisor(model)
     fixed = None
     if not dynamic and scale is not None:
-        fixed = (_up(scale[0], divisor), _up(scale[1], divisor))
+        fixed = (padded_side(scale[0], divisor), padded_side(scale[1], divisor))
     pre = model.data_preprocessor
     normal = getattr(pre, '_enable_normalize', False)
     return Card(
         task='detection',
         model=type(model).__name__,
         classes=tuple(predictor.classes),
-        palette=_palette(cfg, len(predictor.classes)),
+        palette=tuple(predictor.palette or ()),
         scale=scale,
         keep_ratio=keep_ratio,
         interpolation='bilinear' if resize is None else resize.interpolation,
@@ -247,24 +191,6 @@ def image_card(
         std=tuple(pre.std.flatten().tolist()) if normal else (),
         versions=versions(),
     )
-
-
-def completed(card: Card, task: str, settings: Mapping[str, Any]) -> Card:
-    """Return a card that also says what the graph decides.
-
-    Args:
-        card: Of `image_card`.
-        task: The graph's.
-        settings: Its thresholds and numbers.
-
-    Example:
-        >>> from paperzoo.apis.export import completed
-        >>> from paperzoo.runtime.card import Card
-        >>> card = Card(task='detection', model='KNet', classes=())
-        >>> completed(card, 'instance', {'mask_thr': 0.5}).settings
-        {'mask_thr': 0.5}
-    """
-    return replace(card, task=task, settings=dict(settings))
 
 
 def _resize_step(predictor: Predictor) -> Any:
@@ -310,18 +236,3 @@ def _divisor(model: Any) -> int:
             'be exported: --cfg-options model.data_preprocessor.test_cfg=None'
         )
     return max(1, int(options.get('size_divisor') or 1))
-
-
-def _up(side: int, divisor: int) -> int:
-    return -(-side // divisor) * divisor
-
-
-def _palette(cfg: 'Config', count: int) -> tuple[tuple[int, int, int], ...]:
-    """Return the colours of the classes in overlays, as red, green, blue."""
-    from paperzoo.visualization.overlays import color_of
-
-    found = []
-    for label in range(count):
-        blue, green, red = color_of(label)
-        found.append((red, green, blue))
-    return tuple(found)

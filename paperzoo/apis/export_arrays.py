@@ -13,7 +13,7 @@ from paperzoo.apis.config import dataset_config
 from paperzoo.apis.export_check import Comparison
 from paperzoo.errors import UserError
 from paperzoo.runtime.card import Card
-from paperzoo.runtime.sessions import Session, open_session
+from paperzoo.runtime.sessions import Session
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -35,7 +35,7 @@ def export_arrays(
         model: In evaluation mode, with its weights.
         cfg: Its config, whose test set has what file and model are compared on.
         file: Where to write.
-        kind: One of `paperzoo.deploy.formats.FORMATS`.
+        kind: One of `paperzoo.runtime.card.FORMATS`.
         dynamic: Whether numbers and lengths are free.
 
     Returns:
@@ -70,7 +70,7 @@ def _export_episodes(
     model: Any, cfg: 'Config', file: Path, kind: str, dynamic: bool
 ) -> Comparison:
     from paperzoo.deploy.episodes import episode_graphs
-    from paperzoo.deploy.formats import publish, write
+    from paperzoo.deploy.formats import publish, session_of, write
 
     episodes = _items(cfg)
     first = episodes[0]
@@ -86,7 +86,7 @@ def _export_episodes(
         for part, graph in graphs.items():
             card = _card(model, graph.task, {'part': part, 'ways': ways})
             write(graph, card, files[part], kind)
-            runs[part] = _session(files[part], kind, card)
+            runs[part] = session_of(files[part], kind, card)
         for episode in episodes:
             _add(total, *_episode_scores(model, runs, episode, dynamic))
         total.check(str(file))
@@ -122,7 +122,7 @@ def _export_sequences(
 ) -> Comparison:
     import torch
 
-    from paperzoo.deploy.formats import publish, write
+    from paperzoo.deploy.formats import publish, session_of, write
     from paperzoo.deploy.sequences import sequence_graph
 
     items = _items(cfg)
@@ -132,7 +132,7 @@ def _export_sequences(
     total = Comparison('sequences of the test set')
     with TemporaryDirectory() as folder:
         made = write(graph, card, Path(folder, file.name), kind)
-        session = _session(made, kind, card)
+        session = session_of(made, kind, card)
         for item in items:
             if dynamic or item['inputs'].shape == example.shape[1:]:
                 _add(total, *_sequence_scores(model, session, item['inputs']))
@@ -173,12 +173,6 @@ def _card(model: Any, task: str, settings: Mapping[str, Any]) -> Card:
         settings=dict(settings),
         versions=versions(),
     )
-
-
-def _session(file: Path, kind: str, card: Card) -> Session:
-    from paperzoo.deploy.formats import torch_session
-
-    return torch_session(file, card) if kind == 'torch' else open_session(file)
 
 
 def _add(total: Comparison, one: np.ndarray, other: np.ndarray) -> None:

@@ -1,14 +1,10 @@
 """Exported files as models: images in, the same results out, without torch."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from paperzoo.apis.image_model import ImageModel
-from paperzoo.apis.images import is_url
+from paperzoo.apis.images import file_of, pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 from paperzoo.runtime.images import prepare
@@ -23,31 +19,23 @@ class ExportedModel(ImageModel):
 
     Args:
         session: The file, opened.
-        read: Returns the pixels (H, W, 3), BGR, of what is given as an image.
         score: Objects that score lower are left out of the results.
 
     Raises:
         UserError: If the file is not for images.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        read: Callable[[Any], NDArray[np.uint8]],
-        *,
-        score: float = 0.3,
-    ) -> None:
+    def __init__(self, session: Session, *, score: float = 0.3) -> None:
         if session.card.task not in OUTPUTS:
             raise UserError(
                 f"'{session.file}' is for {session.card.task}, and takes arrays: "
                 'paperzoo.runtime.sessions.open_session(FILE).run({...})'
             )
         self.session = session
-        self.read = read
         self.card = session.card
         self.classes = session.card.classes
         self.score = score
-        self.palette = None
+        self.palette = session.card.palette or None
 
     def attempt(
         self, images: Sequence[Any], *, score: float | None = None
@@ -68,13 +56,12 @@ class ExportedModel(ImageModel):
         return found
 
     def _one(self, image: Any, score: float | None) -> Result:
-        pixels = self.read(image)
+        pixels = pixels_of(image)
         outputs = self.session.run(prepare(pixels, self.card)._asdict())
         height, width = pixels.shape[:2]
         sample = sample_of(outputs, self.card, (height, width), self.session.file)
         threshold = self.score if score is None else score
-        file = isinstance(image, str | Path) and not is_url(image)
-        shown = Path(image).expanduser() if file else pixels
+        shown = file_of(image) or pixels
         return Result(sample, self.classes, shown, threshold, palette=self.palette)
 
     def __repr__(self) -> str:

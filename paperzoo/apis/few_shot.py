@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paperzoo.apis.build import default_scope
 from paperzoo.apis.config import image_pipeline
-from paperzoo.apis.images import check_image_file, is_url, pixels_of
+from paperzoo.apis.images import check_image_file, file_of, pixels_of
 from paperzoo.apis.predictor import Predictor
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
@@ -150,14 +150,13 @@ class FewShotPredictor(Predictor):
         from paperzoo.data.few_shot_sources import LabelledImages
 
         labels = np.zeros(1, np.int64)
-        shown: Any
-        if isinstance(image, str | Path) and not is_url(image):
-            shown = Path(os.path.expanduser(image))
-            check_image_file(shown)
-            # As the data sets of episodes read it.
-            pixels = LabelledImages((), labels, [shown]).read(0)[..., ::-1]
+        file = file_of(image)
+        if file is None:
+            pixels = pixels_of(image)
         else:
-            shown = pixels = pixels_of(image)
+            check_image_file(file)
+            # As the data sets of episodes read it.
+            pixels = LabelledImages((), labels, [file]).read(0)[..., ::-1]
         # Its transforms see RGB, as the data sets of episodes give it.
         made = self.pipeline(
             {
@@ -166,7 +165,7 @@ class FewShotPredictor(Predictor):
             }
         )
         inputs = torch.from_numpy(np.array(made['img'])).permute(2, 0, 1).contiguous()
-        return shown, {'inputs': inputs, 'ori_shape': pixels.shape[:2]}
+        return file or pixels, {'inputs': inputs, 'ori_shape': pixels.shape[:2]}
 
     def _embedded(self, data: Sequence[dict[str, Any]]) -> 'Tensor':
         import torch

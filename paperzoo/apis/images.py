@@ -49,6 +49,19 @@ def is_url(image: Any) -> bool:
     return isinstance(image, str) and image.lower().startswith(('http://', 'https://'))
 
 
+def file_of(image: Any) -> Path | None:
+    """Return the file that an image is given by, or None for anything else.
+
+    Example:
+        >>> from paperzoo.apis.images import file_of
+        >>> file_of('a.jpg'), file_of('https://example.org/a.jpg')
+        (PosixPath('a.jpg'), None)
+    """
+    if isinstance(image, str | Path) and not is_url(image):
+        return Path(os.path.expanduser(image))
+    return None
+
+
 def pixels_of(image: Any) -> NDArray[np.uint8]:
     """Return an image as pixels, (H, W, 3), BGR.
 
@@ -67,8 +80,8 @@ def pixels_of(image: Any) -> NDArray[np.uint8]:
     """
     if is_url(image):
         return _decoded(fetch(image), image)
-    if isinstance(image, str | Path):
-        file = Path(os.path.expanduser(image))
+    file = file_of(image)
+    if file is not None:
         check_image_file(file)
         return _decoded(file.read_bytes(), str(file))
     if type(image).__module__.partition('.')[0] == 'PIL' or hasattr(image, 'getexif'):

@@ -1,8 +1,9 @@
 """Models that take images and give results."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from paperzoo.apis.build import (
     build_model,
@@ -16,12 +17,11 @@ from paperzoo.apis.config import load_config
 from paperzoo.apis.config_errors import merge
 from paperzoo.apis.exported import ExportedModel
 from paperzoo.apis.image_model import ImageModel
-from paperzoo.apis.images import pixels_of
 from paperzoo.apis.predictor import Predictor as Predictor
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError, check_choice
 from paperzoo.preflight.common_values import check_values
-from paperzoo.runtime.card import is_exported
+from paperzoo.runtime.card import FORMATS, is_exported
 from paperzoo.runtime.sessions import open_session
 from paperzoo.utils.work_dirs import checkpoint_in
 
@@ -68,7 +68,8 @@ def load(
     Raises:
         UserError: If the checkpoint cannot be read or belongs to another model, if the
             config is not known or holds more than data, if its model takes no images,
-            or if there is no such device, or no such precision on it.
+            or if there is no such device, or no such precision on it. An exported
+            file knows the CPU and float32 alone.
 
     Example:
         >>> import paperzoo, tempfile, torch
@@ -86,57 +87,104 @@ def load(
                 f"'{checkpoint}' is an exported file: it takes no config and no "
                 'overrides, all settings are in it'
             )
-        return ExportedModel(open_session(checkpoint), pixels_of, score=score)
-    import torch
-
-    check_choice('load', 'precision', precision, PRECISIONS)
-    check_stack()
-    settings: dict[str, Any] = {'score': score, 'precision': precision, 'fuse': fuse}
-    if config is None:
-        return _load_alone(
-            checkpoint, cfg_options, device or default_device(), settings
+        if device not in (None, 'cpu') or precision not in ('float32', 'auto'):
+            raise UserError(
+                f"'{checkpoint}' is an exported file: it runs on the CPU in float32"
+            )
+        return ExportedModel(open_session(checkpoint), score=score)
+    if Path(checkpoint).suffix.lower() == FORMATS['torch']:
+        raise UserError(
+            f"'{checkpoint}' is a file of torch.export, which torch reads by pickle: "
+            'it is not opened. Export the checkpoint as .onnx or .xml'
         )
-    named = isinstance(config, str | Path)
-    cfg: Any = load_config(config, cfg_options) if named else config
-    if not named and cfg_options:
-        cfg = cfg.copy()
-        merge(cfg, cfg_options)
-        check_values(cfg)
-    check_stack(cfg.get('default_scope'))
-    with torch.random.fork_rng(devices=[]):  # random weights, soon replaced
-        model = build_model(cfg, device)
-    meta = load_weights(model, checkpoint)
-    from paperzoo.preflight.build_errors import spelling_explained
-
-    with spelling_explained(cfg):
-        return predictor_of(model, cfg, meta, **settings)
+    check_choice('load', 'precision', precision, PRECISIONS)
+    model, cfg, meta = loaded_model(checkpoint, config, cfg_options, device)
+    with pipeline_explained(cfg, checkpoint if config is None else None):
+        return predictor_of(
+            model, cfg, meta, score=score, precision=precision, fuse=fuse
+        )
 
 
-def _load_alone(
+def loaded_model(
     checkpoint: str | Path,
-    cfg_options: Mapping[str, Any] | None,
-    device: str,
-    settings: dict[str, Any],
-) -> 'Predictor':
+    config: 'str | Path | Config | None' = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    device: str | None = None,
+) -> tuple[Any, 'Config', dict[str, Any]]:
+    """Return a model with its weights, its config, and the `meta` of its checkpoint.
+
+    Args:
+        checkpoint: As of `load`, and no exported file.
+        config: As of `load`; stays as it is.
+        cfg_options: As of `load`.
+        device: As of `load`.
+
+    Raises:
+        UserError: If the checkpoint cannot be read or belongs to another model, the
+            config is not known or holds more than data, or there is no such device.
+
+    Example:
+        >>> from paperzoo.apis.inference import loaded_model
+        >>> loaded_model('no_such.pth', 'fcos_tiny_shapes', device='cpu')
+        Traceback (most recent call last):
+        paperzoo.compat.checkpoints.MissingCheckpointError: there is no checkpoint ...
+    """
     import torch
 
     # It brings the remedies, and so torch: not for who only asks for help.
     from paperzoo.apis.stored_config import stored_config
 
-    loaded = read_checkpoint(checkpoint)
-    cfg = stored_config(loaded.get('meta') or {}, str(checkpoint))
+    check_stack()
+    loaded, cfg = None, cast('Config', config)
+    if config is None:
+        loaded = read_checkpoint(checkpoint)
+        cfg = stored_config(loaded.get('meta') or {}, str(checkpoint))
+    elif isinstance(config, str | Path):
+        cfg, cfg_options = load_config(config, cfg_options), None
     if cfg_options:
+        cfg = cfg.copy()
         merge(cfg, cfg_options)
         check_values(cfg)
-    with torch.random.fork_rng(devices=[]):
-        model = build_stored_model(cfg, device, str(checkpoint))
-    meta = load_weights(model, checkpoint, loaded)
+    check_stack(cfg.get('default_scope'))
+    with torch.random.fork_rng(devices=[]):  # random weights, soon replaced
+        if loaded is None:
+            model = build_model(cfg, device)
+        else:
+            model = build_stored_model(cfg, device or default_device(), str(checkpoint))
+    return model, cfg, load_weights(model, checkpoint, loaded)
+
+
+@contextmanager
+def pipeline_explained(cfg: 'Config', stored_in: str | Path | None) -> Iterator[None]:
+    """Say in one message why the pipeline of images cannot be built.
+
+    Args:
+        cfg: The config.
+        stored_in: The checkpoint that holds it; None for a config from elsewhere.
+
+    Raises:
+        UserError: If a misspelt name, or anything in a stored config, keeps it from
+            being built.
+
+    Example:
+        >>> from paperzoo.apis.inference import pipeline_explained
+        >>> with pipeline_explained({}, 'a.pth'):
+        ...     raise KeyError('Resise')
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: the config in the checkpoint 'a.pth' does not ...
+    """
+    from paperzoo.preflight.build_errors import spelling_explained
+
+    if stored_in is None:
+        with spelling_explained(cfg):
+            yield
+        return
     try:
-        return predictor_of(model, cfg, meta, **settings)
+        yield
     except UserError:
         raise
     except Exception as error:  # Anything: it may come from anywhere.
-        raise not_built(checkpoint, 'a pipeline', error) from error
+        raise not_built(stored_in, 'a pipeline', error) from error
 
 
 def predictor_of(

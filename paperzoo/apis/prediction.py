@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from paperzoo.errors import UserError
 from paperzoo.evaluation.results import categories
 from paperzoo.utils.files import free_path, new_folder, write_json
 from paperzoo.utils.run_info import run_info
+
+# As of `ImageModel.attempt`.
+Attempt = Callable[[Sequence[Any]], list[Result | Exception]]
 
 
 def predict_files(
@@ -76,21 +80,12 @@ def predict_files(
     folder = new_folder(Path(out))
     start = time.time()
     found = _Found(model, folder, overlays)
-
-    def results(images: Sequence[Any]) -> list[Result | Exception]:
-        if tile is None:
-            return model.attempt(images)
-        return [_tiled(model, one, tile, overlap, batch_size) for one in images]
-
-    images = [one for one in files if not is_video(one)]
+    results: Attempt = model.attempt
+    if tile is not None:
+        results = partial(_tiled, model, tile, overlap, batch_size)
     stopped = False
     try:
-        shown = iter(track(images, 'images')) if images else iter(())
-        while some := list(islice(shown, max(1, batch_size))):
-            for image, result in zip(some, results(some), strict=True):
-                found.add(image, result)
-        for video in filter(is_video, files):
-            found.add_video(Path(video), results, max(1, batch_size))
+        _look_at(files, results, found, max(1, batch_size))
     except KeyboardInterrupt:
         stopped = True
     written = found.written
@@ -107,17 +102,37 @@ def predict_files(
     return written, file
 
 
+def _look_at(
+    files: Sequence[str | Path], results: Attempt, found: '_Found', batch_size: int
+) -> None:
+    """Add what is found in images, then in videos."""
+    images = [one for one in files if not is_video(one)]
+    shown = iter(track(images, 'images')) if images else iter(())
+    while some := list(islice(shown, batch_size)):
+        for image, result in zip(some, results(some), strict=True):
+            found.add(image, result)
+    for video in filter(is_video, files):
+        found.add_video(Path(video), results, batch_size)
+
+
 def _tiled(
     model: ImageModel,
-    image: Any,
     tile: tuple[int, int],
     overlap: float,
     batch_size: int,
-) -> Result | Exception:
-    try:
-        return predict_tiled(model, image, tile, overlap=overlap, batch_size=batch_size)
-    except Exception as error:
-        return error
+    images: Sequence[Any],
+) -> list[Result | Exception]:
+    found: list[Result | Exception] = []
+    for image in images:
+        try:
+            found.append(
+                predict_tiled(
+                    model, image, tile, overlap=overlap, batch_size=batch_size
+                )
+            )
+        except Exception as error:
+            found.append(error)
+    return found
 
 
 class _Found:
@@ -169,7 +184,7 @@ class _Found:
         row = {'file_name': str(image), **more, 'error': reason}
         self.written['failed'].append(row)
 
-    def add_video(self, file: Path, results: Any, batch_size: int) -> None:
+    def add_video(self, file: Path, results: Attempt, batch_size: int) -> None:
         """Keep what is found in the frames of a video."""
         try:
             video = Video(file)

@@ -1,6 +1,5 @@
 """What calls a model with images: reads, prepares, runs, and gives results."""
 
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import groupby
@@ -14,7 +13,7 @@ from paperzoo.apis.build import default_scope, family
 from paperzoo.apis.config import class_names, image_pipeline, palette
 from paperzoo.apis.fusing import fused
 from paperzoo.apis.image_model import ImageModel
-from paperzoo.apis.images import check_image_file, is_url, pixels_of
+from paperzoo.apis.images import check_image_file, file_of, pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 
@@ -148,8 +147,8 @@ class Predictor(ImageModel):
 
     def _prepared(self, image: Any) -> tuple[Path | NDArray[np.uint8], dict[str, Any]]:
         """Return the image as results keep it, and what the pipeline makes of it."""
-        if isinstance(image, str | Path) and not is_url(image):
-            file = Path(os.path.expanduser(image))
+        file = file_of(image)
+        if file is not None:
             check_image_file(file)
             return file, self.pipeline({'img_path': str(file), 'img_id': 0})
         pixels = pixels_of(image)

@@ -15,6 +15,7 @@ from paperzoo.utils.work_dirs import checkpoint_in
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.runner import Runner
 
 
 def evaluate_checkpoint(
@@ -77,6 +78,22 @@ def evaluate_checkpoint(
         show_images=show_images,
         show_score=show_score,
     )
+    runner, metrics, seconds = _tested(cfg, preflight)
+    if runner.rank != 0:
+        return metrics, None
+    record = {
+        'metrics': metrics,
+        'images': len(runner.test_dataloader.dataset),
+        **(recorded or {**given, 'cfg_options': dict(cfg_options or {})}),
+        **checkpoint_info(checkpoint),
+        'seconds': seconds,
+        **run_info(),
+    }
+    return metrics, write_json(Path(runner.log_dir) / 'test_metrics.json', record)
+
+
+def _tested(cfg: 'Config', preflight: bool) -> 'tuple[Runner, dict[str, float], float]':
+    """Return what has run the test, its metrics, and its seconds."""
     from paperzoo.engine.first_steps import first_steps_explained
     from paperzoo.preflight.build_errors import building_explained
     from paperzoo.preflight.checkpoint_classes import SameClassesHook
@@ -90,18 +107,7 @@ def evaluate_checkpoint(
         start = time.time()
         with building_explained(cfg), first_steps_explained(runner):
             metrics = runner.test()
-    seconds = round(time.time() - start, 1)
-    if runner.rank != 0:
-        return metrics, None
-    record = {
-        'metrics': metrics,
-        'images': len(runner.test_dataloader.dataset),
-        **(recorded or {**given, 'cfg_options': dict(cfg_options or {})}),
-        **checkpoint_info(checkpoint),
-        'seconds': seconds,
-        **run_info(),
-    }
-    return metrics, write_json(Path(runner.log_dir) / 'test_metrics.json', record)
+    return runner, metrics, round(time.time() - start, 1)
 
 
 def set_test_options(

@@ -1,14 +1,13 @@
 """Large images, piece by piece: objects are found in tiles and put together again."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paperzoo.apis.image_model import ImageModel
-from paperzoo.apis.images import check_image_file, is_url, pixels_of
+from paperzoo.apis.images import check_image_file, file_of, pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 from paperzoo.utils.masks import encode
@@ -81,7 +80,8 @@ def predict_tiled(
 
     Raises:
         UserError: If the image cannot be read, the tiles are none, or the model gives
-            panoptic maps, whose segments cannot be put together.
+            panoptic maps, whose segments cannot be put together, or is an exported
+            file for semantic maps, which gives no scores.
 
     Example:
         >>> import numpy as np, paperzoo
@@ -106,6 +106,11 @@ def predict_tiled(
             'tiles are for boxes, masks and semantic maps: the segments of panoptic '
             'maps cannot be put together. Without --tile the image is taken as a whole'
         )
+    if 'pred_sem_seg' in kind and 'seg_logits' not in kind:
+        raise UserError(
+            f'{model!r} gives the class of each pixel, and no scores that could be '
+            'added up where tiles overlap. Without --tile the image is taken as a whole'
+        )
     merge = _merged_maps if 'pred_sem_seg' in kind else _merged_objects
     sample = merge(model, found, places, (height, width))
     return Result(sample, model.classes, shown, model.score, palette=model.palette)
@@ -114,8 +119,8 @@ def predict_tiled(
 def _read(model: ImageModel, image: Any) -> tuple[Any, NDArray[np.uint8]]:
     import mmcv
 
-    if isinstance(image, str | Path) and not is_url(image):
-        file = Path(image).expanduser()
+    file = file_of(image)
+    if file is not None:
         check_image_file(file)
         return file, mmcv.imread(str(file))
     pixels = pixels_of(image)

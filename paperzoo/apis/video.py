@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.images import VIDEOS, ImageError, is_url
+from paperzoo.apis.images import VIDEOS, ImageError, file_of
 from paperzoo.errors import UserError
 
 
@@ -22,11 +22,8 @@ def is_video(image: Any) -> bool:
         >>> is_video('a.MP4'), is_video('a.jpg')
         (True, False)
     """
-    return (
-        isinstance(image, str | Path)
-        and not is_url(image)
-        and Path(image).suffix.lower() in VIDEOS
-    )
+    file = file_of(image)
+    return file is not None and file.suffix.lower() in VIDEOS
 
 
 class Video:

@@ -69,8 +69,10 @@ class Episode(nn.Module):
             support_label: Their classes, from 0 to `ways` - 1, (S,).
             query: Maps of the queries, (Q, C, h, w).
         """
-        scores, _ = self.model.score_episode(support, support_label, query, self.ways)
-        return {'scores': scores.flatten(2).mean(-1) if scores.dim() > 2 else scores}
+        (scores,) = self.model.predict_from_feats(
+            support[None], support_label[None], query[None], self.ways
+        )
+        return {'scores': scores}
 
 
 def episode_graphs(

@@ -16,11 +16,10 @@ import torch
 from paperzoo.deploy.graph import Graph
 from paperzoo.errors import UserError
 from paperzoo.runtime.card import KEY, Card
-from paperzoo.runtime.sessions import Session, need
+from paperzoo.runtime.sessions import Session, need, open_session
 from paperzoo.utils.files import write_safely
 
 OPSET = 20
-FORMATS = {'onnx': '.onnx', 'torch': '.pt2', 'openvino': '.xml'}
 
 
 def program(graph: Graph) -> torch.export.ExportedProgram:
@@ -86,7 +85,7 @@ def check_packages(kind: str) -> None:
     """Refuse a format whose packages are not installed, before any work.
 
     Args:
-        kind: One of `FORMATS`.
+        kind: One of `paperzoo.runtime.card.FORMATS`.
 
     Raises:
         UserError: If a package is missing; the message has the command.
@@ -111,7 +110,7 @@ def write(graph: Graph, card: Card, file: Path, kind: str) -> Path:
         graph: The graph.
         card: What the file says of itself.
         file: Where to write; of OpenVINO the `.xml`, beside which the `.bin` goes.
-        kind: One of `FORMATS`.
+        kind: One of `paperzoo.runtime.card.FORMATS`.
 
     Raises:
         UserError: If the file cannot be written, or not with the free sides asked for.
@@ -228,20 +227,27 @@ def _openvino(model: Any, card: Card, file: Path) -> Path:
     return write_safely(file, lambda stream: stream.write(text))
 
 
-def torch_session(file: Path, card: Card) -> Session:
-    """Return a `.pt2` that this process has written, ready to run.
+def session_of(file: Path, kind: str, card: Card) -> Session:
+    """Return a file that this process has written, ready to run.
 
-    torch reads parts of such a file by pickle: none from elsewhere is opened.
+    torch reads parts of a `.pt2` by pickle: none from elsewhere is opened.
 
     Args:
         file: The file.
+        kind: Its format.
         card: What it says of itself.
 
     Example:
-        >>> from paperzoo.deploy.formats import torch_session
-        >>> torch_session.__name__  # see `paperzoo.export`
-        'torch_session'
+        >>> from pathlib import Path
+        >>> from paperzoo.deploy.formats import session_of
+        >>> from paperzoo.runtime.card import Card
+        >>> card = Card(task='detection', model='FCOS', classes=())
+        >>> session_of(Path('no_such.onnx'), 'onnx', card)
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: 'no_such.onnx': there is no such file
     """
+    if kind != 'torch':
+        return open_session(file)
     # Opened here: torch takes no name that is no UTF-8.
     with quiet(), file.open('rb') as stream:
         module = torch.export.load(stream).module()

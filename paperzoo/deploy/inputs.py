@@ -114,7 +114,11 @@ def rows_at(values: Tensor, index: Tensor) -> Tensor:
 
 
 def enlarged(
-    maps: Tensor, padded: Any, image_size: Tensor, result_size: Tensor
+    maps: Tensor,
+    padded: Any,
+    image_size: Tensor,
+    result_size: Tensor,
+    align_corners: bool = False,
 ) -> Tensor:
     """Return maps at the size of the results, without what lies on padding.
 
@@ -123,6 +127,7 @@ def enlarged(
         padded: Height and width of those.
         image_size: Height and width of what is no padding.
         result_size: Height and width of the result.
+        align_corners: As of `torch.nn.functional.interpolate`.
 
     Example:
         >>> import torch
@@ -131,10 +136,11 @@ def enlarged(
         >>> enlarged(torch.ones(1, 1, 2, 2), (8, 8), image, result).shape
         torch.Size([1, 1, 16, 12])
     """
-    maps = F.interpolate(maps, padded, mode='bilinear')
+    how: Any = {'mode': 'bilinear', 'align_corners': align_corners}
+    maps = F.interpolate(maps, padded, **how)
     height, width = sides(image_size, padded)
     maps = maps[..., :height, :width]
-    return F.interpolate(maps, sides(result_size), mode='bilinear')
+    return F.interpolate(maps, sides(result_size), **how)
 
 
 class MeanPool(nn.Module):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from paperzoo.deploy.inputs import Normalize, enlarged, rows_at
 from paperzoo.knet.detector import KNet
+from paperzoo.knet.panoptic import boxes_around, segment_scores, top_instances
 from paperzoo.utils.masks import INSTANCE_OFFSET
 
 
@@ -26,14 +27,14 @@ class KNetGraph(nn.Module):
     def network(
         self, images: Tensor, image_size: Tensor, result_size: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return probabilities: of classes (B, K, C), of masks (B, K, H, W).
+        """Return logits of classes (B, K, C), probabilities of masks (B, K, H, W).
 
         The arguments are those of `forward`.
         """
         scores, masks = self.model(self.normalize(images, image_size), mode='tensor')
         padded = (images.size(2), images.size(3))
         masks = enlarged(masks.sigmoid(), padded, image_size, result_size)
-        return scores.sigmoid(), masks
+        return scores, masks
 
 
 class KNetInstanceGraph(KNetGraph):
@@ -70,44 +71,15 @@ class KNetInstanceGraph(KNetGraph):
             image_size: Height and width of what is no padding.
             result_size: Height and width of the masks.
         """
-        prob, masks = self.network(images, image_size, result_size)
-        classes = prob.size(2)
-        count = min(self.settings['max_per_img'], prob.size(1) * classes)
-        scores, pairs = prob.flatten(1).topk(count, dim=1)
-        kernels = pairs // classes
+        logits, masks = self.network(images, image_size, result_size)
+        scores, labels, kernels = top_instances(logits, self.settings['max_per_img'])
         inside = masks > self.settings['mask_thr']
         return {
             'boxes': rows_at(boxes_around(inside), kernels),
             'scores': scores,
-            'labels': pairs % classes,
+            'labels': labels,
             'masks': rows_at(inside, kernels),
         }
-
-
-def boxes_around(masks: Tensor) -> Tensor:
-    """Return x0, y0, x1, y1 around each mask; zeros around an empty one.
-
-    As `paperzoo.knet.panoptic.boxes_around`, for a batch, of what ONNX has.
-
-    Args:
-        masks: (B, K, h, w).
-
-    Example:
-        >>> import torch
-        >>> from paperzoo.deploy.knet import boxes_around
-        >>> boxes_around(torch.tensor([[[[False, True, True], [False] * 3]]]))
-        tensor([[[1., 0., 3., 1.]]])
-    """
-    edges = []
-    for dim in (-2, -1):  # columns, then rows, that the mask touches
-        touched = masks.any(dim=dim)
-        length = touched.size(-1)
-        at = torch.arange(length, device=masks.device)
-        first = torch.where(touched, at, length).amin(-1)
-        last = torch.where(touched, at + 1, 0).amax(-1)
-        some = touched.any(-1)
-        edges.append(torch.stack([torch.where(some, first, 0), last], -1))
-    return torch.stack(edges, -1).flatten(-2).float()
 
 
 class KNetPanopticGraph(KNetGraph):
@@ -146,14 +118,10 @@ class KNetPanopticGraph(KNetGraph):
             image_size: Height and width of what is no padding.
             result_size: Height and width of the map.
         """
-        prob, masks = self.network(images, image_size, result_size)
+        logits, masks = self.network(images, image_size, result_size)
         things = self.model.num_thing_classes
         proposals = self.model.kernel_iter_head.num_proposals
-        scores, labels = prob[:, :proposals, :things].max(2)
-        stuff = torch.arange(self.model.num_stuff_classes, device=prob.device)
-        own = prob[:, proposals + stuff, things + stuff]
-        scores = torch.cat([scores, own], 1)
-        labels = torch.cat([labels, (things + stuff).expand(prob.size(0), -1)], 1)
+        scores, labels = segment_scores(logits.sigmoid(), proposals, things)
         classes = things + self.model.num_stuff_classes
         ids = merge_segments(scores, labels, masks, things, classes, **self.settings)
         return {'panoptic_seg': ids}

@@ -9,6 +9,7 @@ from torch.export import Dim
 from paperzoo.deploy.graph import Graph
 from paperzoo.deploy.inputs import with_mean_pools
 from paperzoo.errors import UserError
+from paperzoo.runtime.images import padded_side
 
 
 def image_graph(
@@ -34,7 +35,7 @@ def image_graph(
         ('detection', torch.Size([1, 3, 64, 96]))
     """
     task, module = _image_module(model)
-    width, height = (-(-side // divisor) * divisor for side in size)
+    width, height = (padded_side(side, divisor) for side in size)
     generator = torch.Generator().manual_seed(0)
     # An example of one image would make the number of images one for ever.
     shape = (2 if dynamic else 1, 3, height, width)

@@ -3,9 +3,8 @@
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from paperzoo.deploy.inputs import Normalize, sides
+from paperzoo.deploy.inputs import Normalize, enlarged
 from paperzoo.errors import UserError
 
 
@@ -54,12 +53,9 @@ class SemanticGraph(nn.Module):
         """
         pixels = self.normalize(images, image_size)
         padded = (images.size(2), images.size(3))
-        how = {'mode': 'bilinear', 'align_corners': self.model.align_corners}
         logits = self.model.decode_head(self.model.extract_feat(pixels))
-        logits = F.interpolate(logits, padded, **how)
-        height, width = sides(image_size, padded)
-        logits = logits[..., :height, :width]
-        logits = F.interpolate(logits, sides(result_size), **how)
+        align = self.model.align_corners
+        logits = enlarged(logits, padded, image_size, result_size, align)
         if self.settings['out_channels'] > 1:
             return {'sem_seg': logits.argmax(1)}
         return {'sem_seg': (logits.sigmoid() > self.settings['threshold']).long()[:, 0]}

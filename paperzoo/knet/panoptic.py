@@ -17,9 +17,11 @@ MAX_MASK_MIB = 1024.0
 
 
 def top_instances(
-    cls_logits: Float[Tensor, 'kernels classes'], max_per_img: int
+    cls_logits: Float[Tensor, '*batch kernels classes'], max_per_img: int
 ) -> tuple[
-    Float[Tensor, ' instances'], Int[Tensor, ' instances'], Int[Tensor, ' instances']
+    Float[Tensor, '*batch instances'],
+    Int[Tensor, '*batch instances'],
+    Int[Tensor, '*batch instances'],
 ]:
     """Return score, label and kernel of the best pairs of kernel and class.
 
@@ -33,9 +35,9 @@ def top_instances(
         >>> labels.tolist(), kernels.tolist()
         ([1, 0], [0, 1])
     """
-    classes = cls_logits.size(1)
-    scores = at_least_float32(cls_logits).sigmoid().flatten()
-    scores, pairs = scores.topk(min(max_per_img, len(scores)))
+    kernels, classes = cls_logits.shape[-2:]
+    scores = at_least_float32(cls_logits).sigmoid().flatten(-2)
+    scores, pairs = scores.topk(min(max_per_img, kernels * classes))
     return scores, pairs % classes, pairs // classes
 
 
@@ -122,8 +124,8 @@ def _enlarged_masks(
 
 
 def boxes_around(
-    masks: Bool[Tensor, 'masks height width'],
-) -> Float[Tensor, 'masks 4']:
+    masks: Bool[Tensor, '*batch height width'],
+) -> Float[Tensor, '*batch 4']:
     """Return x0, y0, x1, y1 around each mask; zeros around an empty one.
 
     Args:
@@ -134,17 +136,22 @@ def boxes_around(
         tensor([[1., 0., 3., 1.]])
     """
     edges = []
-    for dim in (1, 2):  # columns, then rows, that the mask touches
+    for dim in (-2, -1):  # columns, then rows, that the mask touches
         touched = masks.any(dim=dim)
-        first = touched.int().argmax(dim=1)
-        last = touched.size(1) - touched.flip(1).int().argmax(dim=1)
-        edges.append(torch.stack([first, last], dim=1) * touched.any(dim=1)[:, None])
-    return torch.stack(edges, dim=2).flatten(1).float()
+        length = touched.size(-1)
+        at = torch.arange(length, device=masks.device)
+        first = torch.where(touched, at, length).amin(-1)
+        last = torch.where(touched, at + 1, 0).amax(-1)
+        first = torch.where(touched.any(-1), first, 0)
+        edges.append(torch.stack([first, last], dim=-1))
+    return torch.stack(edges, dim=-1).flatten(-2).float()
 
 
 def segment_scores(
-    cls_prob: Float[Tensor, 'kernels classes'], num_things: int, num_thing_classes: int
-) -> tuple[Float[Tensor, ' kernels'], Int[Tensor, ' kernels']]:
+    cls_prob: Float[Tensor, '*batch kernels classes'],
+    num_things: int,
+    num_thing_classes: int,
+) -> tuple[Float[Tensor, '*batch kernels'], Int[Tensor, '*batch kernels']]:
     """Return score and label of each kernel: its best thing class, or its stuff class.
 
     Args:
@@ -157,10 +164,11 @@ def segment_scores(
         >>> segment_scores(prob, 1, 2)
         (tensor([0.6000, 0.3000]), tensor([1, 2]))
     """
-    scores, labels = cls_prob[:num_things, :num_thing_classes].max(dim=1)
-    stuff = cls_prob[num_things:, num_thing_classes:].diagonal()
-    stuff_labels = num_thing_classes + torch.arange(len(stuff), device=labels.device)
-    return torch.cat([scores, stuff]), torch.cat([labels, stuff_labels])
+    scores, labels = cls_prob[..., :num_things, :num_thing_classes].max(dim=-1)
+    stuff = cls_prob[..., num_things:, num_thing_classes:].diagonal(dim1=-2, dim2=-1)
+    own = torch.arange(stuff.size(-1), device=labels.device).expand_as(stuff)
+    labels = torch.cat([labels, num_thing_classes + own], dim=-1)
+    return torch.cat([scores, stuff], dim=-1), labels
 
 
 class PanopticSegments(NamedTuple):

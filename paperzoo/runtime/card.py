@@ -1,6 +1,7 @@
 """What an exported file says of itself: JSON among its metadata, checked when read."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,7 +11,9 @@ from typing import Any
 
 from paperzoo.errors import UserError
 
-ENDINGS = ('.onnx', '.xml')
+# Of what `paperzoo export` writes, how its names end; and what runs without torch.
+FORMATS = {'onnx': '.onnx', 'torch': '.pt2', 'openvino': '.xml'}
+ENDINGS = (FORMATS['onnx'], FORMATS['openvino'])
 # Under this key the file's metadata holds the card.
 KEY = 'paperzoo'
 FORMAT = 1
@@ -170,5 +173,5 @@ def _whole(values: Any, count: int, low: int = 1, high: int = _LARGEST_SIDE) -> 
 
 def _numbers(values: Any) -> bool:
     return isinstance(values, tuple) and all(
-        isinstance(one, float | int) for one in values
+        type(one) in (float, int) and abs(one) < math.inf for one in values
     )

@@ -109,7 +109,7 @@ def prepare(image: NDArray[np.uint8], card: Card) -> Prepared:
     if card.size is not None:
         padded = card.size
     else:
-        padded = (_up(new[0], card.divisor), _up(new[1], card.divisor))
+        padded = (padded_side(new[0], card.divisor), padded_side(new[1], card.divisor))
     images = np.zeros((1, 3, padded[1], padded[0]), np.uint8)
     images[0, :, : new[1], : new[0]] = resized.transpose(2, 0, 1)
     return Prepared(
@@ -119,5 +119,16 @@ def prepare(image: NDArray[np.uint8], card: Card) -> Prepared:
     )
 
 
-def _up(side: int, divisor: int) -> int:
+def padded_side(side: int, divisor: int) -> int:
+    """Return the smallest multiple of a divisor that a side fits into.
+
+    Args:
+        side: In pixels.
+        divisor: Of padded sides.
+
+    Example:
+        >>> from paperzoo.runtime.images import padded_side
+        >>> padded_side(40, 32), padded_side(64, 32)
+        (64, 64)
+    """
     return -(-side // divisor) * divisor

@@ -60,7 +60,6 @@ def beside(args: argparse.Namespace, cfg: 'Config') -> dict[str, Any]:
     from paperzoo.apis.benchmark import image_size, side_by_side
     from paperzoo.apis.build import build_model, load_weights
     from paperzoo.apis.exported import ExportedModel
-    from paperzoo.apis.images import pixels_of
     from paperzoo.apis.inference import Predictor
     from paperzoo.runtime.sessions import open_session
 
@@ -68,8 +67,7 @@ def beside(args: argparse.Namespace, cfg: 'Config') -> dict[str, Any]:
     meta = load_weights(network, args.checkpoint) if args.checkpoint else {}
     models: dict[str, Any] = {'eager': Predictor(network, cfg, meta)}
     for file in args.exported:
-        session = open_session(file, args.threads)
-        models[file] = ExportedModel(session, pixels_of)
+        models[file] = ExportedModel(open_session(file, args.threads))
     size = image_size(cfg, tuple(args.size) if args.size else None)
     counts = {'warm_up': args.warm_up, 'repeats': args.repeats}
     found = side_by_side(models, size, **counts)

@@ -89,6 +89,7 @@ def main() -> None:
     model = load(
         args.checkpoint,
         None if is_exported(args.config) else config_of(args),
+        cfg_options=args.cfg_options if is_exported(args.config) else None,
         device=args.device,
         score=args.score,
         precision=args.precision,

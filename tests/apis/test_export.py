@@ -11,7 +11,7 @@ import torch
 
 import paperzoo
 from paperzoo.apis import export_check
-from paperzoo.apis.export import image_card
+from paperzoo.apis.export import _pipeline, _with_scale, image_card
 from paperzoo.apis.export_check import Comparison, dataset_images, real_images
 from paperzoo.apis.inference import Predictor
 from paperzoo.errors import UserError
@@ -107,6 +107,7 @@ def test_the_card_tells_the_pipeline() -> None:
     assert (card.scale, card.size, card.divisor) == ((256, 192), (256, 192), 32)
     assert card.mean == tuple(np.float32(cfg.model.data_preprocessor.mean).tolist())
     assert len(card.palette) == len(card.classes) == 7
+    assert card.palette == tuple(model.palette or ())
     steps = model.pipeline.transforms
     steps.insert(1, steps[1])
     with pytest.raises(UserError, match='Resize, Resize, PackDetInputs; what can'):
@@ -115,6 +116,18 @@ def test_the_card_tells_the_pipeline() -> None:
     with pytest.raises(UserError, match='--size WIDTH HEIGHT, or --dynamic'):
         image_card(model, None, dynamic=False)
     assert image_card(model, None, dynamic=True).scale is None
+
+
+def test_a_size_is_not_written_into_the_config_given() -> None:
+    cfg = paperzoo.load_config('fcos_tiny_shapes')
+    before = cfg.pretty_text
+    assert _pipeline(_with_scale(cfg, (64, 32)))[1]['scale'] == (64, 32)
+    assert cfg.pretty_text == before
+
+
+def test_a_work_dir_stands_for_its_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='holds no checkpoint'):
+        paperzoo.export(tmp_path, tmp_path / 'a.onnx', 'fcos_tiny_shapes')
 
 
 def test_a_translator_is_refused(tmp_path: Path, checkpoint: Any) -> None:
@@ -136,7 +149,7 @@ def test_images_in_every_format(
     name: str, ending: str, tmp_path: Path, checkpoint: Any
 ) -> None:
     file = tmp_path / f'model{ending}'
-    found = paperzoo.export(checkpoint(name), file, dynamic=True)
+    found = paperzoo.export(checkpoint(name), file, name, dynamic=True)
     assert found.images == 8
     assert found.source == 'images of the test set'
     if ending == '.pt2':
@@ -160,7 +173,9 @@ def test_a_fixed_size_takes_other_images(tmp_path: Path, checkpoint: Any) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['dmf_tiny_glyphs', 'attention_set_classification'])
+@pytest.mark.parametrize(
+    'name', ['dmf_tiny_glyphs', 'can_tiny_glyphs', 'attention_set_classification']
+)
 def test_arrays_in_onnx_and_torch(name: str, tmp_path: Path, checkpoint: Any) -> None:
     for ending in ('.onnx', '.pt2'):
         file = tmp_path / f'model{ending}'

@@ -56,14 +56,29 @@ def test_load_gives_results(tmp_path: Path, image: Path) -> None:
         }
     ]
     assert result.draw().size == (60, 40)
+    assert result.palette is None
     assert result.names == ['dog']  # as before, whatever was made of it
     assert len(model([image, str(image)])) == 2
+
+
+def test_results_are_drawn_in_the_colours_of_the_file(
+    tmp_path: Path, image: Path
+) -> None:
+    colours = ((1, 2, 3), (4, 5, 6))
+    file = write_detector(tmp_path / 'a.onnx', text=card_text(palette=colours))
+    assert paperzoo.load(file)(image).palette == colours
 
 
 def test_wrong_images_and_arguments_are_refused(tmp_path: Path, image: Path) -> None:
     file = write_detector(tmp_path / 'a.onnx')
     with pytest.raises(UserError, match='no config and no overrides'):
         paperzoo.load(file, 'fcos_tiny_shapes')
+    with pytest.raises(UserError, match='on the CPU in float32'):
+        paperzoo.load(file, device='cuda')
+    with pytest.raises(UserError, match='on the CPU in float32'):
+        paperzoo.load(file, precision='float16')
+    with pytest.raises(UserError, match=r'Export the checkpoint as \.onnx'):
+        paperzoo.load(tmp_path / 'a.pt2')
     model = paperzoo.load(file)
     with pytest.raises(UserError, match='there is no such file'):
         model(tmp_path / 'b.png')

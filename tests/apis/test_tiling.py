@@ -93,6 +93,18 @@ class Finder(Predictor):
         return Result(sample, self.classes, part, self.score)
 
 
+class WithoutScores(Finder):
+    """Gives semantic maps as exported files do."""
+
+    def __repr__(self) -> str:
+        return 'ExportedModel(a.onnx)'
+
+    def one(self, part: Any) -> Result:
+        result = super().one(part)
+        del result.sample.seg_logits
+        return result
+
+
 BOXES = [(10, 10, 30, 40), (90, 20, 125, 50), (60, 85, 75, 110), (180, 130, 199, 149)]
 
 
@@ -145,3 +157,5 @@ def test_nothing_found() -> None:
 def test_segments_are_refused() -> None:
     with pytest.raises(UserError, match='panoptic maps cannot be put together'):
         predict_tiled(Finder('panoptic'), picture(), (70, 70))
+    with pytest.raises(UserError, match='no scores that could be'):
+        predict_tiled(WithoutScores('semantic'), picture(), (70, 70))

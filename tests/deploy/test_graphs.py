@@ -1,5 +1,6 @@
 """Graphs for export give what the models' own predict gives, before any file."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ from torch.testing import assert_close
 import paperzoo
 from paperzoo.apis.export_check import compare
 from paperzoo.apis.exported import ExportedModel
-from paperzoo.apis.images import pixels_of
 from paperzoo.apis.inference import Predictor
+from paperzoo.deploy.episodes import episode_graphs
 from paperzoo.deploy.inputs import MeanPool, Normalize, with_mean_pools
-from paperzoo.deploy.knet import boxes_around, merge_segments
+from paperzoo.deploy.knet import merge_segments
 from paperzoo.deploy.networks import image_graph
 from paperzoo.errors import UserError
 from paperzoo.knet import panoptic
@@ -33,7 +34,7 @@ def in_torch(graph: Any, card: Any) -> ExportedModel:
             found = graph.module(*map(torch.from_numpy, inputs.values()))
         return {name: value.numpy() for name, value in found.items()}
 
-    return ExportedModel(Session('graph', card, (), (), run), pixels_of, score=0.0)
+    return ExportedModel(Session('graph', card, (), (), run), score=0.0)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def in_torch(graph: Any, card: Any) -> ExportedModel:
     ],
 )
 def test_graphs_are_their_models(name: str) -> None:
-    from paperzoo.apis.export import completed, image_card
+    from paperzoo.apis.export import image_card
 
     cfg = paperzoo.load_config(name)
     torch.manual_seed(0)
@@ -60,11 +61,26 @@ def test_graphs_are_their_models(name: str) -> None:
     wanted = [predictor(image) for image in images]
     card = image_card(predictor, None, dynamic=True)
     graph = image_graph(model, (96, 64), card.divisor, dynamic=True)
-    ready = completed(card, graph.task, graph.module.settings)
+    ready = replace(card, task=graph.task, settings=graph.module.settings)
     answers = iter(wanted)
     found = compare(lambda _: next(answers), in_torch(graph, ready), images)
     found.check(name)
     assert found.objects + found.pixels > 0
+
+
+@pytest.mark.parametrize('paper', ['dmf', 'protonet', 'can', 'feat'])
+def test_episodes_are_their_models(paper: str) -> None:
+    torch.manual_seed(0)
+    model = paperzoo.build_model(paperzoo.load_config(f'{paper}_tiny_glyphs'), 'cpu')
+    images, label = torch.rand(1, 6, 3, 28, 28), torch.tensor([[0, 1, 2]])
+    support, query = images[:, :3], images[:, 3:]
+    graphs = episode_graphs(model, images[0], ways=3, dynamic=False)
+    with torch.no_grad():
+        given = {'support': support, 'support_label': label, 'query': query}
+        wanted = model(**model.data_preprocessor(given), mode='tensor')[0]
+        maps = [graphs['embedding'].module(one[0])['maps'] for one in (support, query)]
+        found = graphs['episode'].module(maps[0], label[0], maps[1])['scores']
+    assert_close(found, wanted)
 
 
 @pytest.mark.parametrize('channels', [True, False])
@@ -115,13 +131,6 @@ def test_segments_are_merged_as_one_by_one(seed: int, first: bool) -> None:
             scores[image], labels[image], blocks, 2, 4, **options
         )
         assert_close(found[image], one.ids)
-
-
-def test_boxes_are_those_of_the_masks() -> None:
-    masks = torch.rand(3, 4, 6, 7) > 0.8
-    masks[0, 0] = False
-    wanted = panoptic.boxes_around(masks.flatten(0, 1)).view(3, 4, 4)
-    assert_close(boxes_around(masks), wanted)
 
 
 @pytest.mark.parametrize(

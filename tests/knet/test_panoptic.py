@@ -104,6 +104,22 @@ def test_boxes_by_hand() -> None:
     assert_close(boxes_around(found), torch.tensor(expected))
 
 
+def test_a_batch_is_its_images() -> None:
+    masks = torch.rand(3, 4, 6, 7) > 0.8
+    masks[0, 0] = False
+    assert_close(boxes_around(masks)[0], boxes_around(masks[0]))
+    assert_close(boxes_around(masks)[0, 0], torch.zeros(4))
+    logits = torch.rand(2, 6, 5)
+    prob = logits.sigmoid()
+    for image in range(2):
+        for found, wanted in (
+            (top_instances(logits, 7), top_instances(logits[image], 7)),
+            (segment_scores(prob, 4, 3), segment_scores(prob[image], 4, 3)),
+        ):
+            for one, other in zip(found, wanted, strict=True):
+                assert_close(one[image], other)
+
+
 def test_segment_scores_by_hand() -> None:
     prob = torch.tensor(
         [
