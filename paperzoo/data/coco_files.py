@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from paperzoo.data.formats.folder import decode, parse_json
 from paperzoo.errors import UserError
 from paperzoo.utils.files import refuse_irregular
+from paperzoo.utils.wording import some
 
 Content = dict[str, Any]
 _RECORDS = {'images': 'image', 'annotations': 'annotation', 'categories': 'category'}
@@ -50,15 +51,15 @@ def categories_by_name(
         used = [number for number in ids if number in labelled]
         if len(used) > 1:
             raise UserError(
-                f'{where}: the categories with the ids {_some(used)} are both called '
-                f'{name!r}. Rename one of them, or give their annotations one '
+                f'{where}: the categories with the ids {some(map(repr, used))} are '
+                f'both called {name!r}. Rename one of them, or give their annotations one '
                 'category_id'
             )
         known[name] = (used or ids)[0]
         if others := [number for number in ids if number != known[name]]:
             notes.append(
-                f'{where}: the category {name!r} with the id {_some(others)} labels '
-                f'nothing and is left out; {known[name]!r} has the name, too'
+                f'{where}: the category {name!r} with the id {some(map(repr, others))} '
+                f'labels nothing and is left out; {known[name]!r} has the name, too'
             )
     return known, notes
 
@@ -206,8 +207,8 @@ def check_segments(content: Content, file: Path) -> None:
         )
     if twice := _twice([one['image_id'] for one in annotations]):
         raise UserError(
-            f'{file}: two annotations are of the image_id {_some(twice)}. Write all '
-            'segments of an image into one'
+            f'{file}: two annotations are of the image_id {some(map(repr, twice))}. '
+            'Write all segments of an image into one'
         )
     known = {one['id'] for one in categories}
     for one in annotations:
@@ -217,8 +218,9 @@ def check_segments(content: Content, file: Path) -> None:
         if len(ids) < len(infos):
             double = _twice([info['id'] for info in infos])
             raise UserError(
-                f'{where}: two segments have the id {_some(double)}. Pixels of this id '
-                'belong to neither. Give each segment its own id in JSON and PNG'
+                f'{where}: two segments have the id {some(map(repr, double))}. Pixels '
+                'of this id belong to neither. Give each segment its own id in JSON '
+                'and PNG'
             )
         for info in infos:
             if info['id'] == 0 or info['category_id'] not in known:
@@ -242,7 +244,8 @@ def _ids(records: list[dict], key: str, file: Path) -> list[Any]:
         twice = _twice(ids)
         count = ids.count(twice[0])
         raise UserError(
-            f'{file}: {count} {key} have the id {_some(twice)}. Give each its own'
+            f'{file}: {count} {key} have the id {some(map(repr, twice))}. Give each '
+            'its own'
         )
     if len({isinstance(one, str) for one in ids}) > 1:
         raise UserError(f'{file}: some ids of {key} are texts, some numbers')
@@ -268,8 +271,3 @@ def _check_type(
 
 def _twice(values: Sequence[Any]) -> list[Any]:
     return [value for value, count in Counter(values).items() if count > 1]
-
-
-def _some(values: Sequence[Any]) -> str:
-    more = ', ...' if len(values) > 5 else ''
-    return ', '.join(repr(value) for value in values[:5]) + more

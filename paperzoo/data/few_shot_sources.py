@@ -25,6 +25,7 @@ from paperzoo.data.formats.folder import decode
 from paperzoo.data.layout import locate
 from paperzoo.errors import UserError, check_choice
 from paperzoo.utils.plain_pickle import load_plain
+from paperzoo.utils.wording import some
 
 Picture = UInt8[np.ndarray, 'height width 3']
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')
@@ -117,8 +118,8 @@ def _read_folders(place: Place) -> LabelledImages:
         wanted = [line.strip() for line in lines if line.strip()]
         if missing := [name for name in wanted if name not in found]:
             raise UserError(
-                f'{place.file} lists {_some(missing)}, without an image below '
-                f'{place.images}. Correct the list or img_path'
+                f'{place.file} lists {some(map(repr, missing), 8)}, without an '
+                f'image below {place.images}. Correct the list or img_path'
             )
         found = {name: found[name] for name in wanted}
     return _grouped(found, str(place.images))
@@ -286,8 +287,8 @@ def check_disjoint(split: str, classes: Sequence[str], other: str, names: Any) -
     if shared := sorted(set(classes) & set(names)):
         raise UserError(
             f"the splits '{split}' and '{other}' share {len(shared)} of their classes: "
-            f'{_some(shared)}. Few-shot classes must be new to the model: correct the '
-            'lists or folders of the splits'
+            f'{some(map(repr, shared), 8)}. Few-shot classes must be new to the '
+            'model: correct the lists or folders of the splits'
         )
 
 
@@ -355,8 +356,3 @@ def _numbered(images: Any, labels: np.ndarray, names: Any) -> LabelledImages:
 
 def _first_of(content: dict, keys: tuple[str, ...]) -> Any:
     return next((content[key] for key in keys if key in content), None)
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    rest = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(map(repr, names[:most])) + rest

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from paperzoo.common import renamed_keys
 from paperzoo.utils.run_info import trained_classes
+from paperzoo.utils.wording import some
 
 # The last layers of heads: conv_cls, fc_cls, conv_seg, cls_logits, class_embed ...
 _CLASS_LAYER = re.compile(r'cls|class|seg|logits')
@@ -162,8 +163,8 @@ def _kept(
     if not kept:
         return [f'{lead}none of its classes has a name of ours; all begin anew']
     return [
-        f'{lead}rows kept of {len(kept)} of {len(classes)} classes ({_some(kept)}); '
-        f'begin anew: {_some(new)}'
+        f'{lead}rows kept of {len(kept)} of {len(classes)} classes ({some(kept, 12)}); '
+        f'begin anew: {some(new, 12)}'
     ]
 
 
@@ -171,9 +172,4 @@ def _anew(keys: Sequence[str], before: Sequence[str]) -> list[str]:
     if not keys:
         return []
     why = '' if before else ' (it does not name its classes)'
-    return [f'of another shape, begin anew: {_some(keys)}{why}']
-
-
-def _some(names: Sequence[str], most: int = 12) -> str:
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
+    return [f'of another shape, begin anew: {some(keys, 12)}{why}']

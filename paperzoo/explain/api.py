@@ -19,6 +19,7 @@ from paperzoo.errors import UserError
 from paperzoo.explain.html.report import Section, Table
 from paperzoo.explain.pages import ITEM_PAGES, page_of, sections
 from paperzoo.explain.sample import SampleLoader
+from paperzoo.utils.wording import some
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,8 @@ def explain(
         names, found = _explained(
             model, given, load, kind, progress(given, kind) if progress else given
         )
-    listed = ', '.join(names[:3]) + (f' and {len(names) - 3} more' * (len(names) > 3))
     stem = Path(cfg.filename).stem if cfg.filename else type(model).__name__
-    return Report(f'{stem} on {listed}', found)
+    return Report(f'{stem} on {some(names, 3)}', found)
 
 
 def explain_beside(

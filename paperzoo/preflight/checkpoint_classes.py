@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from paperzoo.errors import UserError
 from paperzoo.preflight.num_classes import head_counts
 from paperzoo.utils.run_info import trained_classes
+from paperzoo.utils.wording import some
 
 
 class SameClassesHook(Hook):
@@ -55,8 +56,8 @@ def compare_classes(trained: Sequence[str], data: Sequence[str]) -> str | None:
         return None
     if len(trained) != len(data):
         raise UserError(
-            f'the checkpoint was trained on {len(trained)} classes ({_some(trained)}), '
-            f'the data has {len(data)} ({_some(data)}): give the config that it was '
+            f'the checkpoint was trained on {len(trained)} classes ({some(trained)}), '
+            f'the data has {len(data)} ({some(data)}): give the config that it was '
             'trained with, or set metainfo.classes of the data set'
         )
     label = next(k for k, name in enumerate(trained) if name != data[k])
@@ -94,11 +95,7 @@ def check_names(cfg: Config, names: Sequence[str]) -> None:
         key, count = next(iter(counts.items()))
         raise UserError(
             f'{key} = {count}, but there are {len(names)} class names '
-            f'({_some(names)}): results would get wrong names. They are those of '
+            f'({some(names)}): results would get wrong names. They are those of '
             'the checkpoint, else of test_dataloader.dataset.metainfo.classes: give '
             'the config that the checkpoint was trained with, or correct these'
         )
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ', '.join(names[:most]) + (', ...' if len(names) > most else '')

@@ -18,6 +18,7 @@ from paperzoo.preflight.coco_masks import Examples, check_masks, wants_masks
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, check_sizes
 from paperzoo.preflight.issues import Example, Issue
+from paperzoo.utils.wording import some
 
 # Most of a file, and of the time to parse it; nothing here looks at them.
 _POLYGONS = re.compile(rb'"segmentation":\s*\[[][\d.,eE+\-\s]*\]')
@@ -228,17 +229,17 @@ def _check_classes(
     if by_name(data) and not missing:
         return [], list(classes)
     if by_name(data) and len(missing) < len(classes) and data.spec.get('test_mode'):
-        shown = ', '.join(map(repr, missing[:5]))
+        shown = some(map(repr, missing))
         text = f'{data.key}: {file} has no category {shown}: no result for them'
         return [Issue(text, stops=False)], list(classes)
     if not missing:
         labels = [name for name in dict.fromkeys(names) if name in set(classes)]
         return _check_order(data, labels, classes, file), labels
-    listed = ', '.join(map(repr, names[:12])) + (', ...' if len(names) > 12 else '')
+    listed = some(map(repr, names), 12)
     if len(missing) == len(classes):
         what = 'none of its classes is a category of'
     else:
-        shown = ', '.join(map(repr, missing[:5]))
+        shown = some(map(repr, missing))
         what = (
             f'{len(missing)} of its {len(classes)} classes ({shown}) are no category of'
         )
@@ -383,7 +384,7 @@ def _box_issues(
     return [
         Issue(
             f'{data.key}.ann_file: {len(ids)} {what} (annotation ids '
-            f'{", ".join(map(str, ids[:3]))}{", ..." if len(ids) > 3 else ""})\n'
+            f'{some(ids, 3)})\n'
             f'  in {file}',
             stops=False,
             examples=examples(ids, drawn[id(ids)]) if id(ids) in drawn else (),

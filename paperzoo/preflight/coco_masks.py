@@ -9,6 +9,7 @@ from mmdet.datasets.transforms import LoadAnnotations
 
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.issues import Example, Issue
+from paperzoo.utils.wording import some
 
 # From ids of annotations and what is wrong to the images to look at.
 Examples = Callable[[list[Any], str], tuple[Example, ...]]
@@ -111,7 +112,6 @@ def _apart(polygons: list[list[float]], box: list[float]) -> bool:
 
 
 def _issue(data: DataSpec, flaw: str, ids: list[Any], total: int, file: Path) -> Issue:
-    listed = ', '.join(map(str, ids[:3])) + (', ...' if len(ids) > 3 else '')
     remedy = {
         _DROPPED: 'Set poly2mask=True in LoadAnnotations.',
         _MISSING: 'Take them out of the file, or load boxes only (with_mask=False).',
@@ -120,7 +120,7 @@ def _issue(data: DataSpec, flaw: str, ids: list[Any], total: int, file: Path) ->
     stops = flaw in (_MISSING, _OTHER_SIZE) or 2 * len(ids) > total
     return Issue(
         f'{data.key}.ann_file: {len(ids)} of {total} objects {flaw} (annotation ids '
-        f'{listed})\n  in {file}\n  {remedy}',
+        f'{some(ids, 3)})\n  in {file}\n  {remedy}',
         stops=stops,
     )
 

@@ -17,6 +17,7 @@ from paperzoo.preflight.built_sets import build_bare
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, evenly_spaced
 from paperzoo.preflight.issues import Example, Issue
+from paperzoo.utils.wording import some
 
 _LOOK_AT = 20
 # With more classes than this some are rare, and not missed among few maps.
@@ -182,9 +183,8 @@ def _around(pixels: np.ndarray) -> tuple[float, ...]:
 def _beyond(
     seen: list[int], count: int, ignored: set[int], example: str, key: str
 ) -> Issue:
-    listed = ', '.join(map(str, seen[:5])) + (', ...' if len(seen) > 5 else '')
     return Issue(
-        f'{key}: label maps hold {listed}, but there are {count} classes '
+        f'{key}: label maps hold {some(seen)}, but there are {count} classes '
         f'(labels 0 to {count - 1}; {", ".join(map(str, sorted(ignored)))} do not '
         f'count), such as {example}\n'
         '  If 0 is no class in them, set reduce_zero_label=True in all data sets; '
@@ -204,7 +204,7 @@ def _absent(
         absent = []
     if not absent and most <= 0.9:
         return []
-    parts = [f'{", ".join(absent[:5])}: in none of {looked} maps'] if absent else []
+    parts = [f'{some(absent)}: in none of {looked} maps'] if absent else []
     parts += [f'{one} (ignored) covers {share:.0%}' for one, share in void.items()]
     return [
         Issue(

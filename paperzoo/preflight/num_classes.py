@@ -8,6 +8,7 @@ from mmengine.config import Config
 from paperzoo.preflight.config_lines import place_of
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.issues import Issue
+from paperzoo.utils.wording import some
 
 _HEADS = ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head', 'panoptic_head')
 # Where a number of classes means something else: proposals, boxes without a class,
@@ -113,9 +114,8 @@ def _is_part(key: str) -> bool:
 
 def _issue(cfg: Config, data: DataSpec, key: str, given: int, right: int) -> Issue:
     classes = data.classes or []
-    shown = ', '.join(classes[:5]) + (', ...' if len(classes) > 5 else '')
     return Issue(
-        f'{key} = {given}, but {data.key} has {right} classes ({shown})\n'
+        f'{key} = {given}, but {data.key} has {right} classes ({some(classes)})\n'
         f'  in {place_of(cfg, key.rpartition(".")[2])}\n'
         f'  --cfg-options {key}={right}, or correct metainfo.classes of the data set.'
     )
