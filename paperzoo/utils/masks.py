@@ -67,8 +67,9 @@ def is_whole(mask: Any) -> bool:
     if not isinstance(mask, dict):
         return False
     size, counts = mask.get('size'), mask.get('counts')
-    whole = isinstance(size, list | tuple) and len(size) == 2
-    if not whole or not all(type(side) is int and side >= 0 for side in size):
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        return False
+    if not all(type(side) is int and side >= 0 for side in size):
         return False
     if isinstance(counts, bytes):
         counts = counts.decode('latin-1')
