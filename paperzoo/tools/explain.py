@@ -26,6 +26,12 @@ def parse_args() -> argparse.Namespace:
         help='models of episodes or sequences: which of the test set, not images',
     )
     parser.add_argument(
+        '--support',
+        metavar='DIR',
+        help='few-shot classifiers: a folder of images for each class; the images are '
+        'queries',
+    )
+    parser.add_argument(
         '--beside',
         nargs=2,
         action='append',
@@ -52,6 +58,11 @@ def main() -> None:
     from paperzoo.explain.api import explain, explain_beside
 
     if args.beside:
+        if args.support:
+            raise UserError(
+                'models are put --beside each other on episodes of the test set: '
+                'without --support'
+            )
         if args.images:
             raise UserError(
                 'models are put --beside each other on episodes, not on '
@@ -67,6 +78,7 @@ def main() -> None:
             cfg,
             args.images,
             items=args.item or (),
+            support=args.support,
             checkpoint=args.checkpoint,
             device=args.device,
             score_thr=args.score_thr,

@@ -76,7 +76,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Predict."""
     args = parse_args()
-    from paperzoo.apis.few_shot import FewShotPredictor
     from paperzoo.apis.images import find_inputs
     from paperzoo.apis.inference import load
     from paperzoo.apis.prediction import predict_files
@@ -97,10 +96,10 @@ def main() -> None:
     )
     if args.support:
         model.fit(args.support)
-    elif isinstance(model, FewShotPredictor):
+    elif model.needs_support:
         raise UserError(
-            f'a {type(model.model).__name__} learns its classes from a few images: '
-            '--support FOLDER, with a folder for each class'
+            f'{model!r} learns its classes from a few images: --support FOLDER, with a '
+            'folder for each class'
         )
     found, file = predict_files(
         model,
