@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.build import default_scope, family
+from paperzoo.apis.build import default_scope
 from paperzoo.apis.config import class_names, image_pipeline, palette
 from paperzoo.apis.fusing import fused
 from paperzoo.apis.image_model import ImageModel
 from paperzoo.apis.images import check_image_file, file_of, pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
+from paperzoo.utils.families import family
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -148,7 +148,7 @@ def coloured(folder: Path, *names: str) -> Path:
         (folder / name).mkdir(parents=True)
         colour = rng.integers(0, 256, 3)
         for number in range(2):
-            pixels = np.broadcast_to(colour, (24, 24, 3)).astype(np.uint8)
+            pixels = np.broadcast_to(colour, (4, 4, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f'{number}.png')
     return folder
 
