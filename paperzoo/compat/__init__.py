@@ -13,8 +13,10 @@ from paperzoo.compat import (
     data_files,
     find_loader,
     fsdp,
+    glip_attention,
     image_sizes,
     loss_log,
+    meshgrid,
     mmcv_ext,
     package_utils,
     panopticapi,
@@ -49,5 +51,7 @@ for _remedy in (
     sync_batch_norm,
     torchvision_rois,
     transformers_names,
+    glip_attention,
+    meshgrid,
 ):
     _remedy.apply()
