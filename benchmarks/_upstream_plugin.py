@@ -26,9 +26,9 @@ class CudaIsCpu(TorchFunctionMode):
 
 
 def _on_cpu(value: Any) -> Any:
-    if isinstance(value, str | torch.device) and str(value).startswith('cuda'):
+    if isinstance(value, torch.device) and value.type == 'cuda':
         return torch.device('cpu')
-    return value
+    return 'cpu' if isinstance(value, str) and value.startswith('cuda') else value
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -31,6 +31,7 @@ from typing import Any
 
 from _shared import commit
 from _stock_models import PACKAGES, folder_of
+from stock_configs import PACKAGES_NAMED
 
 from paperzoo.utils.files import write_json, write_text
 from paperzoo.utils.run_info import run_info
@@ -47,8 +48,9 @@ WHAT = (
 )
 # Faults of the tests or packages themselves, by what they say.
 UPSTREAM: dict[str, str] = {}
-# What is missing, by what the error says.
-PACKAGE = re.compile(r"No module named '([\w.]+)'|pip install ([\w.-]+)")
+# A package that is missing, where `stock_configs` has no name for what the error says.
+PACKAGE = re.compile(r"No module named '([\w.]+)'|pip install (\w[\w.-]*)")
+LACKS = ('No module named', 'pip install', 'not installed')
 NETWORK = ('URLError', 'ConnectionError', 'HTTPError', 'urlopen', 'huggingface.co')
 NO_FILE = re.compile(r"(?:No such file|does not exist|FileNotFoundError).*?([\w./-]+)'")
 
@@ -114,9 +116,11 @@ def reason(said: str) -> tuple[str, str]:
     for text, why in UPSTREAM.items():
         if text in said:
             return 'upstream', why
-    package = PACKAGE.search(said)
-    if package:
-        return 'package', next(filter(None, package.groups())).partition('.')[0]
+    if any(text in said for text in LACKS):
+        known = [name for text, name in PACKAGES_NAMED.items() if text in said]
+        found = PACKAGE.search(said)
+        name = next(filter(None, found.groups())).partition('.')[0] if found else said
+        return 'package', ', '.join(known) or name
     if any(word in said for word in NETWORK):
         return 'network', 'weights or data from the network'
     file = NO_FILE.search(said)

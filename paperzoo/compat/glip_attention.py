@@ -35,6 +35,7 @@ def _forward(
     """Attend, then add the result to what came in.
 
     Args:
+        self: The layer of mmdet.
         hidden_states: Of the words, (images, words, channels).
         attention_mask: Added to the logits, (images, 1, 1, words).
         head_mask: A factor of each head.
