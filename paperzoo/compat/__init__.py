@@ -13,9 +13,11 @@ from paperzoo.compat import (
     data_files,
     find_loader,
     fsdp,
+    glip_attention,
     hub,
     image_sizes,
     loss_log,
+    meshgrid,
     mmcv_ext,
     package_utils,
     panopticapi,
@@ -51,5 +53,7 @@ for _remedy in (
     sync_batch_norm,
     torchvision_rois,
     transformers_names,
+    glip_attention,
+    meshgrid,
 ):
     _remedy.apply()

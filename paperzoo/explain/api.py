@@ -109,60 +109,6 @@ def explain(
     return Report(f'{stem} on {some(names, 3)}', found)
 
 
-def explain_beside(
-    models: Sequence[tuple[Config | str | Path, str | None]],
-    *,
-    items: Sequence[int] = (),
-    device: str | None = None,
-) -> Report:
-    """Return the report of the same episodes in several few-shot classifiers.
-
-    Args:
-        models: Configs, each with the file, work dir or URL of its weights, or None.
-            The episodes are those of the first config's test set; each model normalises
-            images as its own config says.
-        items: Which episodes; by default the first.
-        device: Where models are built; by default on the GPU, if there is one.
-
-    Raises:
-        UserError: If a model is no classifier of episodes, the first config has no
-            episodes, or weights are of another model.
-
-    Example:
-        >>> from paperzoo.explain import explain_beside
-        >>> try:
-        ...     explain_beside([('attention_tagging', None)], device='cpu')
-        ... except UserError as error:
-        ...     print(str(error).partition(';')[0])
-        attention_tagging: a SequenceTagger is no classifier of episodes
-    """
-    from paperzoo.explain.few_shot.page import beside, item
-
-    built: dict[str, nn.Module] = {}
-    cfgs = [cfg if isinstance(cfg, Config) else load_config(cfg) for cfg, _ in models]
-    for cfg, (_, checkpoint) in zip(cfgs, models, strict=True):
-        model = build_model(cfg, device or default_device())
-        name = Path(cfg.filename).stem if cfg.filename else type(model).__name__
-        if not hasattr(model, 'predict_from_feats'):
-            raise UserError(
-                f'{name}: a {type(model).__name__} is no classifier of episodes; such '
-                'as CANClassifier, DMFClassifier, FEATClassifier and ProtoNet can be '
-                'put beside each other'
-            )
-        if checkpoint:
-            load_weights(model, checkpoint)
-        built[name if name not in built else f'{name}, {len(built) + 1}'] = model.eval()
-    found: list[Section] = []
-    numbers = items or [0]
-    for number in numbers:
-        own = beside(built, item(cfgs[0], number))
-        if len(numbers) > 1:
-            own = [replace(s, title=f'episode {number}: {s.title}') for s in own]
-        found += own
-    listed = ', '.join(map(str, numbers))
-    return Report(f'{", ".join(built)} on episode {listed}', found)
-
-
 def _explained(
     model: nn.Module,
     given: Sequence[Any],

@@ -41,9 +41,17 @@ class Overrides(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every script on a config takes."""
-    parser.add_argument('config', help='config file, or the bare name of one')
+def add_config_arguments(
+    parser: argparse.ArgumentParser, *, needed: bool = True
+) -> None:
+    """Add the arguments that every script on a config takes.
+
+    Args:
+        parser: Of the script.
+        needed: Whether there must be a config.
+    """
+    number: dict[str, Any] = {} if needed else {'nargs': '?'}
+    parser.add_argument('config', help='config file, or the bare name of one', **number)
     parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
     parser.add_argument(
         '--cfg-options',

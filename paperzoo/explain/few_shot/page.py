@@ -46,14 +46,14 @@ def beside(models: Mapping[str, Any], sample: EpisodeSample) -> list[Section]:
     for name, model in models.items():
         batch = model.data_preprocessor({key: sample.data[key][None] for key in keys})
         views[name] = view_episode(model, *(batch[key][0] for key in keys))
-    index = _telling(list(views.values()), sample.labels)
+    index = telling(list(views.values()), sample.labels)
     truth = _own_class(sample, views, index)
     found = [
-        _task(sample, views, index, ' '.join(map(redefined, models.values())).strip()),
+        task(sample, views, index, ' '.join(map(redefined, models.values())).strip()),
         _said(sample, views, index),
         _positions(sample, views, index, truth),
-        _channels(views, index, truth),
-        _cost(views),
+        channels(views, index, truth),
+        cost(views),
     ]
     return found + [
         _taken(name, view.taken, sample.class_names)
@@ -69,7 +69,7 @@ def _own_class(sample: EpisodeSample, views: Mapping[str, RuleView], index: int)
     return int(next(iter(views.values())).scores[index].argmax())
 
 
-def _telling(views: Sequence[RuleView], labels: Tensor | None) -> int:
+def telling(views: Sequence[RuleView], labels: Tensor | None) -> int:
     """Return the first query that not all put alike, else the first."""
     guesses = [view.scores.argmax(1) for view in views]
     if len(views) == 1:
@@ -79,7 +79,7 @@ def _telling(views: Sequence[RuleView], labels: Tensor | None) -> int:
     return int(differ.int().argmax())
 
 
-def _task(
+def task(
     sample: EpisodeSample, views: Mapping[str, RuleView], index: int, note: str
 ) -> Section:
     why = 'the first that they do not put alike, if there is one'
@@ -148,7 +148,7 @@ def _positions(
     )
 
 
-def _channels(views: Mapping[str, RuleView], index: int, truth: int) -> Section:
+def channels(views: Mapping[str, RuleView], index: int, truth: int) -> Section:
     """Return one table of all models, which may have other numbers of channels."""
     least = min(view.channels.size(2) for view in views.values())
     parts = min(CHANNELS, least)
@@ -171,7 +171,7 @@ def _channels(views: Mapping[str, RuleView], index: int, truth: int) -> Section:
     )
 
 
-def _cost(views: Mapping[str, RuleView]) -> Section:
+def cost(views: Mapping[str, RuleView]) -> Section:
     rows = []
     for name, view in views.items():
         weights = view.positions if view.of_class is None else view.of_class
