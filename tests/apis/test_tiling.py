@@ -199,11 +199,12 @@ def test_neighbours_stay_two() -> None:
 def test_what_cannot_be_merged_is_refused() -> None:
     with pytest.raises(UserError, match='no scores that could be'):
         predict_tiled(WithoutScores('semantic'), picture(), (70, 70))
-    other = Finder('nothing')
-    other.one = (
-        lambda part: Result(  # type: ignore[method-assign]
-            DetDataSample(metainfo={'ori_shape': part.shape[:2]}), other.classes, part
-        )
-    )
+    other: Any = Finder('nothing')
+
+    def nothing(part: Any) -> Result:
+        sample = DetDataSample(metainfo={'ori_shape': part.shape[:2]})
+        return Result(sample, other.classes, part)
+
+    other.one = nothing
     with pytest.raises(UserError, match='tiles are for boxes, masks and maps'):
         predict_tiled(other, picture(), (70, 70))
