@@ -83,39 +83,30 @@ def _upload(folder: Path) -> Any:
     """Return the part that takes an image, as a file of the folder and as it came."""
     import gradio as gr
 
-    class Upload(gr.Image):
-        """An image that Gradio neither opens nor fetches."""
-
-        # Looks as gr.Image does.
-        is_template = True
-
-        async def async_move_resource_to_block_cache(
-            self, url_or_file_path: str | Path | None
-        ) -> str | None:
-            """Refuse addresses, which Gradio would fetch."""
-            if url_or_file_path is None:
-                return None
-            return str(self._inside(str(url_or_file_path)))
-
-        def preprocess(self, payload: Any) -> Any:
-            """Return the uploaded file."""
-            if payload is None or not payload.path:
-                return None
-            return self._inside(payload.path)
-
-        def _inside(self, path: str) -> Path:
-            file = Path(path).resolve()
-            if not file.is_relative_to(folder):
-                raise UserError('only an uploaded file is looked at')
-            return file
-
-    return Upload(
+    part = gr.Image(
         label='Image',
         sources=['upload', 'webcam', 'clipboard'],
         height=320,
         buttons=['fullscreen'],
         elem_id='upload',
     )
+
+    def inside(path: str) -> Path:
+        file = Path(path).resolve()
+        if not file.is_relative_to(folder):
+            raise UserError('only an uploaded file is looked at')
+        return file
+
+    async def kept(path: str | Path | None) -> str | None:
+        return None if path is None else str(inside(str(path)))
+
+    def as_it_came(payload: Any) -> Path | None:
+        return inside(payload.path) if payload and payload.path else None
+
+    # Gradio would fetch addresses, and open whatever Pillow opens. Its classes write a
+    # file beside those that inherit from them, so that this is a part of one object.
+    vars(part).update(async_move_resource_to_block_cache=kept, preprocess=as_it_came)
+    return part
 
 
 def _result() -> list[Any]:
@@ -175,11 +166,11 @@ def _connect(
         ]
 
     def explain(image: Path | None, score: float) -> list[Any]:
-        told = (
-            Explanation(_FIRST) if image is None else answers.explain(image, score)
-        )
+        told = Explanation(_FIRST) if image is None else answers.explain(image, score)
         # Without `allow-same-origin` its script cannot touch this page.
-        shown = f'<iframe sandbox="allow-scripts" srcdoc="{escape(told.html)}"></iframe>'
+        shown = (
+            f'<iframe sandbox="allow-scripts" srcdoc="{escape(told.html)}"></iframe>'
+        )
         return [
             _line(told.said) if told.said else shown,
             gr.update(value=told.file, visible=told.file is not None),
