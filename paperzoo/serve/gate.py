@@ -30,7 +30,7 @@ _HEADERS = {
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
         "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
         "media-src 'self' blob:; font-src 'self' data:; worker-src 'self' blob:; "
-        "object-src 'none'; base-uri 'self'; frame-ancestors 'none'"
+        "object-src 'none'; frame-ancestors 'none'"
     ),
     'Referrer-Policy': 'no-referrer',
     'X-Content-Type-Options': 'nosniff',

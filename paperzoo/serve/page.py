@@ -167,12 +167,12 @@ def _connect(
 
     def explain(image: Path | None, score: float) -> list[Any]:
         told = Explanation(_FIRST) if image is None else answers.explain(image, score)
-        # Without `allow-same-origin` its script cannot touch this page.
-        shown = (
-            f'<iframe sandbox="allow-scripts" srcdoc="{escape(told.html)}"></iframe>'
-        )
+        # With this base its own links lead within it; without `allow-same-origin` its
+        # script cannot touch this page.
+        html = told.html.replace('<head>', '<head><base href="about:srcdoc">', 1)
+        page = f'<iframe sandbox="allow-scripts" srcdoc="{escape(html)}"></iframe>'
         return [
-            _line(told.said) if told.said else shown,
+            _line(told.said) if told.said else page,
             gr.update(value=told.file, visible=told.file is not None),
         ]
 
