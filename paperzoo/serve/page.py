@@ -15,7 +15,9 @@ _CLEAN = (600, 3600)
 _WAITING = 20
 _FIRST = 'Upload an image, or take one with the camera.'
 STYLE = """
-.gradio-container { max-width: 1400px !important; margin: 0 auto !important; }
+.gradio-container {
+  max-width: 1400px !important; width: 100%; margin: 0 auto !important;
+}
 #model h1 { font-size: 1.4rem; margin: 0; }
 #model p { margin: .2rem 0 0; opacity: .75; }
 #said p { font-size: 1.05rem; margin: 0; min-height: 1.6em; }
@@ -116,6 +118,7 @@ def _result() -> list[Any]:
     return [
         gr.Image(
             label='What the model finds',
+            show_label=False,  # it would lie over names in the picture
             interactive=False,
             buttons=['download', 'fullscreen'],
             elem_id='picture',

@@ -102,7 +102,7 @@ def _look_inside(visit: Visit, served: Served) -> None:
     inner = page.frames[-1]
     assert inner.url.startswith('about:srcdoc')
     assert inner.evaluate('window.origin') == 'null'
-    assert inner.evaluate('typeof document.querySelector("img").src') == 'string'
+    assert inner.evaluate('document.querySelector("use").getBBox().width') > 0
     with page.expect_download() as waiting:
         page.click('#explained')
     assert waiting.value.suggested_filename == '000004_explained.html'
