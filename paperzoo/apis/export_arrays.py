@@ -1,6 +1,7 @@
 """Files of models that take arrays: episodes of maps, sequences of tokens."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paperzoo.apis.build import build_dataset
-from paperzoo.apis.config import dataset_config
+from paperzoo.apis.config import dataset_config, image_pipeline, type_name
 from paperzoo.apis.export_check import Comparison
 from paperzoo.errors import UserError
 from paperzoo.runtime.card import Card
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 _WRITERS = ('paperzoo', 'torch', 'onnx', 'onnxscript', 'openvino')
+# Of a test pipeline's transforms, the names of `paperzoo.runtime.images.STEPS`.
+_STEPS = {'ImageResize': 'short_side', 'ImageCenterCrop': 'middle'}
 # Episodes or sequences that file and model are compared on.
 _LOOK_AT = 8
 
@@ -84,7 +87,9 @@ def _export_episodes(
         }
         runs = {}
         for part, graph in graphs.items():
-            card = _card(model, graph.task, {'part': part, 'ways': ways})
+            card = _card(model, graph.task, {'part': part})
+            if part == 'embedding':
+                card = _embedding_card(card, cfg, model, graph.inputs['images'])
             write(graph, card, files[part], kind)
             runs[part] = session_of(files[part], kind, card)
         for episode in episodes:
@@ -108,8 +113,14 @@ def _episode_scores(
         key: runs['embedding'].run({'images': value.float().numpy()})['maps']
         for key, value in each.items()
     }
-    given = {'support': maps['support'], 'support_label': labels.numpy()}
-    found = runs['episode'].run({**given, 'query': maps['query']})
+    found = runs['episode'].run(
+        {
+            'support': maps['support'],
+            'support_label': labels.numpy(),
+            'query': maps['query'],
+            'classes': np.arange(int(labels.max()) + 1),
+        }
+    )
     batch = {key: value[None] for key, value in each.items()}
     batch['support_label'] = labels[None]
     with torch.no_grad():
@@ -128,7 +139,9 @@ def _export_sequences(
     items = _items(cfg)
     example = torch.stack([items[0]['inputs'], items[0]['inputs']])
     graph = sequence_graph(model, example, dynamic)
-    card = _card(model, graph.task, {})
+    tokens = getattr(model.embedding, 'tokens', None)
+    settings = {} if tokens is None else {'num_tokens': tokens.num_embeddings}
+    card = _card(model, graph.task, settings)
     total = Comparison('sequences of the test set')
     with TemporaryDirectory() as folder:
         made = write(graph, card, Path(folder, file.name), kind)
@@ -170,9 +183,36 @@ def _card(model: Any, task: str, settings: Mapping[str, Any]) -> Card:
         task=task,
         model=type(model).__name__,
         classes=(),
+        channels='rgb' if task == 'few-shot' else 'bgr',
         settings=dict(settings),
         versions=versions(),
     )
+
+
+def _embedding_card(card: Card, cfg: 'Config', model: Any, images: Any) -> Card:
+    """Return a card that says what becomes of an image before it is embedded."""
+    pre = model.data_preprocessor
+    return replace(
+        card,
+        size=(images.size(3), images.size(2)),
+        mean=tuple(pre.mean.flatten().tolist()),
+        std=tuple(pre.std.flatten().tolist()),
+        settings={**card.settings, 'steps': _steps(cfg)},
+    )
+
+
+def _steps(cfg: 'Config') -> list[tuple[str, int]]:
+    """Return the test pipeline as an exported file knows it."""
+    steps = []
+    for step in image_pipeline(cfg):
+        name = _STEPS.get(type_name(step['type']))
+        if name is None or set(step) != {'type', 'size'}:
+            raise UserError(
+                f'{cfg.filename}: the test pipeline has a {type_name(step["type"])}; '
+                f'what can be exported are {" and ".join(_STEPS)}'
+            )
+        steps.append((name, int(step['size'])))
+    return steps
 
 
 def _add(total: Comparison, one: np.ndarray, other: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from paperzoo.apis.image_model import ImageModel
 from paperzoo.apis.images import ImageError, reason_of
 from paperzoo.apis.progress import track
 from paperzoo.apis.results import Result
+from paperzoo.apis.sequences import TakesSequences
 from paperzoo.apis.tiling import predict_tiled
 from paperzoo.apis.video import Video, is_video, video_file
 from paperzoo.errors import UserError
@@ -62,7 +63,8 @@ def predict_files(
         What was written, and the file.
 
     Raises:
-        UserError: If the JSON file or an overlay cannot be written.
+        UserError: If the model takes no images, or the JSON file or an overlay cannot
+            be written.
         KeyboardInterrupt: If it was interrupted, with what was written.
 
     Example:
@@ -78,6 +80,11 @@ def predict_files(
         >>> found['failed']
         [{'file_name': 'missing.jpg', 'error': 'there is no such file'}]
     """
+    if isinstance(model, TakesSequences):
+        raise UserError(
+            f'{model!r} takes sequences, not images: in Python, '
+            'paperzoo.load(CHECKPOINT)([3, 1, 3])'
+        )
     folder = new_folder(Path(out))
     start = time.time()
     found = _Found(model, folder, overlays)

@@ -56,8 +56,7 @@ class Predictor(ImageModel):
         if family(model) is None:
             raise UserError(
                 f'model.type is {type(model).__name__}, no model of mmdet or mmseg: '
-                'only these and few-shot models take images here. Models of '
-                'sequences: paperzoo test CONFIG CHECKPOINT'
+                'only these, few-shot models and models of sequences are called here'
             )
         self.classes = class_names(cfg, meta)
         self.palette = palette(cfg, meta)

@@ -51,8 +51,8 @@ def categories_by_name(
         used = [number for number in ids if number in labelled]
         if len(used) > 1:
             raise UserError(
-                f'{where}: the categories with the ids {some(map(repr, used))} are '
-                f'both called {name!r}. Rename one of them, or give their annotations one '
+                f'{where}: the ids {some(map(repr, used))} are both of the category '
+                f'{name!r}. Rename one of them, or give their annotations one '
                 'category_id'
             )
         known[name] = (used or ids)[0]

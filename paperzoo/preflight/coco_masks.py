@@ -9,6 +9,7 @@ from mmdet.datasets.transforms import LoadAnnotations
 
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.issues import Example, Issue
+from paperzoo.utils.masks import is_whole
 from paperzoo.utils.wording import some
 
 # From ids of annotations and what is wrong to the images to look at.
@@ -70,6 +71,7 @@ def check_masks(
 
 _MISSING = 'have no mask (segmentation); loading them fails'
 _OTHER_SIZE = 'have run lengths of another size than their image'
+_NOT_WHOLE = 'have run lengths that do not cover their image: their masks are noise'
 _DROPPED = 'have run lengths, which poly2mask=False drops: they are ignored'
 _SHORT = 'have only polygons of fewer than 3 points, which are dropped'
 _APART = 'have a mask that does not touch their box'
@@ -77,6 +79,7 @@ _APART = 'have a mask that does not touch their box'
 _DRAWN = {
     _MISSING: 'no mask',
     _OTHER_SIZE: 'a mask of another size',
+    _NOT_WHOLE: 'run lengths that do not cover the image',
     _DROPPED: 'run lengths',
     _SHORT: 'fewer than 3 points',
     _APART: 'the mask lies elsewhere',
@@ -92,6 +95,8 @@ def _flaws(one: dict, size: tuple[int, int], keep_polygons: bool) -> Iterator[st
     elif isinstance(mask, dict):
         if tuple(mask.get('size', ())) != (size[1], size[0]):
             yield _OTHER_SIZE
+        elif not is_whole(mask):
+            yield _NOT_WHOLE
         if keep_polygons:
             yield _DROPPED
     else:
@@ -117,7 +122,7 @@ def _issue(data: DataSpec, flaw: str, ids: list[Any], total: int, file: Path) ->
         _MISSING: 'Take them out of the file, or load boxes only (with_mask=False).',
     }.get(flaw, 'Export the masks again, from images as they are.')
     # One without a mask ends an epoch; run lengths of another size become scraps.
-    stops = flaw in (_MISSING, _OTHER_SIZE) or 2 * len(ids) > total
+    stops = flaw in (_MISSING, _OTHER_SIZE, _NOT_WHOLE) or 2 * len(ids) > total
     return Issue(
         f'{data.key}.ann_file: {len(ids)} of {total} objects {flaw} (annotation ids '
         f'{some(ids, 3)})\n  in {file}\n  {remedy}',

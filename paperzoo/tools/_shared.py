@@ -43,9 +43,17 @@ class Overrides(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every script on a config takes."""
-    parser.add_argument('config', help='config file, or the bare name of one')
+def add_config_arguments(
+    parser: argparse.ArgumentParser, *, needed: bool = True
+) -> None:
+    """Add the arguments that every script on a config takes.
+
+    Args:
+        parser: Of the script.
+        needed: Whether there must be a config.
+    """
+    number: dict[str, Any] = {} if needed else {'nargs': '?'}
+    parser.add_argument('config', help='config file, or the bare name of one', **number)
     parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
     parser.add_argument(
         '--cfg-options',
@@ -86,12 +94,10 @@ def fit(model: 'ImageModel', support: str | None) -> None:
     Raises:
         UserError: If a few-shot model has no such folder, or another model has one.
     """
-    from paperzoo.apis.few_shot import FewShotPredictor
-
     if support:
         model.fit(support)
-    elif isinstance(model, FewShotPredictor):
+    elif model.needs_support:
         raise UserError(
-            f'a {type(model.model).__name__} learns its classes from a few images: '
-            '--support FOLDER, with a folder for each class'
+            f'{model!r} learns its classes from a few images: --support FOLDER, with a '
+            'folder for each class'
         )

@@ -48,3 +48,57 @@ def decode(record: Record) -> Bool[np.ndarray, 'height width']:
     from pycocotools import mask as coco_mask
 
     return coco_mask.decode(record['segmentation']).astype(bool)
+
+
+def is_whole(mask: Any) -> bool:
+    """Return whether run lengths cover their size, each pixel once.
+
+    pycocotools takes shorter ones, too, and fills the rest with what the memory holds.
+
+    Args:
+        mask: Run lengths: numbers, or the text that COCO's tools make of them.
+
+    Example:
+        >>> is_whole({'size': [2, 2], 'counts': '22'})
+        True
+        >>> is_whole({'size': [2, 2], 'counts': [1, 2]})
+        False
+    """
+    if not isinstance(mask, dict):
+        return False
+    size, counts = mask.get('size'), mask.get('counts')
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        return False
+    if not all(type(side) is int and side >= 0 for side in size):
+        return False
+    if isinstance(counts, bytes):
+        counts = counts.decode('latin-1')
+    if isinstance(counts, str):
+        counts = _counts(counts)
+    if not isinstance(counts, list) or not all(type(run) is int for run in counts):
+        return False
+    return min(counts, default=0) >= 0 and sum(counts) == size[0] * size[1]
+
+
+def _counts(text: str) -> list[int] | None:
+    """Return the run lengths in a text, or None if it is none of COCO's.
+
+    Five bits a character, low ones first; the sixth says that more follow, and the
+    highest bit of a number is its sign. From the fourth on, differences to the run
+    before the last.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    return None if shift else counts

@@ -57,6 +57,10 @@ def test_a_tagger_is_exported_and_compared(tmp_path: Path, checkpoint: Any) -> N
     none = np.zeros(tokens.shape, bool)
     scores = session.run({'inputs': tokens, 'padding': none})['scores']
     assert scores.shape == (3, 3, 2)
+    eager = paperzoo.load(weights, 'attention_tagging', device='cpu')
+    for one, other in zip(paperzoo.load(file)(tokens), eager(tokens), strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
 
 
 def test_a_file_with_other_results_is_not_kept(
@@ -180,8 +184,23 @@ def test_arrays_in_onnx_and_torch(name: str, tmp_path: Path, checkpoint: Any) ->
     for ending in ('.onnx', '.pt2'):
         file = tmp_path / f'model{ending}'
         paperzoo.export(checkpoint(name), file, name, dynamic=True)
-        if name.startswith('dmf'):
-            assert file.with_stem('model_episode').is_file()
+        if ending == '.onnx' and 'glyphs' in name:
+            _assert_fitted_alike(file, checkpoint(name))
+
+
+def _assert_fitted_alike(file: Path, weights: Path) -> None:
+    """Fit a file and its model to the same images, of 2 and of 7 classes."""
+    eager, exported = paperzoo.load(weights, device='cpu'), paperzoo.load(file)
+    rng = np.random.default_rng(0)
+    for ways, shots in ((2, 3), (7, 1)):
+        images = rng.integers(0, 256, (ways, shots + 1, 40, 40, 3), np.uint8)
+        support = {f'c{n}': list(own[:-1]) for n, own in enumerate(images)}
+        eager.fit(support)
+        exported.fit(support)
+        for query in images[:, -1]:
+            np.testing.assert_allclose(
+                exported(query).probabilities, eager(query).probabilities, atol=1e-5
+            )
 
 
 @pytest.mark.slow

@@ -153,3 +153,24 @@ def test_another_model_is_not_fitted() -> None:
     model = Predictor(paperzoo.build_model(cfg, 'cpu'), cfg, {})
     with pytest.raises(UserError, match='learns its classes in a training'):
         model.fit('folder')
+
+
+def test_images_of_different_shapes_are_one_message(
+    checkpoints: dict[str, str], support: Path
+) -> None:
+    model = fitted(checkpoints['protonet_tiny_glyphs'], support)
+    with pytest.raises(UserError, match=r'different shapes.*ImageCenterCrop'):
+        model(np.zeros((40, 90, 3), np.uint8))
+    square, wide = np.zeros((2, 40, 40, 3), np.uint8), np.zeros((40, 90, 3), np.uint8)
+    with pytest.raises(UserError, match='different shapes'):
+        model.fit({'a': list(square), 'b': [wide]})
+
+
+def test_an_empty_pipeline_is_one(tmp_path: Path) -> None:
+    cfg = paperzoo.load_config('protonet_tiny_glyphs_cluttered')
+    weights = paperzoo.build_model(cfg, 'cpu').state_dict()
+    meta = {'cfg': cfg.pretty_text}
+    torch.save({'state_dict': weights, 'meta': meta}, tmp_path / 'a.pth')
+    for config in (None, cfg):
+        model: Any = paperzoo.load(tmp_path / 'a.pth', config, device='cpu')
+        assert model.pipeline.transforms == []

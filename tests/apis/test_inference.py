@@ -270,15 +270,6 @@ def test_a_pipeline_that_does_not_build_is_one_message(
         load(weights, config, cfg_options=options, device='cpu')
 
 
-@pytest.mark.parametrize('name', ['attention_tagging'])
-def test_a_model_of_another_task_is_one_message(name: str, tmp_path: Path) -> None:
-    cfg = paperzoo.load_config(name)
-    weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-    torch.save({'state_dict': weights}, tmp_path / 'a.pth')
-    with pytest.raises(UserError, match='no model of mmdet or mmseg'):
-        load(tmp_path / 'a.pth', cfg, device='cpu')
-
-
 @pytest.mark.parametrize(
     ('content', 'said'),
     [

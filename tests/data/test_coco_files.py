@@ -132,7 +132,7 @@ def text_images(written: dict) -> None:
         (lambda d: d['images'][1].update(id=[3]), r'the id \[3\] of an image'),
         (lambda d: d['images'][1].update(id='x'), 'some ids of images are texts'),
         (lambda d: d.update(images={}), "'images' must be a list"),
-        (two_of_one_name, r"ids 1, 2 are both called 'cat'"),
+        (two_of_one_name, r"ids 1, 2 are both of the category 'cat'"),
         (text_categories, r"category_id of 1 annotations is a text \('1'\)"),
         (text_images, r"image_id of 1 annotations is a text \('1'\)"),
     ],

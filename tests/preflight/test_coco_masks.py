@@ -85,6 +85,8 @@ def test_sound_masks_are_passed(look: Callable) -> None:
         ([], '1 of 2 objects have no mask (segmentation); loading them fails', True),
         (None, '1 of 2 objects have no mask', True),
         ({**RLE, 'size': [40, 30]}, 'run lengths of another size than', True),
+        ({**RLE, 'counts': 'zzzz'}, 'run lengths that do not cover their image', True),
+        ({**RLE, 'counts': [3, 4]}, 'run lengths that do not cover their image', True),
         ([[20, 20, 30, 20, 30, 25]], 'a mask that does not touch their box', False),
         ([[5, 5, 15, 5]], 'only polygons of fewer than 3 points', False),
     ],

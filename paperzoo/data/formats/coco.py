@@ -25,6 +25,7 @@ from paperzoo.data.formats.description import (
 )
 from paperzoo.data.formats.folder import Folder, size_as_stated, split_of
 from paperzoo.errors import UserError
+from paperzoo.utils.masks import is_whole
 
 # COCO's own files beside those of boxes; none of them is of use here.
 _OTHERS = ('captions', 'person_keypoints', 'image_info', 'stuff')
@@ -319,6 +320,8 @@ def _mask(written: Any, image: LabelledImage) -> Mask | str | None:
                 f'the mask has {size} pixels (height, width), the image '
                 f'{[image.height, image.width]}'
             )
+        if not is_whole(written):
+            return 'the run lengths of the mask do not cover its size'
         return written
     if not isinstance(written, list) or not all(
         isinstance(part, list)

@@ -90,6 +90,17 @@ def test_stock_classes_get_their_files_where_they_can_read_them(tmp_path: Path) 
     }
 
 
+def test_run_lengths_that_do_not_cover_the_image(tmp_path: Path) -> None:
+    some = made.scenes(3)
+    made.write_coco(tmp_path, some)
+    file = tmp_path / 'annotations/instances_train.json'
+    image = json.loads(file.read_text())['images'][0]
+    short = {'size': [image['height'], image['width']], 'counts': [3, 4]}
+    change(file, image_id=image['id'], segmentation=short)
+    found = read_folder(tmp_path)
+    assert 'run lengths of the mask do not cover' in found.left_out[0]
+
+
 def change(file: Path, **content: Any) -> None:
     whole = json.loads(file.read_text())
     for key, value in content.items():
