@@ -74,6 +74,7 @@ class Answers:
         model: As `paperzoo.load` gives it; a few-shot model knows its classes.
         folder: Where the files go.
         info: What else the files of records say of the model.
+        support: Of a few-shot model: what it was fitted to, for its explanations.
 
     Raises:
         UserError: If the model cannot look at images.
@@ -96,19 +97,26 @@ class Answers:
     """
 
     def __init__(
-        self, model: ImageModel, folder: Path, info: Mapping[str, Any] | None = None
+        self,
+        model: ImageModel,
+        folder: Path,
+        info: Mapping[str, Any] | None = None,
+        support: str | None = None,
     ) -> None:
         self.model = model
         self.folder = folder
         self.info = dict(info or {})
         self._folders: deque[Path] = deque()
         self._found = lru_cache(_RESULTS)(self._find)
-        # Says early what cannot work, and the first visitor does not wait for it.
-        tried = model(np.zeros((64, 64, 3), np.uint8), score=0.0)
+        self.support = support
         #: Whether what is found has scores that a threshold can be compared with.
-        self.scored = tried.scores is not None and tried.probabilities is None
+        self.scored = False
+        if not model.needs_support:
+            # Says early what cannot work, and the first visitor does not wait for it.
+            tried = model(np.zeros((64, 64, 3), np.uint8), score=0.0)
+            self.scored = tried.scores is not None
         #: Why no image can be explained; empty if that works.
-        self.unexplained = _unexplained(model)
+        self.unexplained = _unexplained(model, support)
 
     def look(self, upload: Path, score: float) -> Answer:
         """Return what the model finds in an upload, or why it finds nothing.
@@ -137,7 +145,9 @@ class Answers:
             from paperzoo.explain.html.render import render
 
             own: Any = self.model
-            report = explain(own.model, upload, cfg=own.cfg, score_thr=score)
+            report = explain(
+                own.model, upload, support=self.support, cfg=own.cfg, score_thr=score
+            )
             html = render(report.title, report.sections)
             file = report.save(self._new_folder() / f'{upload.stem}_explained.html')
         except Exception as error:
@@ -151,7 +161,7 @@ class Answers:
         info = {'score': score, **self.info, 'seconds': seconds}
         written = as_written(self.model, upload.name, result, info)
         folder = self._new_folder()
-        columns, rows = table(written['annotations'], result)
+        columns, rows = _table(written['annotations'], result)
         return Answer(
             said=_summary(written['annotations'], result),
             picture=write_picture(folder / f'{upload.stem}.jpg', result.drawn_bgr()),
@@ -175,20 +185,8 @@ class Answers:
         return self._folders[-1]
 
 
-def table(records: list[Any], result: Result) -> tuple[list[str], list[_Row]]:
-    """Return columns and rows that tell people what was found, the surest first.
-
-    Args:
-        records: Of the result, in COCO's format.
-        result: Where they come from.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> from paperzoo.serve.answers import table
-        >>> result = SimpleNamespace(probabilities=None, width=20, height=10)
-        >>> table([{'category': 'sky', 'area': 150.0}], result)
-        (['class', 'share of the image'], [['sky', '75.0 %']])
-    """
+def _table(records: list[Any], result: Result) -> tuple[list[str], list[_Row]]:
+    """Return columns and rows that tell people what was found, the surest first."""
     if result.probabilities is not None:
         named = zip(result.classes, result.probabilities.tolist(), strict=True)
         likely = sorted(named, key=lambda one: -one[1])
@@ -224,7 +222,7 @@ def _refusal(upload: Path, error: Exception) -> str:
     return f'{upload.name}: {reason_of(error)}'
 
 
-def _unexplained(model: ImageModel) -> str:
+def _unexplained(model: ImageModel, support: str | None) -> str:
     network = getattr(model, 'model', None)
     if network is None:
         return 'an exported file has no page: paperzoo serve the checkpoint for one'
@@ -235,7 +233,7 @@ def _unexplained(model: ImageModel) -> str:
     except UserError as error:
         return str(error)
     if page in ITEM_PAGES:
-        return 'episodes are explained, not single images: paperzoo explain'
+        return '' if support else 'the images of its classes are not known'
     # The names that the results have, where explain looks for them.
     network.dataset_meta = {'classes': model.classes}
     return ''

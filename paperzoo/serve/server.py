@@ -81,6 +81,7 @@ def serve(
     title: str,
     most_mb: float = 20,
     info: Mapping[str, Any] | None = None,
+    support: str | None = None,
 ) -> None:
     """Serve the page until the process is interrupted.
 
@@ -92,21 +93,26 @@ def serve(
         title: What the model is called on the page.
         most_mb: Of an upload.
         info: What else the files of records say of the model.
+        support: Of a few-shot model: what it was fitted to, for its explanations.
 
     Raises:
         UserError: If Gradio is not installed, or the model cannot look at images.
         KeyboardInterrupt: If it was interrupted.
 
     Example:
+        >>> import paperzoo
+        >>> from paperzoo.apis.inference import predictor_of
         >>> from paperzoo.serve.server import listen, serve
-        >>> serve(None, listen('127.0.0.1', 0), title='no model')
+        >>> cfg = paperzoo.load_config('attention_tagging')
+        >>> model = predictor_of(paperzoo.build_model(cfg, 'cpu'), cfg, {})
+        >>> serve(model, listen('127.0.0.1', 0), title='no model of images')
         Traceback (most recent call last):
-        TypeError: 'NoneType' object is not callable
+        paperzoo.errors.UserError: ...
     """
     check_gradio()
     with listening, TemporaryDirectory(prefix='paperzoo-serve-') as name:
         folder = Path(name).resolve()
-        answers = Answers(model, folder, info)
+        answers = Answers(model, folder, info, support)
         with _own_settings(folder), _ended_by_signals():
             server = _server(answers, listening, title, most_mb)
             host, port = listening.getsockname()[:2]

@@ -83,6 +83,7 @@ def main() -> None:
                 title=_title(args.config),
                 most_mb=args.max_upload_mb,
                 info=_info(args.config, checkpoint),
+                support=args.support,
             )
         except KeyboardInterrupt:
             print('\nThe page is closed, what was uploaded is deleted.')

@@ -16,6 +16,7 @@ from PIL import Image
 import paperzoo
 from paperzoo.apis.image_model import ImageModel
 from paperzoo.apis.inference import predictor_of
+from paperzoo.errors import UserError
 from paperzoo.serve import answers as module
 from paperzoo.serve.answers import Answers
 
@@ -128,13 +129,21 @@ def test_a_few_shot_model(image: Path, tmp_path: Path) -> None:
     made.write_classes(tmp_path / 'classes', classes=3, images=2)
     model = model_of('protonet_tiny_glyphs')
     model.fit(tmp_path / 'classes')
-    answers = Answers(model, tmp_path)
+    assert Answers(model, tmp_path).unexplained.startswith('the images of its classes')
+    answers = Answers(model, tmp_path, support=str(tmp_path / 'classes'))
     assert not answers.scored
+    assert answers.unexplained == ''
     Image.open(image).resize((60, 60)).save(image)
-    assert answers.unexplained.startswith('episodes are explained')
     answer = answers.look(image, 0.9)
     assert answer.rows[0][0] == answer.said.partition(':')[0]
     assert sum(row[1] for row in answer.rows) == pytest.approx(1, abs=0.002)
+    told = answers.explain(image, 0.3)
+    assert (told.said, told.file.name) == ('', 'a_explained.html')
+
+
+def test_a_model_of_sequences_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        Answers(model_of('attention_tagging'), tmp_path)
 
 
 def test_an_exported_file(image: Path, tmp_path: Path) -> None:
