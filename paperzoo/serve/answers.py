@@ -27,7 +27,7 @@ from paperzoo.visualization.overlays import write_picture
 # Moving the threshold asks for the same image again.
 _RESULTS = 4
 _FOLDERS = 64
-_Row = list[str | int | float]
+_Row = list[Any]
 
 
 @dataclass(frozen=True)
