@@ -68,7 +68,7 @@ $(VENV)/.base: constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base setup.cfg
-	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[lite,mim,export,test,docs,release]'
+	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[lite,mim,export,web,test,docs,release]'
 	@touch $@
 dev: $(VENV)/.dev
 

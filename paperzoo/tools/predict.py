@@ -8,6 +8,7 @@ from paperzoo.tools._shared import (
     add_config_arguments,
     add_precision,
     config_of,
+    fit,
     one_message,
 )
 
@@ -94,13 +95,7 @@ def main() -> None:
         precision=args.precision,
         fuse=not args.no_fuse,
     )
-    if args.support:
-        model.fit(args.support)
-    elif model.needs_support:
-        raise UserError(
-            f'{model!r} learns its classes from a few images: --support FOLDER, with a '
-            'folder for each class'
-        )
+    fit(model, args.support)
     found, file = predict_files(
         model,
         files,
