@@ -47,7 +47,6 @@ def pages() -> list[str]:
         *ROOT.glob('*.md'),
         *(ROOT / 'docs').rglob('*.md'),
         *ROOT.glob('configs/*/README.md'),
-        *ROOT.glob('projects/*/README.md'),
     ]
     names = sorted(file.relative_to(ROOT).as_posix() for file in files)
     return [name for name in names if not name.endswith('.zh-CN.md')]

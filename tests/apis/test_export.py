@@ -1,6 +1,5 @@
 """export: one file from pixels to results, the model's own results, or no file."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,19 +181,3 @@ def test_arrays_in_onnx_and_torch(name: str, tmp_path: Path, checkpoint: Any) ->
         paperzoo.export(checkpoint(name), file, name, dynamic=True)
         if name.startswith('dmf'):
             assert file.with_stem('model_episode').is_file()
-
-
-@pytest.mark.slow
-def test_the_example_of_the_docs(
-    tmp_path: Path, checkpoint: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = (Path(__file__).parents[2] / 'docs' / 'export.md').read_text('utf-8')
-    (example, _) = re.findall(r'```python\n(.+?)```', text, re.DOTALL)
-    cfg = paperzoo.load_config('fcos_tiny_shapes')
-    (image,) = dataset_images(cfg, 1)
-    monkeypatch.chdir(tmp_path)
-    Path('work').mkdir()
-    Path('work/epoch_18.pth').write_bytes(checkpoint('fcos_tiny_shapes').read_bytes())
-    Path('street.jpg').write_bytes(image.read_bytes())
-    exec(compile(example, 'docs/export.md', 'exec'), {})
-    assert Path('model.onnx').is_file()
