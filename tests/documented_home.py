@@ -18,10 +18,15 @@ import paperzoo
 from paperzoo.apis.init_config import init_config
 from paperzoo.data import glyphs, shapes
 
+SETTLED = 'work_dirs/knet_tiny_shapes_instance'
 # Of which config each checkpoint is.
 CHECKPOINTS = {
     'work/epoch_18.pth': 'fcos_tiny_shapes',
     'work/epoch_95.pth': 'protonet_tiny_glyphs',
+    'epoch_1.pth': 'fcos_tiny_shapes',
+    'epoch_18.pth': 'fcos_tiny_shapes',
+    f'{SETTLED}/epoch_1.pth': 'knet_tiny_shapes_instance',
+    f'{SETTLED}/epoch_2.pth': 'knet_tiny_shapes_instance',
     'can.pth': 'can_tiny_glyphs',
     'dmf.pth': 'dmf_tiny_glyphs',
     'feat.pth': 'feat_tiny_glyphs',
@@ -36,6 +41,8 @@ def write_home(home: Path) -> None:
     write_faults(home)
     for name, config in CHECKPOINTS.items():
         write_checkpoint(config, home / name)
+    cfg = paperzoo.load_config('knet_tiny_shapes_instance')
+    cfg.dump(home / SETTLED / 'knet_tiny_shapes_instance.py')
     from mmdet.models import ResNet
 
     place = home / '.cache/torch/hub/checkpoints/resnet50-0676ba61.pth'
@@ -74,7 +81,7 @@ def write_pictures(home: Path) -> None:
     for split in splits:
         for picture in (home / 'bccd' / split).iterdir():
             picture.rename(home / 'bccd/images' / picture.name)
-    for folder in ('mine', 'my_images'):
+    for folder in ('mine', 'my_images', 'val'):
         (home / folder).mkdir()
         for number in range(1, 5):
             picture = home / f'.cache/paperzoo/shapes/val/{number:06}.jpg'

@@ -22,7 +22,6 @@ import warm_paperzoo
 from documented import ROOT, Block, blocks, pages
 from documented_home import write_home
 
-OWN_DATA = ' --epochs 1 --cfg-options default_hooks.logger.interval=1'
 EPISODES = ' '.join(
     f'{split}_dataloader.dataset.episodes=4' for split in ('train', 'val', 'test')
 )
@@ -40,14 +39,19 @@ SMALLER = {
     # Large models and sets, many processes, compilers.
     r'\bfcos_r50_fpn\b(?! -o)': 'fcos_tiny_shapes',
     r'--nproc-per-node 8': '--nproc-per-node 2',
-    r'--compile$': '--compile aot_eager',
+    r'^(paperzoo train \S+ --compile)$': r'\1 aot_eager',
     r'compile\.mode=max-autotune': 'compile.backend=aot_eager',
     r'/shared/fcos': 'shared/fcos',
+    # Goes on until Ctrl-C: tests/serve starts it and looks at its page.
+    r'^paperzoo serve': ': paperzoo serve',
     # Long trainings.
     r'--epochs \d+': '--epochs 1',
-    r'(paperzoo train cells\.py)([^#\n]*)': rf'\1{OWN_DATA}\2',
-    r'(paperzoo (?:train|test) \w+_glyphs[^#\n]*)': rf'\1 --cfg-options {EPISODES}',
-    r'(paperzoo (?:train|test) attention_\w+[^#\n]*)': rf'\1 --cfg-options {LENGTHS}',
+    r'(paperzoo train cells\.py)(?!.* --epochs)': r'\1 --epochs 1',
+}
+# What is added to the options of a command.
+SHORTER = {
+    r'paperzoo (?:train|test) \w+_glyphs': EPISODES,
+    r'paperzoo (?:train|test) attention_\w+': LENGTHS,
 }
 # What every run of the tests looks at; the others are slow.
 QUICK = {'docs/ops.md', 'docs/quick_start.md'}
@@ -57,9 +61,20 @@ Shell = Callable[[str, bool], str]
 
 def smaller(command: str) -> str:
     """Return a command with small models in the place of large ones."""
+    command = command.replace('\\\n', ' ')
     for pattern, new in SMALLER.items():
         command = re.sub(pattern, new, command, flags=re.MULTILINE)
-    return command
+    return '\n'.join(shorter(line) for line in command.splitlines())
+
+
+def shorter(line: str) -> str:
+    """Return a command with the options for a short run; a comment goes."""
+    for pattern, options in SHORTER.items():
+        if re.match(pattern, line):
+            line, found, others = line.partition(' --cfg-options ')
+            line = line.partition('  #')[0]
+            line = f'{line} --cfg-options {options} {others if found else ""}'
+    return line
 
 
 def commands(block: Block) -> list[tuple[str, str]]:

@@ -1,16 +1,19 @@
 """The Python examples of README and docs run as they stand."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import labelled_folders as made
 import pytest
 import torch
-from documented import blocks, pages
+from documented import ROOT, blocks, pages
 from documented_home import write_checkpoint
+from exported_files import write_few_shot
 from PIL import Image
 
 import paperzoo
+from paperzoo.apis.export_check import Comparison
 from paperzoo.attention import LocalSelfAttention2d
 from paperzoo.fcos import FCOSHead
 from paperzoo.registry import METRICS
@@ -24,7 +27,7 @@ PAGES = {
     'docs/explain.md': 2,
     'docs/export.md': 2,
     'docs/ops.md': 1,
-    'docs/python.md': 3,
+    'docs/python.md': 4,
     'docs/quick_start.md': 1,
     'docs/tools.md': 1,
 }
@@ -83,9 +86,15 @@ def test_few_shot() -> None:
     assert result.probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
+def test_sequences() -> None:
+    checkpoint('attention_tagging', 'work/epoch_8.pth')
+    result = run('docs/python.md', 2, paperzoo=paperzoo)['result']
+    assert result.probabilities.shape == (4, 2)
+
+
 @pytest.mark.slow
 def test_training() -> None:
-    names = run('docs/python.md', 2, paperzoo=paperzoo)
+    names = run('docs/python.md', 3, paperzoo=paperzoo)
     assert names['done'].checkpoint.name == 'epoch_2.pth'
 
 
@@ -96,14 +105,19 @@ def test_an_exported_model() -> None:
     assert Path('model.onnx').is_file()
 
 
-@pytest.mark.slow
 def test_an_exported_few_shot_classifier() -> None:
-    write_checkpoint('dmf_tiny_glyphs', Path('dmf.pth'))
-    paperzoo.export('dmf.pth', 'dmf.onnx', 'dmf_tiny_glyphs', dynamic=True)
-    images = torch.randint(0, 256, (5, 3, 28, 28)).float().numpy()
-    labels = torch.arange(5).numpy()
-    scores = run('docs/export.md', 1, images=images, labels=labels)['scores']
-    assert scores.shape == (5, 5)
+    write_few_shot(Path('dmf.onnx'))
+    made.write_classes(Path('my_classes'), classes=3, images=2)
+    Image.new('RGB', (60, 60)).save('query.jpg')
+    result = run('docs/export.md', 1, paperzoo=paperzoo)['result']
+    assert result.probabilities.shape == (3,)
+
+
+def test_the_figures_of_an_export() -> None:
+    file = ROOT / 'benchmarks' / 'results' / 'export_parity.json'
+    found = json.loads(file.read_text())['models']['fcos_tiny_shapes']['onnx']
+    shown = ' '.join((ROOT / 'docs' / 'export.md').read_text('utf-8').split())
+    assert f'Compared with the model: {Comparison(**found)}' in shown
 
 
 # Of each config in docs/drop_in.md: what in the model is ours.

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import build_model, default_device, family, load_weights
+from paperzoo.apis.build import build_model, default_device, load_weights
 from paperzoo.apis.config import test_scale
 from paperzoo.apis.fusing import fused
 from paperzoo.errors import UserError
+from paperzoo.utils.families import family
 from paperzoo.utils.run_info import peak_mib
 
 if TYPE_CHECKING:
