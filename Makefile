@@ -151,7 +151,7 @@ release: $(VENV)/.dev
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/python -m zipfile -l dist/*.whl | grep -q 'licenses/LICENSE'
+	$(BIN)/python .ci/release.py dist
 
 clean:
 	rm -rf $(VENV) $(WHEEL_VENV) $(CACHE) $(DEMO) build dist site *.egg-info
