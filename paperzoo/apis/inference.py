@@ -9,7 +9,6 @@ from paperzoo.apis.build import (
     build_model,
     build_stored_model,
     default_device,
-    family,
     load_weights,
     not_built,
     read_checkpoint,
@@ -24,6 +23,7 @@ from paperzoo.errors import UserError, check_choice
 from paperzoo.preflight.common_values import check_values
 from paperzoo.runtime.card import FORMATS, is_exported
 from paperzoo.runtime.sessions import open_session
+from paperzoo.utils.families import family
 from paperzoo.utils.work_dirs import checkpoint_in
 
 if TYPE_CHECKING:

@@ -69,6 +69,16 @@ def add_config_arguments(
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
 
 
+def add_precision(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Add the option of who predicts or tests."""
+    parser.add_argument(
+        '--precision',
+        choices=['float32', 'auto', 'bfloat16', 'float16'],
+        default=default,
+        help='auto: bfloat16 where the device computes in it (see paperzoo doctor)',
+    )
+
+
 def config_of(args: argparse.Namespace) -> 'Config':
     """Return the config that the command line asks for, with its overrides.
 

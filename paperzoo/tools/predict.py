@@ -4,7 +4,13 @@ import argparse
 
 from paperzoo.errors import UserError
 from paperzoo.runtime.card import is_exported
-from paperzoo.tools._shared import add_config_arguments, config_of, fit, one_message
+from paperzoo.tools._shared import (
+    add_config_arguments,
+    add_precision,
+    config_of,
+    fit,
+    one_message,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,12 +59,7 @@ def parse_args() -> argparse.Namespace:
         metavar='SHARE',
         help='of a tile that the next one repeats',
     )
-    parser.add_argument(
-        '--precision',
-        choices=['float32', 'auto', 'bfloat16', 'float16'],
-        default='float32',
-        help='auto: bfloat16 where the device computes in it (see paperzoo doctor)',
-    )
+    add_precision(parser, 'float32')
     parser.add_argument(
         '--no-fuse',
         action='store_true',

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -32,7 +33,10 @@ sys.argv = ['paperzoo', 'predict', *sys.argv[1:]]
 from paperzoo.cli import main
 main()
 """
-STACK = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'scipy', 'matplotlib', 'rich')
+STACK = (
+    *('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'),
+    *('scipy', 'matplotlib', 'rich', 'jaxtyping'),
+)
 
 
 @pytest.fixture
@@ -212,3 +216,15 @@ def test_few_shot_files_need_neither_torch_nor_mm(
     assert done.returncode == 0, done.stderr
     found = json.loads((out / 'predictions.json').read_text())
     assert [one['category'] for one in found['annotations']] == ['red']
+
+
+def test_threads_and_generators(tmp_path: Path) -> None:
+    model = paperzoo.load(write_detector(tmp_path / 'a.onnx'))
+    images = [np.full((30 + n, 60, 3), n, np.uint8) for n in range(12)]
+    given = model(iter(images))
+    assert iter(given) is given
+    expected = [(one.height, one.boxes.tolist()) for one in given]
+    with ThreadPoolExecutor(3) as pool:
+        found = [(one.height, one.boxes.tolist()) for one in pool.map(model, images)]
+    assert found == expected
+    assert [height for height, _ in found] == list(range(30, 42))

@@ -61,6 +61,9 @@ class Finder(Predictor):
     def __call__(self, image: Any, **_: Any) -> Any:
         return [self.one(part) for part in image]
 
+    def __repr__(self) -> str:
+        return f'Finder({self.kind})'
+
     def one(self, part: Any) -> Result:
         self.seen.append(part.shape)
         shape = part.shape[:2]
@@ -97,9 +100,6 @@ class Finder(Predictor):
 
 class WithoutScores(Finder):
     """Gives semantic maps as exported files do."""
-
-    def __repr__(self) -> str:
-        return 'ExportedModel(a.onnx)'
 
     def one(self, part: Any) -> Result:
         result = super().one(part)
