@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, overload
 
-from paperzoo.apis.images import Image
+from paperzoo.apis.images import Image, Tokens
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 from paperzoo.utils.colours import Colour
@@ -28,12 +28,16 @@ class ImageModel(ABC):
 
     @overload  # A text is a name first, a sequence last.
     def __call__(  # type: ignore[overload-overlap]
-        self, image: Image, *, score: float | None = None, batch_size: int = 1
+        self,
+        image: Image | Tokens,
+        *,
+        score: float | None = None,
+        batch_size: int = 1,
     ) -> Result: ...
     @overload
     def __call__(
         self,
-        image: Sequence[Image],
+        image: Sequence[Image | Tokens],
         *,
         score: float | None = None,
         batch_size: int = 1,
@@ -41,7 +45,7 @@ class ImageModel(ABC):
     @overload
     def __call__(
         self,
-        image: Iterator[Image],
+        image: Iterator[Image | Tokens],
         *,
         score: float | None = None,
         batch_size: int = 1,

@@ -18,6 +18,8 @@ ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 # A text for `PIL.Image.Image`, so that nobody has to import it.
 Image: TypeAlias = Union[str, Path, NDArray[np.uint8], 'PIL.Image.Image']
+# What models of sequences are called with: tokens, or vectors in an array.
+Tokens: TypeAlias = Sequence[int] | NDArray[Any]
 # Of what a URL may hold, and how long to wait for its server.
 MOST_BYTES = 64 * 2**20
 PATIENCE = 20.0

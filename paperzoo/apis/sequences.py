@@ -156,7 +156,7 @@ class TakesSequences(ImageModel):
 
     takes: Inputs
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self, sequence: Any, *, score: float | None = None, batch_size: int = 1
     ) -> Any:
         """Return the `SequenceResult` of a sequence, or of each of several.

@@ -57,8 +57,9 @@ def test_a_tagger_is_exported_and_compared(tmp_path: Path, checkpoint: Any) -> N
     none = np.zeros(tokens.shape, bool)
     scores = session.run({'inputs': tokens, 'padding': none})['scores']
     assert scores.shape == (3, 3, 2)
-    eager = paperzoo.load(weights, 'attention_tagging', device='cpu')
-    for one, other in zip(paperzoo.load(file)(tokens), eager(tokens), strict=True):
+    eager: Any = paperzoo.load(weights, 'attention_tagging', device='cpu')
+    written: Any = paperzoo.load(file)
+    for one, other in zip(written(tokens), eager(tokens), strict=True):
         np.testing.assert_array_equal(one.labels, other.labels)
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
 
@@ -229,6 +230,6 @@ def test_machine_code(name: str, tmp_path: Path, checkpoint: Any) -> None:
         model = torch._inductor.aoti_load_package(str(file))
         assert '"SequenceTagger"' in model.get_metadata()['paperzoo']
         scores = model(torch.tensor([[1, 2, 3]]), torch.zeros(1, 3).bool())['scores']
-        eager = paperzoo.load(checkpoint(name), name, device='cpu')
+        eager: Any = paperzoo.load(checkpoint(name), name, device='cpu')
         expected = eager([1, 2, 3]).probabilities
         torch.testing.assert_close(scores.softmax(-1)[0], torch.from_numpy(expected))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -182,7 +183,7 @@ def test_few_shot_files_that_do_not_fit_are_refused(
 
 
 def test_a_sequence_file_is_called_like_its_model(tmp_path: Path) -> None:
-    model = paperzoo.load(write_tagger(tmp_path / 'a.onnx'))
+    model: Any = paperzoo.load(write_tagger(tmp_path / 'a.onnx'))
     result = model([4, 0, 2])
     assert result.labels.tolist() == [4, 0, 2]
     assert result.probabilities.shape == (3, 5)
@@ -190,7 +191,7 @@ def test_a_sequence_file_is_called_like_its_model(tmp_path: Path) -> None:
     assert [one.labels.tolist() for one in model([[1], [2, 3]])] == [[1], [2, 3]]
     with pytest.raises(UserError, match='from 0 to 4'):
         model([5])
-    fixed = paperzoo.load(write_tagger(tmp_path / 'b.onnx', shape=(2, 4)))
+    fixed: Any = paperzoo.load(write_tagger(tmp_path / 'b.onnx', shape=(2, 4)))
     assert fixed([4, 0, 2]).labels.tolist() == [4, 0, 2]
     with pytest.raises(UserError, match='5 is longer than the 4'):
         fixed([1] * 5)
