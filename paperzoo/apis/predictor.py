@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.build import default_scope, family
+from paperzoo.apis.build import default_scope
 from paperzoo.apis.config import class_names, image_pipeline, palette
 from paperzoo.apis.fusing import fused
 from paperzoo.apis.image_model import ImageModel
 from paperzoo.apis.images import check_image_file, file_of, pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
+from paperzoo.utils.families import family
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -56,8 +57,7 @@ class Predictor(ImageModel):
         if family(model) is None:
             raise UserError(
                 f'model.type is {type(model).__name__}, no model of mmdet or mmseg: '
-                'only these and few-shot models take images here. Models of '
-                'sequences: paperzoo test CONFIG CHECKPOINT'
+                'only these, few-shot models and models of sequences are called here'
             )
         self.classes = class_names(cfg, meta)
         self.palette = palette(cfg, meta)

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import build_runner, family, own_instances
+from paperzoo.apis.build import build_runner, own_instances
 from paperzoo.apis.training import config_to_train
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import require
+from paperzoo.utils.families import family
 from paperzoo.utils.files import refuse_unwritable, write_json
 from paperzoo.utils.run_info import checkpoint_info, run_info
 from paperzoo.utils.work_dirs import checkpoint_in

@@ -7,7 +7,8 @@ A paper's folder has two parts: `trace.py` records arrays while the model's own
 methods run, and `page.py` says what they mean (`sections`). One renderer, in `html/`,
 draws all pages: the next paper's page is a folder and a line in `PAGES`.
 
-Files: api.py, `explain` itself; pages.py, which page is whose; recording.py, calls of
+Files: api.py, `explain` itself; several.py, many models on one sample, where a paper's
+`page_several.py` draws them; pages.py, which page is whose; recording.py, calls of
 methods; sample.py, an image as the model gets it; hook.py, pictures during a training;
 marks.py, points and boxes of several pages; html/, figures, pixels, the HTML file.
 """

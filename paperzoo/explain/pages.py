@@ -22,6 +22,13 @@ PAGES = {
     'paperzoo.feat.classifier.FEATClassifier': 'paperzoo.explain.few_shot.page',
     'paperzoo.attention.sequence_models.SequenceModel': SEQUENCES,
 }
+# What draws several models of a page on one sample: `look` at each, then `sections`.
+SEVERAL = {
+    'paperzoo.explain.fcos.page': 'paperzoo.explain.fcos.page_several',
+    'paperzoo.explain.knet.page': 'paperzoo.explain.knet.page_several',
+    'paperzoo.explain.dmf.page': 'paperzoo.explain.few_shot.page_several',
+    'paperzoo.explain.few_shot.page': 'paperzoo.explain.few_shot.page_several',
+}
 # Pages of items of the config's test set, not of images; they have `item`.
 ITEM_PAGES = (
     'paperzoo.explain.dmf.page',

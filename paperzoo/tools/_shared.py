@@ -12,6 +12,8 @@ from paperzoo.utils.messages import one_message as one_message
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from paperzoo.apis.image_model import ImageModel
+
 
 class Overrides(argparse.Action):
     """Reads `KEY=VALUE` as mmengine does, or says which of them it cannot read."""
@@ -41,9 +43,17 @@ class Overrides(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every script on a config takes."""
-    parser.add_argument('config', help='config file, or the bare name of one')
+def add_config_arguments(
+    parser: argparse.ArgumentParser, *, needed: bool = True
+) -> None:
+    """Add the arguments that every script on a config takes.
+
+    Args:
+        parser: Of the script.
+        needed: Whether there must be a config.
+    """
+    number: dict[str, Any] = {} if needed else {'nargs': '?'}
+    parser.add_argument('config', help='config file, or the bare name of one', **number)
     parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
     parser.add_argument(
         '--cfg-options',
@@ -82,3 +92,22 @@ def config_of(args: argparse.Namespace) -> 'Config':
     cfg.launcher = args.launcher
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return cfg
+
+
+def fit(model: 'ImageModel', support: str | None) -> None:
+    """Show a few-shot model its classes.
+
+    Args:
+        model: As `load` gives it.
+        support: A folder with a folder of images for each class.
+
+    Raises:
+        UserError: If a few-shot model has no such folder, or another model has one.
+    """
+    if support:
+        model.fit(support)
+    elif model.needs_support:
+        raise UserError(
+            f'{model!r} learns its classes from a few images: --support FOLDER, with a '
+            'folder for each class'
+        )

@@ -2,17 +2,23 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paperzoo.errors import UserError
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message, track
 from paperzoo.utils.files import free_path, refuse_unwritable
 
+if TYPE_CHECKING:
+    from paperzoo.explain import Report
+
 
 def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file, work dir or URL')
+    add_config_arguments(parser, needed=False)
+    parser.add_argument(
+        'checkpoint', nargs='?', help='checkpoint file, work dir or URL'
+    )
     parser.add_argument(
         'images',
         nargs='*',
@@ -26,19 +32,74 @@ def parse_args() -> argparse.Namespace:
         help='models of episodes or sequences: which of the test set, not images',
     )
     parser.add_argument(
+        '--support',
+        metavar='DIR',
+        help='few-shot classifiers: a folder of images for each class; the images are '
+        'queries',
+    )
+    parser.add_argument(
         '--beside',
         nargs=2,
         action='append',
         default=[],
         metavar=('CONFIG', 'CHECKPOINT'),
-        help='few-shot classifiers: the same episodes in this model, too',
+        help='the same images or episodes in this model, too, side by side',
+    )
+    parser.add_argument(
+        '--history',
+        metavar='WORK_DIR',
+        help='how a training settled: all its checkpoints, in the place of CONFIG and '
+        'CHECKPOINT',
     )
     parser.add_argument('--out', default='report.html', metavar='FILE.html')
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='leave out what scores lower'
     )
     parser.add_argument('--device', help="'cpu', 'cuda'; the GPU if there is one")
-    return parser.parse_args()
+    # Config and checkpoint may stand apart, with options between them.
+    args = parser.parse_intermixed_args()
+    if args.history:
+        args.images = [one for one in (args.config, args.checkpoint) if one] + (
+            args.images
+        )
+    elif not args.checkpoint:
+        parser.error('the following arguments are required: config, checkpoint')
+    return args
+
+
+def explained(args: argparse.Namespace) -> 'Report':
+    """Return the report that the command line asks for.
+
+    Args:
+        args: Of `parse_args`.
+    """
+    if args.history:
+        from paperzoo.explain.several import config_in
+
+        args.config = str(config_in(args.history))
+    cfg = config_of(args)
+    from paperzoo.explain import explain, explain_beside, explain_history
+
+    shown = {
+        'items': args.item or (),
+        'device': args.device,
+        'score_thr': args.score_thr,
+    }
+    if args.history:
+        return explain_history(
+            args.history, args.images, cfg=cfg, progress=track, **shown
+        )
+    if args.beside:
+        models = [(cfg, args.checkpoint), *map(tuple, args.beside)]
+        return explain_beside(models, args.images, **shown)
+    return explain(
+        cfg,
+        args.images,
+        support=args.support,
+        checkpoint=args.checkpoint,
+        progress=track,
+        **shown,
+    )
 
 
 def main() -> None:
@@ -47,31 +108,13 @@ def main() -> None:
     if Path(args.out).suffix not in ('.html', '.htm'):
         raise UserError(f"--out '{args.out}' must end in .html")
     refuse_unwritable(Path(args.out))
-    cfg = config_of(args)
-
-    from paperzoo.explain.api import explain, explain_beside
-
-    if args.beside:
-        if args.images:
-            raise UserError(
-                'models are put --beside each other on episodes, not on '
-                f"'{args.images[0]}'; give their numbers (--item 0)"
-            )
-        report = explain_beside(
-            [(cfg, args.checkpoint), *map(tuple, args.beside)],
-            items=args.item or (),
-            device=args.device,
+    if args.history and args.beside:
+        raise UserError('--history and --beside do not go together: choose one')
+    if args.support and (args.history or args.beside):
+        raise UserError(
+            '--history and --beside take episodes of the test set: without --support'
         )
-    else:
-        report = explain(
-            cfg,
-            args.images,
-            items=args.item or (),
-            checkpoint=args.checkpoint,
-            device=args.device,
-            score_thr=args.score_thr,
-            progress=track,
-        )
+    report = explained(args)
     file = report.save(free_path(Path(args.out)))
     print(f'Open in a browser: {file.absolute()}')
 

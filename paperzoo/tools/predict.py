@@ -8,6 +8,7 @@ from paperzoo.tools._shared import (
     add_config_arguments,
     add_precision,
     config_of,
+    fit,
     one_message,
 )
 
@@ -76,7 +77,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Predict."""
     args = parse_args()
-    from paperzoo.apis.few_shot import FewShotPredictor
     from paperzoo.apis.images import find_inputs
     from paperzoo.apis.inference import load
     from paperzoo.apis.prediction import predict_files
@@ -95,13 +95,7 @@ def main() -> None:
         precision=args.precision,
         fuse=not args.no_fuse,
     )
-    if args.support:
-        model.fit(args.support)
-    elif isinstance(model, FewShotPredictor):
-        raise UserError(
-            f'a {type(model.model).__name__} learns its classes from a few images: '
-            '--support FOLDER, with a folder for each class'
-        )
+    fit(model, args.support)
     found, file = predict_files(
         model,
         files,

@@ -1,5 +1,6 @@
-"""Which checkpoint of a work dir is meant."""
+"""Which checkpoints of a work dir are meant."""
 
+import re
 from pathlib import Path
 
 from paperzoo.errors import UserError
@@ -43,3 +44,45 @@ def checkpoint_in(given: str | Path) -> str:
         f"'{given}' holds no checkpoint: neither best_*.pth nor one that a file "
         'last_checkpoint names. Name the work dir of a training, or a file'
     )
+
+
+def checkpoints_in(work_dir: str | Path) -> tuple[str, dict[int, Path]]:
+    """Return all checkpoints that a training kept, from the first to the last.
+
+    Args:
+        work_dir: Of the training.
+
+    Returns:
+        What they are counted in, 'epoch' or 'iteration', and the files by their
+        numbers. Best ones are left out: they are copies.
+
+    Raises:
+        UserError: If it is no folder, or holds less than two.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> from paperzoo.utils.work_dirs import checkpoints_in
+        >>> names = 'epoch_10.pth', 'epoch_9.pth', 'best_mIoU_epoch_9.pth'
+        >>> _ = [(root / name).write_bytes(b'') for name in names]
+        >>> unit, files = checkpoints_in(root)
+        >>> unit, [(number, file.name) for number, file in files.items()]
+        ('epoch', [(9, 'epoch_9.pth'), (10, 'epoch_10.pth')])
+    """
+    folder = Path(work_dir)
+    if not folder.is_dir():
+        raise UserError(f"'{work_dir}' is no folder: name the work dir of a training")
+    kinds: dict[str, dict[int, Path]] = {'epoch': {}, 'iter': {}}
+    for file in folder.glob('*.pth'):
+        if found := re.fullmatch(r'(epoch|iter)_(\d+)', file.stem):
+            kinds[found[1]][int(found[2])] = file
+    kind, files = max(kinds.items(), key=lambda one: len(one[1]))
+    if len(files) < 2:
+        raise UserError(
+            f"'{work_dir}' holds {len(files)} numbered checkpoints (epoch_1.pth, "
+            'iter_500.pth), and a history needs two or more: let a training keep them, '
+            '--cfg-options default_hooks.checkpoint.max_keep_ckpts=-1 '
+            'default_hooks.checkpoint.interval=1'
+        )
+    unit = 'iteration' if kind == 'iter' else kind
+    return unit, dict(sorted(files.items()))

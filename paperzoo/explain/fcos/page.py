@@ -91,7 +91,7 @@ def _found_section(sample: Sample, found: FCOSExplanation) -> Section:
     details = [''] * len(boxes)
     if chosen is not None and len(chosen.detections) == len(boxes):
         details = _details(chosen, chosen.detections)
-    marks = _box_marks(sample, boxes.bboxes, boxes.scores, boxes.labels, details)
+    marks = box_marks(sample, boxes.bboxes, boxes.scores, boxes.labels, details)
     caption = f'Detections with a score of at least {sample.score_thr:g}.'
     pictures: list[Figure] = [Picture(sample.image, caption, marks)]
     said = f'{len(marks)} detections.'
@@ -115,7 +115,7 @@ def _found_section(sample: Sample, found: FCOSExplanation) -> Section:
     return Section(f'What is found in {sample.name}', said, [Row(pictures)])
 
 
-def _box_marks(
+def box_marks(
     sample: Sample,
     boxes: Tensor,
     scores: Tensor,
@@ -138,11 +138,13 @@ def _details(boxes: Candidates, which: Tensor) -> list[str]:
     return [f'class score {cls:.3f}, quality {quality:.3f}' for cls, quality in pairs]
 
 
-def _level_names(head: FCOSHead) -> list[str]:
+def level_names(head: FCOSHead) -> list[str]:
+    """Return what the levels are called on the page."""
     return [f'stride {stride[0]:g}' for stride in head.stride_pairs]
 
 
-def _object_marks(sample: Sample, truth: Truth) -> list[Mark]:
+def object_marks(sample: Sample, truth: Truth) -> list[Mark]:
+    """Return the boxes of the annotated objects, each with its number."""
     marks = []
     for index, name in enumerate(object_names(sample, truth.labels)):
         box = truth.boxes[index]
@@ -153,7 +155,7 @@ def _object_marks(sample: Sample, truth: Truth) -> list[Mark]:
     return marks
 
 
-def _point_texts(
+def point_texts(
     sample: Sample, points: Tensor, truth: Truth, owners: Tensor, ltrb: Tensor
 ) -> list[str]:
     """Return what each point says of itself."""
@@ -173,8 +175,8 @@ def _points_section(
     head: FCOSHead, sample: Sample, found: FCOSExplanation, truth: Truth
 ) -> Section:
     owners, points = truth.owners, found.maps.points
-    boxes = _object_marks(sample, truth)
-    texts = _point_texts(sample, points, truth, owners, truth.ltrb)
+    boxes = object_marks(sample, truth)
+    texts = point_texts(sample, points, truth, owners, truth.ltrb)
     caption = f'{int((owners > 0).sum())} of {len(owners)} points have an object.'
     everything = point_marks(points, owners, texts, negatives=False)
     frames: list[Figure] = [Picture(sample.image, caption, boxes + everything)]
@@ -204,7 +206,7 @@ def _points_section(
             if changed
             else ''
         ),
-        [Slider('level', ['all', *_level_names(head)], frames)],
+        [Slider('level', ['all', *level_names(head)], frames)],
         r'l^* = x - x_0,\quad t^* = y - y_0,\quad r^* = x_1 - x,\quad b^* = y_1 - y',
         'fcos Eq. 1',
     )
@@ -218,7 +220,7 @@ def _ambiguity_section(
     areas = box_areas(truth.boxes, head.assigner.area_convention)
     centres = (truth.boxes[:, :2] + truth.boxes[:, 2:]) / 2
     rule = RULES[head.assigner.ambiguity]
-    rows, marks = [], _object_marks(sample, truth)
+    rows, marks = [], object_marks(sample, truth)
     for point in torch.nonzero(choice.ambiguous).flatten().tolist():
         x, y = found.maps.points[point].tolist()
         owner = int(choice.gt_inds[point]) - 1
@@ -255,13 +257,13 @@ def _variant_name(ranges: bool, sampling: bool) -> str:
 
 
 def _variants_section(sample: Sample, found: FCOSExplanation, truth: Truth) -> Section:
-    points, boxes = found.maps.points, _object_marks(sample, truth)
+    points, boxes = found.maps.points, object_marks(sample, truth)
     padded_boxes = torch.cat((truth.boxes.new_zeros(1, 4), truth.boxes))
     pictures: list[Figure] = []
     rows = []
     for key, choice in truth.variants.items():
         ltrb = encode_ltrb(points, padded_boxes[choice.gt_inds])
-        texts = _point_texts(sample, points, truth, choice.gt_inds, ltrb)
+        texts = point_texts(sample, points, truth, choice.gt_inds, ltrb)
         marks = point_marks(points, choice.gt_inds, texts, negatives=False)
         name = _variant_name(*key)
         same = torch.equal(choice.gt_inds, truth.owners)
@@ -312,7 +314,7 @@ def _quality_section(head: FCOSHead, sample: Sample, found: FCOSExplanation) -> 
         f'A third branch predicts the {name} of each point. It is trained on points '
         'with an object only; what it says about background does not matter, since '
         'the class score is low there. Point at a map for its numbers.',
-        [Slider('level', _level_names(head), frames)],
+        [Slider('level', level_names(head), frames)],
         r'\text{centerness}^* = \sqrt{\frac{\min(l^*, r^*)}{\max(l^*, r^*)} \times '
         r'\frac{\min(t^*, b^*)}{\max(t^*, b^*)}}'
         if central
@@ -332,7 +334,7 @@ def _ranking_section(
         (f'by the product with the {name}', boxes.score, boxes.detections),
     ):
         shown = boxes.boxes[which], scores[which], boxes.label[which]
-        marks = _box_marks(sample, *shown, _details(boxes, which))
+        marks = box_marks(sample, *shown, _details(boxes, which))
         caption = f'Chosen {by}, {sample.score_thr:g} and better. {len(marks)} boxes.'
         pictures.append(Picture(sample.image, caption, marks))
     figures: list[Figure] = [Row(pictures)]
@@ -502,7 +504,7 @@ def _losses_section(sample: Sample, truth: Truth) -> Section:
     listed = [*names[: len(sums)], *losses.rest]
     classes = sorted({class_name(sample, label) for label in truth.labels})
     pictures: list[Figure] = [
-        Picture(sample.image, '', _object_marks(sample, truth)),
+        Picture(sample.image, '', object_marks(sample, truth)),
         Bars(bars, listed, 'Loss of each object.'),
     ]
     return Section(

@@ -46,15 +46,14 @@ def beside(models: Mapping[str, Any], sample: EpisodeSample) -> list[Section]:
     for name, model in models.items():
         batch = model.data_preprocessor({key: sample.data[key][None] for key in keys})
         views[name] = view_episode(model, *(batch[key][0] for key in keys))
-    labels = sample.data['query_label']
-    index = _telling(list(views.values()), labels)
-    truth = int(labels[index])
+    index = telling(list(views.values()), sample.labels)
+    truth = _own_class(sample, views, index)
     found = [
-        _task(sample, views, index, ' '.join(map(redefined, models.values())).strip()),
+        task(sample, views, index, ' '.join(map(redefined, models.values())).strip()),
         _said(sample, views, index),
         _positions(sample, views, index, truth),
-        _channels(views, index, truth),
-        _cost(views),
+        channels(views, index, truth),
+        cost(views),
     ]
     return found + [
         _taken(name, view.taken, sample.class_names)
@@ -63,28 +62,39 @@ def beside(models: Mapping[str, Any], sample: EpisodeSample) -> list[Section]:
     ]
 
 
-def _telling(views: Sequence[RuleView], labels: Tensor) -> int:
+def _own_class(sample: EpisodeSample, views: Mapping[str, RuleView], index: int) -> int:
+    """Return the class of a query; if nobody knows it, what the first model says."""
+    if sample.labels is not None:
+        return int(sample.labels[index])
+    return int(next(iter(views.values())).scores[index].argmax())
+
+
+def telling(views: Sequence[RuleView], labels: Tensor | None) -> int:
     """Return the first query that not all put alike, else the first."""
     guesses = [view.scores.argmax(1) for view in views]
     if len(views) == 1:
-        differ = guesses[0] == labels
+        differ = torch.zeros(1) if labels is None else guesses[0] == labels
     else:
         differ = torch.stack([guess != guesses[0] for guess in guesses]).any(0)
     return int(differ.int().argmax())
 
 
-def _task(
+def task(
     sample: EpisodeSample, views: Mapping[str, RuleView], index: int, note: str
 ) -> Section:
     why = 'the first that they do not put alike, if there is one'
-    if len(views) == 1:
+    if sample.labels is None:
+        why = 'whose class nobody has said'
+    elif len(views) == 1:
         why = 'the first that the model puts right, if there is one'
     supports: list[Figure] = [
         Picture(picture(sample.data['support'][k]), sample.class_names[label])
         for label, k in enumerate(firsts(sample))
     ]
-    truth = sample.class_names[int(sample.data['query_label'][index])]
-    query = Picture(picture(sample.data['query'][index]), f'the query, of {truth}')
+    title = 'the query'
+    if sample.labels is not None:
+        title += f', of {sample.class_names[int(sample.labels[index])]}'
+    query = Picture(picture(sample.data['query'][index]), title)
     return Section(
         'What is the task?',
         'No model was trained on these classes; each has only its support images. '
@@ -95,23 +105,22 @@ def _task(
 
 
 def _said(sample: EpisodeSample, views: Mapping[str, RuleView], index: int) -> Section:
-    labels = sample.data['query_label']
     own = [
         [name, *(f'{float(view.scores[index, k]):.3f}' for view in views.values())]
         for k, name in enumerate(sample.class_names)
     ]
-    right = [
-        [name, f'{float((view.scores.argmax(1) == labels).float().mean()):.1%}']
-        for name, view in views.items()
-    ]
+    tables: list[Figure] = [Table(['class', *views], own, f'scores of query {index}')]
+    if (labels := sample.labels) is not None:
+        right = [
+            [name, f'{float((view.scores.argmax(1) == labels).float().mean()):.1%}']
+            for name, view in views.items()
+        ]
+        tables.append(Table(['model', f'right, of {len(labels)} queries'], right))
     return Section(
         'What does each model say?',
         'Scores of different models are not on one scale: compare them within a '
         'column. One episode says little about which model is better.',
-        [
-            Table(['class', *views], own, f'scores of query {index}'),
-            Table(['model', f'right, of {len(labels)} queries'], right),
-        ],
+        tables,
     )
 
 
@@ -129,7 +138,8 @@ def _positions(
             maps.append(HeatMap(values, f'{name}: the class', over=support))
     return Section(
         'Which positions count?',
-        'How much each position of the query, compared with its own class '
+        'How much each position of the query, compared with '
+        f'{"what it is said to be" if sample.labels is None else "its own class"} '
         f'({sample.class_names[truth]}), counts in relation to the mean of all. CAN '
         'multiplies a position by one plus its attention, DMF by the factor by which '
         'positive features grow, here the mean of all channels. A rule that compares '
@@ -138,7 +148,7 @@ def _positions(
     )
 
 
-def _channels(views: Mapping[str, RuleView], index: int, truth: int) -> Section:
+def channels(views: Mapping[str, RuleView], index: int, truth: int) -> Section:
     """Return one table of all models, which may have other numbers of channels."""
     least = min(view.channels.size(2) for view in views.values())
     parts = min(CHANNELS, least)
@@ -161,7 +171,7 @@ def _channels(views: Mapping[str, RuleView], index: int, truth: int) -> Section:
     )
 
 
-def _cost(views: Mapping[str, RuleView]) -> Section:
+def cost(views: Mapping[str, RuleView]) -> Section:
     rows = []
     for name, view in views.items():
         weights = view.positions if view.of_class is None else view.of_class

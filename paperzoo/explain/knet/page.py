@@ -1,12 +1,13 @@
 """K-Net's page: masks by stage, the matching, gates, attention, who won which pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paperzoo.explain.html.report import (
@@ -66,26 +67,47 @@ def sections(model: Any, sample: Sample) -> list[Section]:
         model: A `KNet`, or a segmentor with a `KNetSemanticHead`, in evaluation mode.
         sample: The image.
     """
-    detector = hasattr(model, 'kernel_iter_head')
-    head = model.kernel_init_head if detector else model.decode_head
-    # A checkpoint may know fewer names than classes.
-    names = tuple(class_name(sample, label) for label in range(head.num_classes))
-    sample = replace(sample, class_names=names)
-    explain = explain_detector if detector else explain_semantic
-    view = explain(model, sample.inputs, sample.data_sample)
-    first, *rest = (_detector if detector else _semantic)(view, sample)
+    view, sample = look_at(model, sample)
+    first, *rest = (_detector if view.detector else _semantic)(view, sample)
     text = f'{first.text} {view.redefined}'.strip()
     return [replace(first, text=text), *rest]
 
 
-def _detector(view: KNetView, sample: Sample) -> list[Section]:
-    # Worth a look are the kernels with an object, then those of the highest score.
+def look_at(model: Any, sample: Sample) -> tuple[KNetView, Sample]:
+    """Return what the model does with the image, and the sample with all class names.
+
+    Args:
+        model: As of `sections`.
+        sample: The image.
+    """
+    detector = hasattr(model, 'kernel_iter_head')
+    head = model.kernel_init_head if detector else model.decode_head
+    # A checkpoint may know fewer names than classes.
+    names = tuple(class_name(sample, label) for label in range(head.num_classes))
+    explain = explain_detector if detector else explain_semantic
+    view = explain(model, sample.inputs, sample.data_sample)
+    return view, replace(sample, class_names=names)
+
+
+def worth_a_look(view: KNetView) -> list[int]:
+    """Return kernels: those with an object, then those of the highest score.
+
+    Those of semantic segmentation have no score: the largest masks come first.
+
+    Args:
+        view: Of `look_at`.
+    """
     chosen = [pair.kernel for pair in view.pairs[-1]] if view.pairs else []
     scores = view.stages[-1].scores
-    assert scores is not None  # a detector's last stage has classes
+    if scores is None:
+        scores = view.stages[-1].mask_probs.sum((1, 2))
     by_score = scores.argsort(descending=True).tolist()
-    order = list(dict.fromkeys(chosen + by_score))[:SHOWN]
-    names = [_kernel_name(view.stages[-1], k, sample.class_names) for k in order]
+    return list(dict.fromkeys(chosen + by_score))[:SHOWN]
+
+
+def _detector(view: KNetView, sample: Sample) -> list[Section]:
+    order = worth_a_look(view)
+    names = [kernel_name(view.stages[-1], k, sample.class_names) for k in order]
     found = [_masks(view, sample, order, names), _classes(view, sample, order)]
     if view.panoptic is not None:
         found.append(_segments(view, sample))
@@ -94,13 +116,13 @@ def _detector(view: KNetView, sample: Sample) -> list[Section]:
     return found + _updates(view, order, names)
 
 
-def _stage_names(view: KNetView) -> list[str]:
+def stage_names(view: KNetView) -> list[str]:
+    """Return what the kernels before and after each stage are called."""
     return ['as learnt', *(f'after stage {i}' for i in range(1, len(view.stages)))]
 
 
 def _semantic(view: KNetView, sample: Sample) -> list[Section]:
-    area = view.stages[-1].mask_probs.sum((1, 2))
-    order = area.argsort(descending=True)[:SHOWN].tolist()
+    order = worth_a_look(view)
     names = [sample.class_names[k] for k in order]
     found = [_masks(view, sample, order, names), _class_maps(view, sample)]
     if view.losses:
@@ -115,7 +137,8 @@ def _semantic(view: KNetView, sample: Sample) -> list[Section]:
     return found + _updates(view, order, names)
 
 
-def _kernel_name(stage: StageView, kernel: int, classes: tuple[str, ...]) -> str:
+def kernel_name(stage: StageView, kernel: int, classes: tuple[str, ...]) -> str:
+    """Return a kernel's number, with its class and score after a stage."""
     if stage.scores is None or stage.labels is None:
         return f'kernel {kernel}'
     label, score = int(stage.labels[kernel]), float(stage.scores[kernel])
@@ -132,7 +155,7 @@ def _masks(
     for stage in view.stages:
         probs, hover = cropped(stage.mask_probs[order], sample), names
         if classes:
-            hover = [_kernel_name(stage, k, sample.class_names) for k in order]
+            hover = [kernel_name(stage, k, sample.class_names) for k in order]
         tiles.append(mosaic(sample.image, probs, order, hover))
         first = zip(probs[:4], names, strict=False)
         maps.append(
@@ -146,8 +169,8 @@ def _masks(
         f'tile is one kernel{left}: bright where its mask is. Stages go on from the '
         'kernels that the training has learnt, which are the same for all images.',
         [
-            Slider('stage', _stage_names(view), tiles),
-            Slider('stage', _stage_names(view), maps),
+            Slider('stage', stage_names(view), tiles),
+            Slider('stage', stage_names(view), maps),
         ],
         r'M = \sigma(K * F)' if classes else r'M = \mathrm{softmax}_k (K_k * F)',
         'knet "K-Net"',
@@ -156,7 +179,7 @@ def _masks(
 
 def _classes(view: KNetView, sample: Sample, order: list[int]) -> Section:
     frames, labels = [], []
-    for name, stage in zip(_stage_names(view), view.stages, strict=True):
+    for name, stage in zip(stage_names(view), view.stages, strict=True):
         if stage.cls_score is not None and stage.labels is not None:
             probs = stage.cls_score[order].double().sigmoid().numpy().round(3)
             best = list(enumerate(stage.labels[order].tolist()))
@@ -179,9 +202,11 @@ def _class_maps(view: KNetView, sample: Sample) -> Section:
     for stage in view.stages:
         best = cropped(stage.mask_probs.argmax(0), sample)
         frames.append(painted(sample.image, best, sample.class_names))
-    figures: list[Figure] = [Slider('stage', _stage_names(view), frames)]
+    figures: list[Figure] = [Slider('stage', stage_names(view), frames)]
     if 'gt_sem_seg' in sample.data_sample:
-        figures.append(_overlaps(view, sample))
+        names = stage_names(view)
+        maps = [cropped(stage.mask_probs.argmax(0), sample) for stage in view.stages]
+        figures.append(overlaps(dict(zip(names, maps, strict=True)), sample))
     return Section(
         'Which class kernel wins each pixel?',
         'For semantic segmentation each kernel belongs to one class, so nothing is '
@@ -192,22 +217,27 @@ def _class_maps(view: KNetView, sample: Sample) -> Section:
     )
 
 
-def _overlaps(view: KNetView, sample: Sample) -> Matrix:
-    """Return each class's intersection over union at each stage."""
+def overlaps(maps: Mapping[str, NDArray], sample: Sample) -> Matrix:
+    """Return each class's intersection over union in each of several maps of classes.
+
+    Args:
+        maps: By the names of the columns, (h, w) without padding.
+        sample: With the truth.
+    """
     height, width = sample.image.shape[:2]
     truth = sample.data_sample.gt_sem_seg.data[0, :height, :width].cpu().numpy()
     known = truth < len(sample.class_names)  # what is not annotated is left out
     present = np.unique(truth[known])
-    values = np.zeros((len(present), len(view.stages)))
-    for column, stage in enumerate(view.stages):
-        best = cropped(stage.mask_probs.argmax(0), sample).astype(np.int32)
-        large = cv2.resize(best, (width, height), interpolation=cv2.INTER_NEAREST)
+    values = np.zeros((len(present), len(maps)))
+    for column, best in enumerate(maps.values()):
+        size = (width, height)
+        large = cv2.resize(best.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
         for row, label in enumerate(present):
             found, there = (large == label) & known, truth == label
             values[row, column] = (found & there).sum() / (found | there).sum()
     names = [sample.class_names[label] for label in present]
     what = 'intersection over union on this image, of masks before they are enlarged'
-    return Matrix(values, names, _stage_names(view), what)
+    return Matrix(values, names, list(maps), what)
 
 
 def _matching(view: KNetView, sample: Sample) -> list[Section]:
@@ -223,7 +253,7 @@ def _matching(view: KNetView, sample: Sample) -> list[Section]:
     )
     if not view.assignments or not len(view.assignments[0].matching.gt_instances):
         return [losses]
-    names, marks = _objects(view, sample)
+    names, marks = object_boxes(view, sample)
     objects = 'The objects; point at a box for its number.'
     costs: dict[str, Figure] = {}
     reasons: dict[str, Figure] = {}
@@ -264,7 +294,7 @@ def _matching(view: KNetView, sample: Sample) -> list[Section]:
     ]
 
 
-def _objects(view: KNetView, sample: Sample) -> tuple[list[str], list[Mark]]:
+def object_boxes(view: KNetView, sample: Sample) -> tuple[list[str], list[Mark]]:
     """Return the names of the objects that are matched, and their boxes."""
     truth = view.assignments[0].matching.gt_instances
     names = [
@@ -319,16 +349,27 @@ def _reasons(made: 'Assignment', pairs: Sequence[Pair], names: Sequence[str]) ->
     return Table([*columns, 'would go to', 'extra if forbidden'], rows, note)
 
 
-def _segments(view: KNetView, sample: Sample) -> Section:
-    """Return which kernel won which pixel, and what the model makes of it."""
-    assert view.panoptic is not None
-    names, ids = sample.class_names, view.panoptic
+def answer(ids: Tensor, sample: Sample) -> Picture:
+    """Return the image painted by the segments of a model's answer.
+
+    Args:
+        ids: The panoptic map, (height, width).
+        sample: The image.
+    """
+    names = sample.class_names
     answers = [i for i in ids.unique().tolist() if i % INSTANCE_OFFSET < len(names)]
     places = np.full(tuple(ids.shape), NO_KERNEL)
     for place, number in enumerate(answers):
         places[ids.numpy() == number] = place
     called = [f'{names[i % INSTANCE_OFFSET]} #{i // INSTANCE_OFFSET}' for i in answers]
-    pictures = [painted(sample.image, places, called, 'what the model answers')]
+    return painted(sample.image, places, called, 'what the model answers')
+
+
+def _segments(view: KNetView, sample: Sample) -> Section:
+    """Return which kernel won which pixel, and what the model makes of it."""
+    assert view.panoptic is not None
+    names, ids = sample.class_names, view.panoptic
+    pictures = [answer(ids, sample)]
     figures: list[Figure] = [Row(pictures)]
     if (found := view.segments) is not None:
         labels, scores = found.labels.tolist(), found.scores.tolist()

@@ -101,6 +101,11 @@ class KNetView:
     panoptic: Tensor | None = None
     redefined: str = ''
 
+    @property
+    def detector(self) -> bool:
+        """Whether kernels have scores; those of semantic segmentation are classes."""
+        return self.stages[-1].cls_score is not None
+
 
 @contextmanager
 def watched(stages: Iterable[Any]) -> Iterator[list[dict[str, Any]]]:

@@ -20,7 +20,7 @@ from paperzoo.apis.build import build_model
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 from paperzoo.explain import PAGES, page_of, sections
-from paperzoo.explain.fcos.page import _box_marks
+from paperzoo.explain.fcos.page import box_marks
 from paperzoo.explain.hook import ExplainHook
 from paperzoo.explain.html.raster import pixels_of
 from paperzoo.explain.html.render import render
@@ -289,7 +289,7 @@ def test_equal_scores_stay_in_the_models_order(sample: Sample) -> None:
     boxes = torch.arange(80.0).view(20, 4)
     scores = torch.tensor([0.5, 0.9] * 10)
     labels = torch.zeros(20, dtype=torch.long)
-    drawn = _box_marks(sample, boxes, scores, labels, [''] * 20)
+    drawn = box_marks(sample, boxes, scores, labels, [''] * 20)
     expected = torch.cat((boxes[1::2], boxes[0::2]))
     assert_close(torch.tensor([mark.xy for mark in drawn]), expected)
 

@@ -4,16 +4,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from few_shot_toys import write_set
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from PIL import Image
 from references.dmf import TINY
+from torch.testing import assert_close
 
+from paperzoo.apis.build import build_model
+from paperzoo.apis.config import load_config
+from paperzoo.apis.inference import predictor_of
 from paperzoo.errors import UserError
-from paperzoo.explain import explain_beside, page_of
+from paperzoo.explain import explain, explain_beside, page_of
 from paperzoo.explain.few_shot.page import beside, item, sections
-from paperzoo.explain.html.report import HeatMap, Matrix, Row, Table
+from paperzoo.explain.few_shot.page_several import Seen, look
+from paperzoo.explain.few_shot.page_several import sections as sections_of_several
+from paperzoo.explain.html.report import HeatMap, Matrix, Row, Slider, Table
 
 CHANNELS = 4
 MODELS: dict[str, dict[str, Any]] = {
@@ -125,7 +134,7 @@ def test_the_command_writes_one_page(
     monkeypatch.setattr(sys, 'argv', [*command, '--beside', *files[0]])
     explain.main()
     monkeypatch.setattr(sys, 'argv', ['explain', *files[0], 'a.jpg', *others])
-    with pytest.raises(UserError, match='on episodes, not on'):
+    with pytest.raises(UserError, match='on items of the config'):
         explain.main()
 
 
@@ -133,3 +142,120 @@ def test_two_of_one_name_are_told_apart(tmp_path: Path) -> None:
     cfg = config(tmp_path, 'can')
     report = explain_beside([(cfg, None), (cfg, None)], device='cpu')
     assert report.title == 'can, can, 2 on episode 0'
+
+
+def coloured(folder: Path, *names: str) -> Path:
+    """Write two pictures of one colour for each name."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        colour = rng.integers(0, 256, 3)
+        for number in range(2):
+            pixels = np.broadcast_to(colour, (4, 4, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f'{number}.png')
+    return folder
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_queries_of_the_users_own_images(name: str, tmp_path: Path) -> None:
+    cfg = config(tmp_path, name)
+    cfg.test_dataloader.dataset.pipeline = []
+    model = build_model(cfg, 'cpu')
+    support = coloured(tmp_path / 'mine', 'moss', 'rust', 'sky')
+    query = support / 'rust' / '1.png'
+    scope = dict(DefaultScope._instance_dict)
+    report = explain(model, query, support=support, cfg=cfg)
+    assert dict(DefaultScope._instance_dict) == scope
+    assert report.title.endswith('on 1.png')
+    task, *others = report.sections
+    assert task.title == 'What is the task?'
+    assert 'whose class nobody has said' in task.text
+    said = predictor_of(model, cfg, {}).fit(support)(query)
+    (scores,) = [
+        figure
+        for section in others
+        for figure in section.figures
+        if isinstance(figure, Table) and figure.columns[0] == 'class'
+    ]
+    assert [row[0] for row in scores.rows] == ['moss', 'rust', 'sky']
+    found = torch.tensor([float(row[1]) for row in scores.rows])
+    assert int(found.argmax()) == said.labels[0]
+    # Nothing is counted as right: there is no truth.
+    html = report.save(tmp_path / 'page.html').read_text('utf-8')
+    assert 'right, of' not in html
+    assert 'the truth is' not in html
+
+
+def test_what_is_no_support(tmp_path: Path) -> None:
+    cfg = config(tmp_path, 'protonet')
+    cfg.test_dataloader.dataset.pipeline = []
+    model = build_model(cfg, 'cpu')
+    support = coloured(tmp_path / 'mine', 'moss', 'rust')
+    image = support / 'moss' / '0.png'
+    with pytest.raises(UserError, match='give one or more files'):
+        explain(model, support=support, cfg=cfg)
+    with pytest.raises(UserError, match='no items of the test set'):
+        explain(model, image, items=[0], support=support, cfg=cfg)
+    with pytest.raises(UserError, match='or --support FOLDER'):
+        explain(model, image, cfg=cfg)
+    tagger = load_config('attention_tagging')
+    with pytest.raises(UserError, match='is for few-shot classifiers'):
+        explain(build_model(tagger, 'cpu'), image, support=support, cfg=tagger)
+
+
+def trained(tmp_path: Path, name: str) -> tuple[list[Any], dict[str, Seen]]:
+    from paperzoo.registry import MODELS as REGISTRY
+
+    sample = item(config(tmp_path, name), 1)
+    models = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        models.append(REGISTRY.build({**MODELS[name], **OWN}).eval())
+    views = {str(k): look(model, sample) for k, model in enumerate(models, 1)}
+    return models, views
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_scores_are_those_of_each_checkpoint(name: str, tmp_path: Path) -> None:
+    models, views = trained(tmp_path, name)
+    found = sections_of_several(views, 'epoch')
+    titles = [section.title for section in found]
+    assert ('How do the dynamic filters settle?' in titles) == (name == 'dmf')
+    assert ('prototypes take' in titles[-1]) == (name == 'feat')
+    scores, right = found[1].figures
+    assert isinstance(scores, Matrix)
+    assert isinstance(right, Table)
+    assert scores.rows == ['epoch 1', 'epoch 2', 'epoch 3']
+    data = next(iter(views.values())).sample.data
+    number = int(scores.caption.removeprefix('scores of query '))
+    for row, model in enumerate(models):
+        keys = ('support', 'support_label', 'query')
+        batch = model.data_preprocessor({key: data[key][None] for key in keys})
+        with torch.no_grad():
+            own = model(*(batch[key] for key in keys))[0]
+        assert_close(torch.tensor(scores.values[row]), own[number])
+        assert scores.marked[row] == (row, int(own[number].argmax()))
+        hits = (own.argmax(1) == data['query_label']).float().mean()
+        assert right.rows[row][1] == f'{float(hits):.1%}'
+
+
+def test_filters_are_those_of_each_checkpoint(tmp_path: Path) -> None:
+    _, views = trained(tmp_path, 'dmf')
+    _, said, _, section, *_ = sections_of_several(views, 'epoch')
+    groups, means = section.figures
+    assert isinstance(groups, Slider)
+    assert isinstance(means, Matrix)
+    sample = next(iter(views.values())).sample
+    number = int(said.text.partition('query ')[2].partition(',')[0])
+    truth = int(sample.data['query_label'][number])
+    for place, seen in enumerate(views.values()):
+        assert seen.filters is not None
+        own = seen.filters[number, truth].mean(-1)
+        assert_close(torch.tensor(means.values[place]), own.mean((0, 1)))
+        for label, frame in zip(groups.labels, groups.frames, strict=True):
+            assert isinstance(frame, Slider)
+            heat = frame.frames[place]
+            assert isinstance(heat, HeatMap)
+            group = int(label)
+            assert_close(torch.tensor(heat.values), own[..., group])
+            assert (heat.low, heat.high) == (0.0, 1.0)
