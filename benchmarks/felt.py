@@ -317,7 +317,7 @@ def write(out: Path, rows: dict[str, Any]) -> None:
         'commit': commit(),
         **run_info(),
     }
-    print(f'Written: {write_json(out, record)}')
+    print(f'Written: {write_json(out, record, replace=True)}')
 
 
 if __name__ == '__main__':
