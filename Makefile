@@ -16,6 +16,9 @@ WHEEL_VENV := $(VENV)-wheel
 BIN := $(abspath $(VENV))/bin
 WHEEL_BIN := $(abspath $(WHEEL_VENV))/bin
 CACHE := .cache
+# The folders of packages that a Python searches, for a .pth file.
+PACKAGES := import sys; \
+	print(*(path for path in sys.path if path.endswith("-packages")), sep="\n")
 PIP_INSTALL := -m pip --disable-pip-version-check install -q -c $(VENV)/constraints.txt
 SOURCES := $(shell find paperzoo configs -type f -not -name '*.pyc') \
 	setup.cfg pyproject.toml MANIFEST.in README.md
@@ -44,14 +47,17 @@ help:
 # work on an editable install. It sees the other packages of $(VENV), so that nothing is
 # installed twice; neither changes the other.
 
+# PYTHON may be an environment itself, whose packages --system-site-packages does not see.
+# What a wheel of torch calls itself and `torch.__version__` differ by a +cu126.
 $(VENV)/.base: constraints.txt
 	@echo "== environment in $(VENV)"
 	@if $(PYTHON) -c 'import torch' 2>/dev/null; then \
 	  echo 'using the installed torch'; \
 	  $(PYTHON) -m venv --system-site-packages $(VENV); \
+	  $(PYTHON) -c '$(PACKAGES)' > "$$(echo $(VENV)/lib/python*/site-packages)/found.pth"; \
 	  grep -Ev '^(torch|sympy)==' constraints.txt > $(VENV)/constraints.txt; \
-	  $(PYTHON) -c 'import torch; print("torch==" + torch.__version__)' \
-	    >> $(VENV)/constraints.txt; \
+	  $(PYTHON) -c 'from importlib.metadata import version as of; \
+	    print("torch==" + of("torch"))' >> $(VENV)/constraints.txt; \
 	else \
 	  $(PYTHON) -m venv $(VENV); cp constraints.txt $(VENV)/constraints.txt; \
 	fi
@@ -62,7 +68,7 @@ $(VENV)/.base: constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base setup.cfg
-	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[lite,mim,export,test,docs,release]'
+	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[lite,mim,export,web,test,docs,release]'
 	@touch $@
 dev: $(VENV)/.dev
 
@@ -80,8 +86,7 @@ $(WHEEL_VENV)/.base: $(VENV)/.dev
 	$(BIN)/python -m venv $(WHEEL_VENV)
 	@# Python 3.11 gives an environment a setuptools, and too old a one.
 	@$(WHEEL_BIN)/python -m pip -q uninstall -y setuptools
-	@$(BIN)/python -c 'import sys; \
-	  print(*(path for path in sys.path if path.endswith("-packages")), sep="\n")' \
+	@$(BIN)/python -c '$(PACKAGES)' \
 	  > "$$(echo $(WHEEL_VENV)/lib/python*/site-packages)/packages.pth"
 	$(WHEEL_BIN)/python $(PIP_INSTALL) --no-deps --ignore-installed openmim
 	@touch $@
@@ -146,7 +151,7 @@ release: $(VENV)/.dev
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/python -m zipfile -l dist/*.whl | grep -q 'licenses/LICENSE'
+	$(BIN)/python .ci/release.py dist
 
 clean:
 	rm -rf $(VENV) $(WHEEL_VENV) $(CACHE) $(DEMO) build dist site *.egg-info

@@ -2,9 +2,11 @@
 
 python benchmarks/environments.py FOLDER [NAME ...]
 
-Each environment is a folder below FOLDER, made where it is not there. What cannot be
-had here, an interpreter or a version, is written down as such. The commands are those
-of a first user; the training is one epoch on the built-in set.
+Each environment is a folder below FOLDER, made where it is not there; paperzoo is
+installed into it from the last commit, each time. What cannot be had here, an
+interpreter or a version, is written down as such. The commands are those of a first
+user; the training is one epoch on the built-in set. `--drop` removes an environment,
+some gigabytes, when its commands have run.
 """
 
 import argparse
@@ -35,7 +37,7 @@ class Environment(NamedTuple):
     packages: tuple[str, ...]
 
 
-LITE = f'{ROOT}[lite]'
+LITE = 'SOURCE[lite]'
 FORKS = ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmsegmentation')
 ENVIRONMENTS = {
     'torch 2.6': Environment('python3.11', (LITE, 'torch==2.6.0')),
@@ -43,42 +45,54 @@ ENVIRONMENTS = {
     'Python 3.12': Environment('python3.12', (LITE,)),
     'Python 3.13': Environment('python3.13', (LITE,)),
     'Python 3.14': Environment('python3.14', (LITE,)),
-    'maintained forks': Environment('python3.11', (str(ROOT), *FORKS, 'ftfy', 'regex')),
+    'maintained forks': Environment('python3.11', ('SOURCE', *FORKS, 'ftfy', 'regex')),
 }
+WORK = 'fcos_tiny_shapes work/epoch_1.pth'
 COMMANDS = {
     'doctor': 'paperzoo doctor',
     'print-config': 'paperzoo print-config knet_r50_fpn_panoptic',
     'train': 'paperzoo train fcos_tiny_shapes --epochs 1 --work-dir work',
-    'predict': f'paperzoo predict fcos_tiny_shapes work/epoch_1.pth {PICTURE}',
+    'test': f'paperzoo test {WORK}',
+    'predict': f'paperzoo predict {WORK} {PICTURE} --out pictures',
+    'explain': f'paperzoo explain {WORK} {PICTURE} --out explain.html',
     'mim': 'mim --version',
 }
 SHOWN = ('torch', 'numpy', 'opencv-python', 'setuptools', 'mmcv-lite', 'onedl-mmcv')
 
 
-def build(folder: Path, wanted: Environment) -> str:
+def build(folder: Path, wanted: Environment, source: Path) -> str:
     """Make an environment; return what went wrong, '' if nothing."""
     python = shutil.which(wanted.python)
     if python is None:
         return f'{wanted.python} is not installed here'
+    packages = [
+        package.replace('SOURCE', str(source.absolute())) for package in wanted.packages
+    ]
+    install = [str(folder / 'bin/python'), '-m', 'pip', 'install', '-q']
+    commands = [[*install, '--no-deps', '--force-reinstall', str(source)]]
     if not (folder / 'made').exists():
-        for command in (
+        commands = [
             [python, '-m', 'venv', '--clear', str(folder)],
-            [
-                str(folder / 'bin/python'),
-                '-m',
-                'pip',
-                'install',
-                '-q',
-                *wanted.packages,
-            ],
-        ):
-            run = subprocess.run(
-                command, capture_output=True, text=True, timeout=SECONDS
-            )
-            if run.returncode:
-                return (run.stderr.strip().splitlines() or ['failed'])[-1][:300]
-        (folder / 'made').touch()
+            [*install, *packages],
+        ]
+    for command in commands:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        if run.returncode:
+            return (run.stderr.strip().splitlines() or ['failed'])[-1][:300]
+    (folder / 'made').touch()
     return ''
+
+
+def committed(folder: Path) -> Path:
+    """Lay out the last commit: a build in the work tree would leave files there."""
+    source = folder.absolute() / 'source'
+    shutil.rmtree(source, ignore_errors=True)
+    source.mkdir(parents=True)
+    archive = subprocess.run(
+        ['git', '-C', str(ROOT), 'archive', 'HEAD'], capture_output=True, check=True
+    )
+    subprocess.run(['tar', '-x', '-C', str(source)], input=archive.stdout, check=True)
+    return source
 
 
 def versions(folder: Path) -> dict[str, str]:
@@ -95,7 +109,8 @@ def run_commands(folder: Path) -> dict[str, dict[str, Any]]:
     """Return how long each command took, and how it ended if not well."""
     found = {}
     place = folder / 'work_here'
-    place.mkdir(exist_ok=True)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
     path = f'{folder / "bin"}{os.pathsep}{os.environ["PATH"]}'
     clean = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     for name, command in COMMANDS.items():
@@ -103,17 +118,22 @@ def run_commands(folder: Path) -> dict[str, dict[str, Any]]:
         program = folder / 'bin' / command.split()[0]
         if not program.exists():
             continue
-        run = subprocess.run(
-            [str(program), *command.split()[1:]],
-            cwd=place,
-            env={**clean, 'PATH': path, 'OMP_NUM_THREADS': '1'},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-        said = (run.stderr.strip() or run.stdout.strip()).splitlines()
+        try:
+            run = subprocess.run(
+                [str(program), *command.split()[1:]],
+                cwd=place,
+                env={**clean, 'PATH': path, 'OMP_NUM_THREADS': '1'},
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            ended = f'more than {SECONDS} seconds'
+        else:
+            said = (run.stderr.strip() or run.stdout.strip()).splitlines()
+            ended = 'ok' if run.returncode == 0 else (said or ['?'])[-1][:300]
         found[name] = {
-            'ended': 'ok' if run.returncode == 0 else (said or ['?'])[-1][:300],
+            'ended': ended,
             'seconds': round(time.monotonic() - begun, 1),
         }
     return found
@@ -124,20 +144,20 @@ def table(record: dict[str, Any]) -> str:
     lines = [
         '# The same commands in other environments',
         '',
-        f'Commit {record["commit"]}, {record["date"][:10]}; training: one epoch.',
+        'The training is one epoch; its checkpoint is tested and predicts.',
         '',
-        f'| environment | versions | {" | ".join(COMMANDS)} |',
-        f'| --- | --- | {" | ".join("---" for _ in COMMANDS)} |',
+        f'| environment | versions | commit | {" | ".join(COMMANDS)} |',
+        f'| --- | --- | --- | {" | ".join("---" for _ in COMMANDS)} |',
     ]
     for name, one in record['environments'].items():
         if one['cannot']:
             lines.append(
-                f'| {name} | not built: {one["cannot"]} |' + ' |' * len(COMMANDS)
+                f'| {name} | not built: {one["cannot"]} |' + ' |' * (len(COMMANDS) + 1)
             )
             continue
         shown = ', '.join(f'{key} {value}' for key, value in one['versions'].items())
         ends = [one['commands'].get(each, {}).get('ended', '-') for each in COMMANDS]
-        lines.append(f'| {name} | {shown} | {" | ".join(ends)} |')
+        lines.append(f'| {name} | {shown} | {one["commit"]} | {" | ".join(ends)} |')
     return '\n'.join(lines) + '\n'
 
 
@@ -145,15 +165,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', type=Path)
     parser.add_argument('names', nargs='*', default=list(ENVIRONMENTS))
+    parser.add_argument('--drop', action='store_true')
     parser.add_argument('--out', type=Path, default=RESULT)
     args = parser.parse_args()
     found: dict[str, Any] = {}
     if args.out.exists():
         found = json.loads(args.out.read_text())['environments']
+    source = committed(args.folder)
     for name in args.names:
         folder = args.folder.absolute() / name.replace(' ', '_')
-        cannot = build(folder, ENVIRONMENTS[name])
+        cannot = build(folder, ENVIRONMENTS[name], source)
         found[name] = {'cannot': cannot, 'versions': {}, 'commands': {}}
+        found[name]['commit'] = commit()
         if not cannot:
             found[name].update(versions=versions(folder), commands=run_commands(folder))
         record = {
@@ -166,6 +189,8 @@ def main() -> None:
         write_json(args.out, record, replace=True)
         write_text(args.out.with_suffix('.md'), table(record))
         print(name, found[name])
+        if args.drop:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == '__main__':

@@ -45,6 +45,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=64)
     parser.add_argument('--repeats', type=int, default=5, help='turns over the images')
     parser.add_argument('--formats', nargs='+', default=list(FORMATS), choices=FORMATS)
+    parser.add_argument(
+        '--start-only', action='store_true', help='measure only the cold start'
+    )
     parser.add_argument('--out', default=str(RESULTS))
     return parser.parse_args()
 
@@ -91,17 +94,16 @@ def speed(models: dict[str, Any], images: list[Any], repeats: int) -> dict[str, 
     }
 
 
-def start(arguments: list[str], folder: Path, repeats: int = 3) -> dict[str, float]:
-    """Return the seconds and the peak MiB of `paperzoo predict`, from a cold start."""
+def cold(command: list[str], repeats: int = 3) -> dict[str, float]:
+    """Return seconds, those of the processor, and the peak MiB, from a cold start."""
     script = (
         'import resource, subprocess, sys\n'
         'subprocess.run(sys.argv[1:], check=True, capture_output=True)\n'
-        'print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)\n'
+        'used = resource.getrusage(resource.RUSAGE_CHILDREN)\n'
+        'print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)\n'
     )
-    seconds, memory = [], []
+    seconds, processor, memory = [], [], []
     for _ in range(repeats):
-        out = ['--out', str(folder / 'predictions')]
-        command = [sys.executable, '-m', 'paperzoo', 'predict', *arguments, *out]
         begin = time.perf_counter()
         done = subprocess.run(
             [sys.executable, '-c', script, *command],
@@ -110,8 +112,58 @@ def start(arguments: list[str], folder: Path, repeats: int = 3) -> dict[str, flo
             text=True,
         )
         seconds.append(time.perf_counter() - begin)
-        memory.append(float(done.stdout))
-    return {'seconds': round(min(seconds), 2), 'peak_mib': round(min(memory))}
+        used, peak = map(float, done.stdout.split())
+        processor.append(used)
+        memory.append(peak)
+    return {
+        'seconds': round(min(seconds), 2),
+        'cpu_seconds': round(min(processor), 2),
+        'peak_mib': round(min(memory)),
+    }
+
+
+def start(arguments: list[str], folder: Path) -> dict[str, float]:
+    """Return what `paperzoo predict` takes from a cold start."""
+    out = ['--out', str(folder / 'predictions')]
+    return cold([sys.executable, '-m', 'paperzoo', 'predict', *arguments, *out])
+
+
+def beside(file: Path, name: str, checkpoint: str, image: Path) -> dict[str, Any]:
+    """Return what a prediction takes with a file, and with config and checkpoint."""
+    found: dict[str, Any] = {
+        'exported': start([str(file), str(image)], file.parent),
+        'checkpoint': start([name, checkpoint, str(image)], file.parent),
+    }
+    found['ratios'] = {
+        key: round(found['exported'][key] / found['checkpoint'][key], 3)
+        for key in ('seconds', 'cpu_seconds', 'peak_mib')
+    }
+    return found
+
+
+def floors() -> dict[str, Any]:
+    """Return what the packages take that no prediction with a file can do without."""
+    imports = {
+        'python': 'pass',
+        'numpy': 'import numpy',
+        'numpy and OpenCV': 'import cv2',
+        'numpy and onnxruntime': 'import onnxruntime',
+        'numpy, OpenCV and onnxruntime': 'import cv2, onnxruntime',
+    }
+    return {name: cold([sys.executable, '-c', code]) for name, code in imports.items()}
+
+
+def limits(alone: dict[str, float], begun: dict[str, Any]) -> dict[str, Any]:
+    """Return the least ratios that the imports of the packages leave."""
+    keys = ('seconds', 'cpu_seconds', 'peak_mib')
+    return {
+        'what': 'numpy, OpenCV and onnxruntime alone, imported and nothing run, beside '
+        'a prediction with config and checkpoint: no ratio can be below',
+        **{
+            name: {key: round(alone[key] / found['checkpoint'][key], 3) for key in keys}
+            for name, found in begun.items()
+        },
+    }
 
 
 def write(args: argparse.Namespace, weights: dict[str, Any], *tables: Any) -> None:
@@ -130,6 +182,11 @@ def write(args: argparse.Namespace, weights: dict[str, Any], *tables: Any) -> No
         'start': 'paperzoo predict of one image from a cold start',
     }
     for (kind, what), values in zip(whats.items(), tables, strict=True):
+        if not values:
+            continue
+        if kind == 'start':
+            ways['imports_alone'] = alone = floors()
+            ways['what_limits'] = limits(alone[list(alone)[-1]], values)
         file = Path(args.out, f'export_{kind}.json')
         write_json(file, {'what': what, 'models': values, **ways}, replace=True)
         print(f'Written: {file}')
@@ -151,6 +208,11 @@ def main() -> None:
             models = predictors(name, checkpoint, folder, args.formats)
             cfg = models['eager'].cfg
             files = evenly_spaced(dataset_images(cfg, args.images), args.images)
+            if args.start_only:
+                file = folder / f'{name}.onnx'
+                begun[name] = beside(file, name, checkpoint, files[0])
+                write(args, weights, {}, {}, begun)
+                continue
             images = [pixels_of(file) for file in files]
             parity[name] = {
                 kind: vars(compare(models['eager'], model, images))
@@ -158,12 +220,8 @@ def main() -> None:
                 if kind != 'eager'
             }
             fast[name] = speed(models, images[:16], args.repeats)
-            begun[name] = {
-                'exported': start(
-                    [str(folder / f'{name}.onnx'), str(files[0])], folder
-                ),
-                'checkpoint': start([name, checkpoint, str(files[0])], folder),
-            }
+            file = folder / f'{name}.onnx'
+            begun[name] = beside(file, name, checkpoint, files[0])
             print(name, parity[name], fast[name], begun[name], sep='\n', flush=True)
             write(args, weights, parity, fast, begun)
 

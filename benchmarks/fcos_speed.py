@@ -37,9 +37,9 @@ MMDET = {
 Timed = Callable[[], Any]
 
 
-def models(device: str) -> dict[str, BaseDetector]:
-    """Return FCOS R50 with our head and with mmdet's, weights equal."""
-    cfg = Config.fromfile(str(CONFIG)).model
+def models(device: str, config: Path = CONFIG) -> dict[str, BaseDetector]:
+    """Return FCOS, R50 by default, with our head and with mmdet's, weights equal."""
+    cfg = Config.fromfile(str(config)).model
     cfg.backbone.init_cfg = None
     theirs = copy.deepcopy(cfg)
     theirs.bbox_head.update(copy.deepcopy(MMDET))
@@ -53,7 +53,9 @@ def models(device: str) -> dict[str, BaseDetector]:
     }
 
 
-def samples(images: int, size: tuple[int, int], device: str) -> list[DetDataSample]:
+def samples(
+    images: int, size: tuple[int, int], device: str, classes: int = 80
+) -> list[DetDataSample]:
     """Return samples with 20 random boxes each, of 16 to about 500 pixels."""
     made = []
     limit = torch.tensor([size[1], size[0]] * 2)
@@ -71,18 +73,19 @@ def samples(images: int, size: tuple[int, int], device: str) -> list[DetDataSamp
         )
         sample.gt_instances = InstanceData(
             bboxes=torch.minimum(boxes, limit).to(device),
-            labels=torch.randint(0, 80, (20,), device=device),
+            labels=torch.randint(0, classes, (20,), device=device),
         )
         made.append(sample)
     return made
 
 
 def outputs(
-    images: int, size: tuple[int, int], device: str
+    head: BaseDenseHead, images: int, size: tuple[int, int], device: str
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Return random outputs of a head: one class in 200 is above the threshold."""
-    maps = [(-(-size[0] // s), -(-size[1] // s)) for s in (8, 16, 32, 64, 128)]
-    logits = [torch.randn(images, 80, *m, device=device) * 1.5 - 7 for m in maps]
+    classes = head.num_classes
+    maps = [(-(-size[0] // s), -(-size[1] // s)) for s in head.strides]
+    logits = [torch.randn(images, classes, *m, device=device) * 1.5 - 7 for m in maps]
     ltrb = [torch.rand(images, 4, *m, device=device) * 200 + 1 for m in maps]
     quality = [torch.randn(images, 1, *m, device=device) for m in maps]
     for level in (*logits, *ltrb, *quality):
@@ -94,8 +97,9 @@ def head_cases(
     built: dict[str, BaseDetector], images: int, size: tuple[int, int], device: str
 ) -> dict[str, dict[str, Timed]]:
     """Return loss and post-processing of both heads on the same random outputs."""
-    raw = outputs(images, size, device)
-    batch = samples(images, size, device)
+    head = built['ours'].bbox_head
+    raw = outputs(head, images, size, device)
+    batch = samples(images, size, device, head.num_classes)
     truth = [sample.gt_instances for sample in batch]
     metas = [sample.metainfo for sample in batch]
 
@@ -126,7 +130,7 @@ def model_cases(
     dtype: torch.dtype,
 ) -> dict[str, dict[str, Timed]]:
     """Return a training step (without the optimizer) and an inference of both."""
-    batch = samples(images, size, device)
+    batch = samples(images, size, device, built['ours'].bbox_head.num_classes)
     pixels = torch.randn(images, 3, *size, device=device)
     pixels = pixels.to(memory_format=torch.channels_last)
     cast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)

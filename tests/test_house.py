@@ -31,6 +31,7 @@ ORDER = [
     ['engine'],
     ['apis'],
     ['explain'],
+    ['serve'],
     ['cli'],
     ['tools'],
     ['__main__'],

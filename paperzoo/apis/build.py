@@ -63,13 +63,18 @@ def own_instances() -> Iterator[None]:
         >>> Visualizer.check_instance_created('mine')
         False
     """
+    import cv2
     from mmengine.utils import ManagerMixin
     from mmengine.visualization import Visualizer
 
+    threads = cv2.getNumThreads()  # which MMEngine sets for its loaders
     with _restored(list(_below(ManagerMixin))):
         for cls in _below(Visualizer):
             cls._instance_dict.clear()
-        yield
+        try:
+            yield
+        finally:
+            cv2.setNumThreads(threads)
 
 
 def _below(cls: Any) -> Iterator[Any]:
@@ -330,24 +335,6 @@ def not_built(checkpoint: str | Path, what: str, error: Exception) -> UserError:
         f'{type(error).__name__}: {first}. Give the config that it was trained '
         'with: config=FILE'
     )
-
-
-def family(model: 'nn.Module') -> str | None:
-    """Return `'mmdet'` or `'mmseg'`, by whose detectors or segmentors a model extends.
-
-    None for another model, such as one of episodes or sequences.
-
-    Args:
-        model: Any.
-
-    Example:
-        >>> from torch import nn
-        >>> from paperzoo.apis.build import family
-        >>> family(nn.Linear(2, 2)) is None
-        True
-    """
-    packages = {cls.__module__.partition('.')[0] for cls in type(model).__mro__}
-    return next((name for name in ('mmseg', 'mmdet') if name in packages), None)
 
 
 def check_device(device: str) -> None:

@@ -260,8 +260,10 @@ def image_pipeline(cfg: 'Config') -> list[dict]:
         >>> [type_name(step['type']) for step in steps]
         ['LoadImageFromFile', 'Resize', 'PackDetInputs']
     """
-    steps = dataset_config(cfg, 'test').get('pipeline') or cfg.get('test_pipeline')
-    if not steps:
+    steps = dataset_config(cfg, 'test').get('pipeline')
+    if steps is None:  # an empty one is one: episodes of images as they are
+        steps = cfg.get('test_pipeline')
+    if steps is None:
         raise UserError(f'{cfg.filename}: no test_dataloader.dataset.pipeline')
     return [step for step in steps if 'Annotations' not in type_name(step['type'])]
 

@@ -294,7 +294,8 @@ def _mim(report: Report) -> None:
         setuptools = version_of('setuptools')
         said = f'setuptools {setuptools} has no' if setuptools else 'there is no'
         repair = "pip install 'setuptools<81'"
-        report.wrong(f'mim does not start: {said} pkg_resources', repair)
+        what = f'mim does not start: {said} pkg_resources. paperzoo needs no mim'
+        report.wrong(what, repair, stops_work=False)
 
 
 def _folders(report: Report) -> None:

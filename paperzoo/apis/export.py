@@ -8,15 +8,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import family
 from paperzoo.apis.config import dataset_config, type_name
-from paperzoo.apis.export_arrays import export_arrays, versions
+from paperzoo.apis.export_arrays import Way, export_arrays, versions
 from paperzoo.apis.export_check import Comparison, compare, real_images
 from paperzoo.apis.exported import ExportedModel
 from paperzoo.apis.inference import Predictor, loaded_model, pipeline_explained
 from paperzoo.errors import UserError, check_choice
 from paperzoo.runtime.card import FORMATS, INTERPOLATIONS, Card
 from paperzoo.runtime.images import padded_side
+from paperzoo.utils.families import family
 from paperzoo.utils.files import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def export(
     format: str | None = None,  # noqa: A002
     size: tuple[int, int] | None = None,
     dynamic: bool = False,
+    compiled: bool = False,
     images: Sequence[str | Path] = (),
     cfg_options: Mapping[str, Any] | None = None,
 ) -> Comparison:
@@ -50,6 +51,9 @@ def export(
             pipeline does it.
         dynamic: The number and the size of images are free. Without it the file takes
             one image, and smaller ones are padded.
+        compiled: Of format torch: write machine code for this processor (AOTInductor),
+            which needs a C++ compiler here and runs only where the processor is alike.
+            Whoever loads such a file runs the code in it.
         images: Files to compare with; by default some of the config's test set, or
             patterns if there is none; the config in a checkpoint has none.
         cfg_options: Overrides by dotted key.
@@ -71,9 +75,19 @@ def export(
     file = Path(os.path.expanduser(file))
     kind = _kind(file, format)
     refuse_unwritable(file)
-    from paperzoo.deploy.formats import check_packages, publish, session_of, write
+    from paperzoo.deploy.formats import (
+        check_compiler,
+        check_packages,
+        publish,
+        session_of,
+        write,
+    )
 
     check_packages(kind)
+    if compiled:
+        if kind != 'torch':
+            raise UserError(f"'{file}': only format torch (.pt2) is compiled")
+        check_compiler()
     model, cfg, meta = loaded_model(checkpoint, config, cfg_options, 'cpu')
     if family(model) is None:
         if config is None:
@@ -81,7 +95,7 @@ def export(
                 f"'{checkpoint}': a {type(model).__name__} is compared on its config's "
                 'test set, which a checkpoint does not hold: give config=...'
             )
-        return export_arrays(model, cfg, file, kind, dynamic)
+        return export_arrays(model, cfg, file, Way(kind, dynamic, compiled))
     if size is not None:
         cfg = _with_scale(cfg, size)
     with pipeline_explained(cfg, checkpoint if config is None else None):
@@ -94,10 +108,12 @@ def export(
     card = replace(card, task=graph.task, settings=graph.module.settings)
     # Only what has been compared takes the place of an earlier file.
     with TemporaryDirectory() as folder:
-        made = write(graph, card, Path(folder, file.name), kind)
+        target = Path(folder, file.name)
+        made = write(graph, card, target, kind, compiled=compiled)
         fixed = None if dynamic else card.scale
         shown, source = real_images(predictor.cfg, images, fixed)
-        written = ExportedModel(session_of(made, kind, card), score=0.0)
+        session = session_of(made, kind, card, compiled=compiled)
+        written = ExportedModel(session, score=0.0)
         found = compare(predictor, written, shown, source)
         found.check(str(file))
         publish(Path(folder), file.parent)

@@ -1,15 +1,16 @@
 """Files of models that take arrays: episodes of maps, sequences of tokens."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from paperzoo.apis.build import build_dataset
-from paperzoo.apis.config import dataset_config
+from paperzoo.apis.config import dataset_config, image_pipeline, type_name
 from paperzoo.apis.export_check import Comparison
 from paperzoo.errors import UserError
 from paperzoo.runtime.card import Card
@@ -19,13 +20,27 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 _WRITERS = ('paperzoo', 'torch', 'onnx', 'onnxscript', 'openvino')
+# Of a test pipeline's transforms, the names of `paperzoo.runtime.images.STEPS`.
+_STEPS = {'ImageResize': 'short_side', 'ImageCenterCrop': 'middle'}
 # Episodes or sequences that file and model are compared on.
 _LOOK_AT = 8
 
 
-def export_arrays(
-    model: Any, cfg: 'Config', file: Path, kind: str, dynamic: bool
-) -> Comparison:
+class Way(NamedTuple):
+    """How a file is written.
+
+    Attributes:
+        kind: One of `paperzoo.runtime.card.FORMATS`.
+        dynamic: Whether numbers and lengths are free.
+        compiled: Whether it is machine code.
+    """
+
+    kind: str
+    dynamic: bool
+    compiled: bool = False
+
+
+def export_arrays(model: Any, cfg: 'Config', file: Path, way: Way) -> Comparison:
     """Write a few-shot classifier, or a model of sequences.
 
     A few-shot classifier becomes two files: `file` embeds images, `NAME_episode` beside
@@ -35,8 +50,7 @@ def export_arrays(
         model: In evaluation mode, with its weights.
         cfg: Its config, whose test set has what file and model are compared on.
         file: Where to write.
-        kind: One of `paperzoo.runtime.card.FORMATS`.
-        dynamic: Whether numbers and lengths are free.
+        way: How to write it.
 
     Returns:
         What the comparison has found.
@@ -48,8 +62,8 @@ def export_arrays(
     Example:
         >>> from pathlib import Path
         >>> import torch
-        >>> from paperzoo.apis.export_arrays import export_arrays
-        >>> export_arrays(torch.nn.Linear(1, 1), None, Path('a.onnx'), 'onnx', False)
+        >>> from paperzoo.apis.export_arrays import Way, export_arrays
+        >>> export_arrays(torch.nn.Linear(1, 1), None, Path('a'), Way('onnx', False))
         Traceback (most recent call last):
         paperzoo.errors.UserError: model.type is Linear: what can be exported are ...
     """
@@ -57,25 +71,23 @@ def export_arrays(
     from paperzoo.common.few_shot import EpisodeClassifier
 
     if isinstance(model, EpisodeClassifier):
-        return _export_episodes(model, cfg, file, kind, dynamic)
+        return _export_episodes(model, cfg, file, way)
     if isinstance(model, SequenceModel):
-        return _export_sequences(model, cfg, file, kind, dynamic)
+        return _export_sequences(model, cfg, file, way)
     raise UserError(
         f'model.type is {type(model).__name__}: what can be exported are detectors and '
         'segmentors, episode classifiers, SequenceTagger and SetClassifier'
     )
 
 
-def _export_episodes(
-    model: Any, cfg: 'Config', file: Path, kind: str, dynamic: bool
-) -> Comparison:
+def _export_episodes(model: Any, cfg: 'Config', file: Path, way: Way) -> Comparison:
     from paperzoo.deploy.episodes import episode_graphs
     from paperzoo.deploy.formats import publish, session_of, write
 
     episodes = _items(cfg)
     first = episodes[0]
     ways = int(first['support_label'].max()) + 1
-    graphs = episode_graphs(model, first['support'].float(), ways, dynamic)
+    graphs = episode_graphs(model, first['support'].float(), ways, way.dynamic)
     total = Comparison('episodes of the test set')
     with TemporaryDirectory() as folder:
         files = {
@@ -84,11 +96,13 @@ def _export_episodes(
         }
         runs = {}
         for part, graph in graphs.items():
-            card = _card(model, graph.task, {'part': part, 'ways': ways})
-            write(graph, card, files[part], kind)
-            runs[part] = session_of(files[part], kind, card)
+            card = _card(model, graph.task, {'part': part})
+            if part == 'embedding':
+                card = _embedding_card(card, cfg, model, graph.inputs['images'])
+            write(graph, card, files[part], way.kind, compiled=way.compiled)
+            runs[part] = session_of(files[part], way.kind, card, compiled=way.compiled)
         for episode in episodes:
-            _add(total, *_episode_scores(model, runs, episode, dynamic))
+            _add(total, *_episode_scores(model, runs, episode, way.dynamic))
         total.check(str(file))
         publish(Path(folder), file.parent)
     return total
@@ -108,8 +122,14 @@ def _episode_scores(
         key: runs['embedding'].run({'images': value.float().numpy()})['maps']
         for key, value in each.items()
     }
-    given = {'support': maps['support'], 'support_label': labels.numpy()}
-    found = runs['episode'].run({**given, 'query': maps['query']})
+    found = runs['episode'].run(
+        {
+            'support': maps['support'],
+            'support_label': labels.numpy(),
+            'query': maps['query'],
+            'classes': np.arange(int(labels.max()) + 1),
+        }
+    )
     batch = {key: value[None] for key, value in each.items()}
     batch['support_label'] = labels[None]
     with torch.no_grad():
@@ -117,9 +137,7 @@ def _episode_scores(
     return scores.numpy(), found['scores']
 
 
-def _export_sequences(
-    model: Any, cfg: 'Config', file: Path, kind: str, dynamic: bool
-) -> Comparison:
+def _export_sequences(model: Any, cfg: 'Config', file: Path, way: Way) -> Comparison:
     import torch
 
     from paperzoo.deploy.formats import publish, session_of, write
@@ -127,14 +145,17 @@ def _export_sequences(
 
     items = _items(cfg)
     example = torch.stack([items[0]['inputs'], items[0]['inputs']])
-    graph = sequence_graph(model, example, dynamic)
-    card = _card(model, graph.task, {})
+    graph = sequence_graph(model, example, way.dynamic)
+    tokens = getattr(model.embedding, 'tokens', None)
+    settings = {} if tokens is None else {'num_tokens': tokens.num_embeddings}
+    card = _card(model, graph.task, settings)
     total = Comparison('sequences of the test set')
     with TemporaryDirectory() as folder:
-        made = write(graph, card, Path(folder, file.name), kind)
-        session = session_of(made, kind, card)
+        target = Path(folder, file.name)
+        made = write(graph, card, target, way.kind, compiled=way.compiled)
+        session = session_of(made, way.kind, card, compiled=way.compiled)
         for item in items:
-            if dynamic or item['inputs'].shape == example.shape[1:]:
+            if way.dynamic or item['inputs'].shape == example.shape[1:]:
                 _add(total, *_sequence_scores(model, session, item['inputs']))
         total.check(str(file))
         publish(Path(folder), file.parent)
@@ -170,9 +191,36 @@ def _card(model: Any, task: str, settings: Mapping[str, Any]) -> Card:
         task=task,
         model=type(model).__name__,
         classes=(),
+        channels='rgb' if task == 'few-shot' else 'bgr',
         settings=dict(settings),
         versions=versions(),
     )
+
+
+def _embedding_card(card: Card, cfg: 'Config', model: Any, images: Any) -> Card:
+    """Return a card that says what becomes of an image before it is embedded."""
+    pre = model.data_preprocessor
+    return replace(
+        card,
+        size=(images.size(3), images.size(2)),
+        mean=tuple(pre.mean.flatten().tolist()),
+        std=tuple(pre.std.flatten().tolist()),
+        settings={**card.settings, 'steps': _steps(cfg)},
+    )
+
+
+def _steps(cfg: 'Config') -> list[tuple[str, int]]:
+    """Return the test pipeline as an exported file knows it."""
+    steps = []
+    for step in image_pipeline(cfg):
+        name = _STEPS.get(type_name(step['type']))
+        if name is None or set(step) != {'type', 'size'}:
+            raise UserError(
+                f'{cfg.filename}: the test pipeline has a {type_name(step["type"])}; '
+                f'what can be exported are {" and ".join(_STEPS)}'
+            )
+        steps.append((name, int(step['size'])))
+    return steps
 
 
 def _add(total: Comparison, one: np.ndarray, other: np.ndarray) -> None:

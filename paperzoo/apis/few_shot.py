@@ -12,13 +12,19 @@ from paperzoo.apis.build import default_scope
 from paperzoo.apis.config import image_pipeline
 from paperzoo.apis.images import check_image_file, file_of, pixels_of
 from paperzoo.apis.predictor import Predictor
-from paperzoo.apis.results import Result
+from paperzoo.apis.results import Result, as_numpy
 from paperzoo.errors import UserError
 from paperzoo.utils.masks import Record
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import Tensor, nn
+
+
+NO_CLASSES = (
+    'the model knows no classes yet: model.fit(FOLDER), with a folder of images for '
+    'each class (paperzoo predict: --support FOLDER)'
+)
 
 
 class FewShotResult(Result):
@@ -31,7 +37,7 @@ class FewShotResult(Result):
     @property
     def probabilities(self) -> NDArray[np.float32]:
         """How likely each class is (K,): the softmax of the model's scores."""
-        return self.sample.pred_score.numpy()
+        return as_numpy(self.sample.pred_score)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -108,6 +114,8 @@ class FewShotPredictor(Predictor):
             self.pipeline = Compose(image_pipeline(cfg))
         self._support: tuple[Tensor, Tensor] | None = None
 
+    needs_support = True
+
     def fit(self, support: Any) -> 'FewShotPredictor':
         """Learn classes from a few images; what was learnt before is forgotten.
 
@@ -125,23 +133,16 @@ class FewShotPredictor(Predictor):
         """
         import torch
 
-        given = support if isinstance(support, Mapping) else support_images(support)
-        if len(given) < 2:
-            raise UserError(
-                f'support: {len(given)} class: {", ".join(map(str, given)) or "none"}. '
-                'A model chooses among classes: give two or more'
-            )
+        given = support_of(support)
         feats, labels = [], []
-        for label, (name, images) in enumerate(given.items()):
-            several = _several(images)
-            if not several:
-                raise UserError(f'support: class {name!r} has no image')
-            feats.append(self._embedded([self._prepared(one)[1] for one in several]))
-            labels += [label] * len(several)
+        for label, images in enumerate(given.values()):
+            feats += [self._embedded([self._prepared(one)[1]]) for one in images]
+            labels += [label] * len(images)
+        check_same_size([tuple(one.shape[-2:]) for one in feats])
         device = feats[0].device
         # At once, for a call in another thread.
         self._support = torch.cat(feats), torch.tensor(labels, device=device)
-        self.classes = tuple(map(str, given))
+        self.classes = tuple(given)
         return self
 
     def _prepared(self, image: Any) -> tuple[Path | NDArray[np.uint8], dict[str, Any]]:
@@ -167,6 +168,17 @@ class FewShotPredictor(Predictor):
         inputs = torch.from_numpy(np.array(made['img'])).permute(2, 0, 1).contiguous()
         return file or pixels, {'inputs': inputs, 'ori_shape': pixels.shape[:2]}
 
+    def inputs_of(self, image: Any) -> 'Tensor':
+        """Return what the pipeline makes of an image, (3, H, W), RGB.
+
+        Args:
+            image: As of a call.
+
+        Raises:
+            UserError: If the image cannot be read.
+        """
+        return self._prepared(image)[1]['inputs']
+
     def _embedded(self, data: Sequence[dict[str, Any]]) -> 'Tensor':
         import torch
 
@@ -181,12 +193,10 @@ class FewShotPredictor(Predictor):
         from mmengine.structures import BaseDataElement
 
         if self._support is None:
-            raise UserError(
-                'the model knows no classes yet: model.fit(FOLDER), with a folder of '
-                'images for each class (paperzoo predict: --support FOLDER)'
-            )
+            raise UserError(NO_CLASSES)
         feats, labels = self._support
         queries = self._embedded(data)
+        check_same_size([tuple(one.shape[-2:]) for one in (feats, queries)])
         with torch.no_grad(), self._numbers():
             (scores,) = self.model.predict_from_feats(
                 feats[None], labels[None], queries[None], len(self.classes)
@@ -201,6 +211,55 @@ class FewShotPredictor(Predictor):
 
     def _result(self, sample: Any, shown: Any, score: float) -> FewShotResult:
         return FewShotResult(sample, self.classes, shown, score)
+
+
+def support_of(support: Any) -> dict[str, list[Any]]:
+    """Return the images of each class that a model is to be fitted to.
+
+    Args:
+        support: As of `FewShotPredictor.fit`.
+
+    Raises:
+        UserError: If the folder cannot be read, there are fewer than two classes, or a
+            class has no image.
+
+    Example:
+        >>> from paperzoo.apis.few_shot import support_of
+        >>> support_of({'cat': 'a.png', 'dog': ['b.png', 'c.png']})
+        {'cat': ['a.png'], 'dog': ['b.png', 'c.png']}
+    """
+    given = support if isinstance(support, Mapping) else support_images(support)
+    if len(given) < 2:
+        raise UserError(
+            f'support: {len(given)} class: {", ".join(map(str, given)) or "none"}. '
+            'A model chooses among classes: give two or more'
+        )
+    found = {str(name): _several(images) for name, images in given.items()}
+    for name, images in found.items():
+        if not images:
+            raise UserError(f'support: class {name!r} has no image')
+    return found
+
+
+def check_same_size(sizes: Sequence[tuple[int, ...]]) -> None:
+    """Refuse feature maps of different sizes: their places are compared.
+
+    Args:
+        sizes: Of the maps.
+
+    Raises:
+        UserError: If they differ.
+
+    Example:
+        >>> from paperzoo.apis.few_shot import check_same_size
+        >>> check_same_size([(7, 7), (7, 7)])
+    """
+    if len(found := sorted(set(sizes))) > 1:
+        raise UserError(
+            f'the images have different shapes: {found[0]} and {found[1]} places '
+            '(height, width) cannot be compared. Cut the images square, or let the '
+            'test pipeline do it: ImageCenterCrop'
+        )
 
 
 def support_images(folder: str | Path) -> dict[str, list[Path]]:

@@ -49,7 +49,7 @@ def _outputs(model: Any) -> 'list[Tensor]':
     import torch
     from torch.utils._pytree import tree_leaves
 
-    from paperzoo.apis.build import family
+    from paperzoo.utils.families import family
 
     weight = next(model.parameters())
     generator = torch.Generator().manual_seed(0)

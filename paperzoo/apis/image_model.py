@@ -18,8 +18,10 @@ class ImageModel(ABC):
         classes: Their names.
         palette: Their colours, RGB, or None.
         score: Objects that score lower are left out of the results.
+        needs_support: Whether it knows no classes before `fit`.
     """
 
+    needs_support = False
     classes: tuple[str, ...]
     palette: Sequence[Colour] | None
     score: float

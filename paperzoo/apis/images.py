@@ -2,8 +2,6 @@
 
 import glob
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -110,6 +108,8 @@ def fetch(url: str, most: int | None = None, patience: float | None = None) -> b
         Traceback (most recent call last):
         paperzoo.apis.images.ImageError: 'http://127.0.0.1:9/a.jpg': ... refused...
     """
+    import urllib.request  # takes half as long as OpenCV, and few images are URLs
+
     most = MOST_BYTES if most is None else most
     try:
         with urllib.request.urlopen(

@@ -23,6 +23,7 @@ from paperzoo.errors import UserError, check_choice
 from paperzoo.preflight.common_values import check_values
 from paperzoo.runtime.card import FORMATS, is_exported
 from paperzoo.runtime.sessions import open_session
+from paperzoo.utils.families import family
 from paperzoo.utils.work_dirs import checkpoint_in
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def load(
             raise UserError(
                 f"'{checkpoint}' is an exported file: it runs on the CPU in float32"
             )
-        return ExportedModel(open_session(checkpoint), score=score)
+        return _exported(checkpoint, score)
     if Path(checkpoint).suffix.lower() == FORMATS['torch']:
         raise UserError(
             f"'{checkpoint}' is a file of torch.export, which torch reads by pickle: "
@@ -103,6 +104,19 @@ def load(
         return predictor_of(
             model, cfg, meta, score=score, precision=precision, fuse=fuse
         )
+
+
+def _exported(file: str | Path, score: float) -> ImageModel:
+    session = open_session(file)
+    if session.card.task == 'few-shot':
+        from paperzoo.apis.exported_few_shot import ExportedFewShot
+
+        return ExportedFewShot(session)
+    if session.card.task == 'sequence':
+        from paperzoo.apis.sequences import ExportedSequences
+
+        return ExportedSequences(session)
+    return ExportedModel(session, score=score)
 
 
 def loaded_model(
@@ -193,8 +207,8 @@ def predictor_of(
     """Return what calls a model with images.
 
     Args:
-        model: For detection, segmentation or few-shot classification, in evaluation
-            mode, with its weights.
+        model: For detection, segmentation, few-shot classification or sequences, in
+            evaluation mode, with its weights.
         cfg: Its config.
         meta: Of its checkpoint.
         settings: `score`, `precision` and `fuse`, as of `load`.
@@ -213,4 +227,10 @@ def predictor_of(
         from paperzoo.apis.few_shot import FewShotPredictor
 
         return FewShotPredictor(model, cfg, **settings)
+    if family(model) is None and hasattr(model, 'decide'):
+        from paperzoo.apis.sequences import SequencePredictor
+
+        return SequencePredictor(
+            model, cfg, precision=settings.get('precision', 'float32')
+        )
     return Predictor(model, cfg, meta, **settings)

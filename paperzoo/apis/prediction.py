@@ -15,11 +15,13 @@ from paperzoo.apis.image_model import ImageModel
 from paperzoo.apis.images import ImageError, reason_of
 from paperzoo.apis.progress import track
 from paperzoo.apis.results import Result
+from paperzoo.apis.sequences import TakesSequences
 from paperzoo.apis.tiling import predict_tiled
 from paperzoo.apis.video import Video, is_video, video_file
 from paperzoo.errors import UserError
 from paperzoo.evaluation.results import categories
 from paperzoo.utils.files import free_path, new_folder, write_json
+from paperzoo.utils.masks import Record
 from paperzoo.utils.run_info import run_info
 
 # As of `ImageModel.attempt`.
@@ -61,7 +63,8 @@ def predict_files(
         What was written, and the file.
 
     Raises:
-        UserError: If the JSON file or an overlay cannot be written.
+        UserError: If the model takes no images, or the JSON file or an overlay cannot
+            be written.
         KeyboardInterrupt: If it was interrupted, with what was written.
 
     Example:
@@ -77,6 +80,11 @@ def predict_files(
         >>> found['failed']
         [{'file_name': 'missing.jpg', 'error': 'there is no such file'}]
     """
+    if isinstance(model, TakesSequences):
+        raise UserError(
+            f'{model!r} takes sequences, not images: in Python, '
+            'paperzoo.load(CHECKPOINT)([3, 1, 3])'
+        )
     folder = new_folder(Path(out))
     start = time.time()
     found = _Found(model, folder, overlays)
@@ -100,6 +108,32 @@ def predict_files(
         done = len(written['images']) + len(written['failed'])
         raise KeyboardInterrupt(f'{done} images of {len(files)} files are in {file}')
     return written, file
+
+
+def as_written(
+    model: ImageModel, name: str, result: Result, info: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return of one image what `predict_files` writes, without a file.
+
+    Args:
+        model: What has looked at it.
+        name: The image's `file_name`.
+        result: What it has found.
+        info: What else is said of the run.
+
+    Example:
+        >>> import numpy as np, paperzoo
+        >>> from paperzoo.apis.inference import predictor_of
+        >>> from paperzoo.apis.prediction import as_written
+        >>> cfg = paperzoo.load_config('fcos_tiny_shapes')
+        >>> model = predictor_of(paperzoo.build_model(cfg, 'cpu'), cfg, {})
+        >>> result = model(np.zeros((60, 80, 3), np.uint8))
+        >>> as_written(model, 'a.jpg', result, {'score': 0.3})['images']
+        [{'id': 1, 'file_name': 'a.jpg', 'width': 80, 'height': 60}]
+    """
+    found = _Found(model, Path(), overlays=False)
+    found.keep(name, result, result.to_coco())
+    return {**found.written, 'info': dict(info)}
 
 
 def _look_at(
@@ -160,11 +194,18 @@ class _Found:
         except Exception as error:
             self.fail(image, error, **more)
             return None
-        own = {'id': len(self.written['images']) + 1, 'file_name': str(image), **more}
-        own |= {'width': result.width, 'height': result.height}
+        own = self.keep(image, result, records, **more)
         if drawn is not None and not more:
             overlay = _overlay(image, drawn, self.folder / 'overlays')
             own['overlay'] = overlay.relative_to(self.folder).as_posix()
+        return drawn
+
+    def keep(
+        self, image: str | Path, result: Result, records: Sequence[Record], **more: Any
+    ) -> dict[str, Any]:
+        """Keep the records of an image; return the entry of the image."""
+        own = {'id': len(self.written['images']) + 1, 'file_name': str(image), **more}
+        own |= {'width': result.width, 'height': result.height}
         self.written['images'].append(own)
         for record in records:
             self.written['annotations'].append(
@@ -174,7 +215,7 @@ class _Found:
                     **record,
                 }
             )
-        return drawn
+        return own
 
     def fail(self, image: str | Path, error: Exception, **more: Any) -> None:
         """Say and keep why an image is left out."""

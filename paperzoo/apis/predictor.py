@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.build import default_scope, family
+from paperzoo.apis.build import default_scope
 from paperzoo.apis.config import class_names, image_pipeline, palette
 from paperzoo.apis.fusing import fused
 from paperzoo.apis.image_model import ImageModel
 from paperzoo.apis.images import check_image_file, file_of, pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
+from paperzoo.utils.families import family
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -56,8 +57,7 @@ class Predictor(ImageModel):
         if family(model) is None:
             raise UserError(
                 f'model.type is {type(model).__name__}, no model of mmdet or mmseg: '
-                'only these and few-shot models take images here. Models of '
-                'sequences: paperzoo test CONFIG CHECKPOINT'
+                'only these, few-shot models and models of sequences are called here'
             )
         self.classes = class_names(cfg, meta)
         self.palette = palette(cfg, meta)
@@ -73,9 +73,11 @@ class Predictor(ImageModel):
         precision: str,
         fuse: bool,
     ) -> None:
+        from paperzoo.utils.precision import precision_on
+
         self.cfg = cfg
         self.score = score
-        self.precision = _precision_on(next(model.parameters()).device.type, precision)
+        self.precision = precision_on(next(model.parameters()).device.type, precision)
         _follow_hooks(model, cfg)
         self.model: Any = fused(model) if fuse else model
 
@@ -174,24 +176,6 @@ class Predictor(ImageModel):
         for transform in others:
             data = transform(data)
         return data
-
-
-def _precision_on(kind: str, asked: str) -> str:
-    """Return the precision that a device has, of what was asked for."""
-    from paperzoo.utils.precision import native_bfloat16
-
-    if asked == 'auto':
-        return 'bfloat16' if native_bfloat16(kind) else 'float32'
-    if asked == 'bfloat16' and not native_bfloat16(kind):
-        raise UserError(
-            f"precision='bfloat16': this {kind} does not compute in it, and would be "
-            "slower than in float32; 'auto' takes it only where it is faster"
-        )
-    if asked == 'float16' and kind != 'cuda':
-        raise UserError(
-            f"precision='float16' needs a GPU of NVIDIA; on this {kind}: 'auto'"
-        )
-    return asked
 
 
 def _follow_hooks(model: 'nn.Module', cfg: 'Config') -> None:

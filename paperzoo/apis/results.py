@@ -99,13 +99,13 @@ class Result:
         if found is None or 'masks' not in found:
             return None
         if isinstance(found.masks, list):  # COCO's run lengths
-            from paperzoo.visualization.drawable import decoded
-
-            planes = _numpy(decoded(found).masks)
+            decoded = [decode({'segmentation': one}) for one in found.masks]
+            planes = np.array(decoded, bool)
         else:
-            planes = _numpy(found.masks)
-        shape = (-1, self.height, self.width)
-        return planes[self._kept()].astype(bool).reshape(shape)
+            planes = as_numpy(found.masks)
+        kept = self._kept()
+        shape = (int(kept.sum()), self.height, self.width)
+        return planes[kept].astype(bool).reshape(shape)
 
     @property
     def panoptic_seg(self) -> NDArray[np.int32] | None:
@@ -224,13 +224,13 @@ class Result:
         found = self.sample.pred_instances
         if 'scores' not in found:
             return np.ones(len(found), bool)
-        return _numpy(found.scores) >= self.score
+        return as_numpy(found.scores) >= self.score
 
     def _of_objects(self, key: str) -> NDArray | None:
         found = self.sample.get('pred_instances')
         if found is None or key not in found:
             return None
-        return _numpy(found[key])[self._kept()]
+        return as_numpy(found[key])[self._kept()]
 
     def _panoptic(self) -> tuple[NDArray[np.int32], list[dict[str, Any]]] | None:
         found = self.sample.get('pred_panoptic_seg')
@@ -279,14 +279,25 @@ class Result:
         return pixels.astype(np.uint8, copy=False)
 
 
-def _numpy(value: Any) -> NDArray:
+def as_numpy(value: Any) -> NDArray:
+    """Return a tensor, boxes of mmdet or an array as an array.
+
+    Args:
+        value: One of these.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.apis.results import as_numpy
+        >>> as_numpy(torch.ones(2))
+        array([1., 1.], dtype=float32)
+    """
     value = getattr(value, 'tensor', value)  # mmdet's boxes
     return value.detach().cpu().numpy() if hasattr(value, 'detach') else value
 
 
 def _plane(pixels: Any) -> NDArray:
     # mmdet names it `sem_seg`, mmseg `data`; one channel.
-    return _numpy(pixels.sem_seg if 'sem_seg' in pixels else pixels.data)[0]
+    return as_numpy(pixels.sem_seg if 'sem_seg' in pixels else pixels.data)[0]
 
 
 def _for_training(record: Record) -> dict[str, Any]:

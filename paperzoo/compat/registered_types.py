@@ -156,7 +156,7 @@ def _data_set(
     if isinstance(inner, dict):
         return _data_set(inner, key, types, with_pipeline)
     made = {'metainfo': spec.get('metainfo') or {}}
-    if with_pipeline and spec.get('pipeline'):
+    if with_pipeline and spec.get('pipeline') is not None:
         steps = _without_truth(spec['pipeline'])
         made['pipeline'] = _part(steps, f'{key}.dataset.pipeline', types)
     # It only knows the names of the classes, as the checkpoint does.

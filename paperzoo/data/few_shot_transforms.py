@@ -7,13 +7,13 @@ They draw from its `rng`, so that an episode is the same whichever process loads
 from abc import ABC, abstractmethod
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 from numpy.random import Generator
 
 from paperzoo.errors import UserError
 from paperzoo.registry import TRANSFORMS
+from paperzoo.utils.pixels import middle, short_side_to
 
 Picture = UInt8[np.ndarray, '_height _width 3']
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -60,13 +60,7 @@ class ImageResize(ImageTransform):
 
     def change(self, img: Picture, rng: Generator) -> Picture:
         """Return the resized image."""
-        height, width = img.shape[:2]
-        scale = self.size / min(height, width)
-        if scale == 1:
-            return img
-        target = (round(width * scale), round(height * scale))
-        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        return cv2.resize(img, target, interpolation=way)
+        return short_side_to(img, self.size)
 
 
 @TRANSFORMS.register_module()
@@ -93,8 +87,7 @@ class ImageCenterCrop(ImageTransform):
             UserError: If the image is smaller.
         """
         _check_room(self, self.size, img)
-        top, left = ((side - self.size) // 2 for side in img.shape[:2])
-        return img[top : top + self.size, left : left + self.size]
+        return middle(img, self.size)
 
 
 @TRANSFORMS.register_module()

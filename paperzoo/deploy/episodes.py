@@ -42,35 +42,34 @@ class Episode(nn.Module):
 
     Args:
         model: The classifier.
-        ways: Number of classes.
 
     Example:
         >>> import paperzoo, torch
         >>> from paperzoo.deploy.episodes import Episode
         >>> cfg = paperzoo.load_config('dmf_tiny_glyphs')
-        >>> graph = Episode(paperzoo.build_model(cfg, 'cpu'), ways=2)
-        >>> maps = torch.rand(2, 64, 7, 7)
-        >>> graph(maps, torch.tensor([0, 1]), maps)['scores'].shape
+        >>> graph = Episode(paperzoo.build_model(cfg, 'cpu'))
+        >>> maps, classes = torch.rand(2, 64, 7, 7), torch.arange(2)
+        >>> graph(maps, classes, maps, classes)['scores'].shape
         torch.Size([2, 2])
     """
 
-    def __init__(self, model: EpisodeClassifier, ways: int) -> None:
+    def __init__(self, model: EpisodeClassifier) -> None:
         super().__init__()
         self.model = model
-        self.ways = ways
 
     def forward(
-        self, support: Tensor, support_label: Tensor, query: Tensor
+        self, support: Tensor, support_label: Tensor, query: Tensor, classes: Tensor
     ) -> dict[str, Tensor]:
-        """Return `scores` (Q, ways).
+        """Return `scores` (Q, K).
 
         Args:
             support: Maps of the supports, (S, C, h, w).
-            support_label: Their classes, from 0 to `ways` - 1, (S,).
+            support_label: Their classes, from 0 to K - 1, (S,).
             query: Maps of the queries, (Q, C, h, w).
+            classes: The numbers from 0 to K - 1, (K,); only how many they are counts.
         """
         (scores,) = self.model.predict_from_feats(
-            support[None], support_label[None], query[None], self.ways
+            support[None], support_label[None], query[None], classes.size(0)
         )
         return {'scores': scores}
 
@@ -84,7 +83,7 @@ def episode_graphs(
         model: In evaluation mode.
         images: An example, (N, 3, H, W), of `ways` images or more.
         ways: Classes of an episode.
-        dynamic: Whether the numbers of images, supports and queries are free.
+        dynamic: Whether the numbers of images, supports, queries and classes are free.
 
     Example:
         >>> import paperzoo, torch
@@ -98,12 +97,14 @@ def episode_graphs(
     with torch.no_grad():
         maps = embedding(images)['maps']
     labels = torch.arange(len(maps)) % ways
-    count, supports, queries = (
+    count, supports, queries, classes = (
         ({0: Dim(name, min=1, max=4096)} if dynamic else None)
-        for name in ('images', 'supports', 'queries')
+        for name in ('images', 'supports', 'queries', 'classes')
     )
-    free = {'support': supports, 'support_label': supports, 'query': queries}
     given = {'support': maps, 'support_label': labels, 'query': maps.clone()}
+    given['classes'] = torch.arange(ways)
+    free = {'support': supports, 'support_label': supports, 'query': queries}
+    free['classes'] = classes
     return {
         'embedding': Graph(
             embedding.eval(),
@@ -112,7 +113,5 @@ def episode_graphs(
             {'images': count},
             ('maps',),
         ),
-        'episode': Graph(
-            Episode(model, ways).eval(), 'few-shot', given, free, ('scores',)
-        ),
+        'episode': Graph(Episode(model).eval(), 'few-shot', given, free, ('scores',)),
     }

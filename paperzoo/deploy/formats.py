@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -103,7 +104,9 @@ def check_packages(kind: str) -> None:
         need(package)
 
 
-def write(graph: Graph, card: Card, file: Path, kind: str) -> Path:
+def write(
+    graph: Graph, card: Card, file: Path, kind: str, *, compiled: bool = False
+) -> Path:
     """Write a graph and its card.
 
     Args:
@@ -111,6 +114,7 @@ def write(graph: Graph, card: Card, file: Path, kind: str) -> Path:
         card: What the file says of itself.
         file: Where to write; of OpenVINO the `.xml`, beside which the `.bin` goes.
         kind: One of `paperzoo.runtime.card.FORMATS`.
+        compiled: Write machine code for this processor (AOTInductor); of torch only.
 
     Raises:
         UserError: If the file cannot be written, or not with the free sides asked for.
@@ -130,6 +134,8 @@ def write(graph: Graph, card: Card, file: Path, kind: str) -> Path:
         True
     """
     made = program(graph)
+    if compiled:
+        return _compiled(made, card, file)
     if kind == 'torch':
         extra = {KEY: card.to_json()}
 
@@ -142,6 +148,44 @@ def write(graph: Graph, card: Card, file: Path, kind: str) -> Path:
         data = model.SerializeToString()
         return write_safely(file, lambda stream: stream.write(data))
     return _openvino(model, card, file)
+
+
+def check_compiler() -> None:
+    """Refuse to compile where there is no compiler, before any work.
+
+    Raises:
+        UserError: If there is none.
+
+    Example:
+        >>> from paperzoo.deploy.formats import check_compiler
+        >>> try:
+        ...     check_compiler()
+        ... except UserError as error:
+        ...     assert 'no C++ compiler' in str(error)
+    """
+    wanted = os.environ.get('CXX') or 'g++'
+    if not any(map(shutil.which, (wanted, 'clang++'))):
+        raise UserError(
+            f"--compile: no C++ compiler ('{wanted}' or clang++) is here. Install one "
+            '(such as: apt install g++), or export without --compile'
+        )
+
+
+def _compiled(made: torch.export.ExportedProgram, card: Card, file: Path) -> Path:
+    with TemporaryDirectory() as folder:
+        target = Path(folder, 'model.pt2')
+        try:
+            with quiet():
+                torch._inductor.aoti_compile_and_package(
+                    made,
+                    package_path=str(target),
+                    inductor_configs={'aot_inductor.metadata': {KEY: card.to_json()}},
+                )
+        except Exception as error:  # Anything: of the compiler, too.
+            first = ' '.join(str(error).split())[:600]
+            raise UserError(f'this model cannot be compiled: {first}') from error
+        with target.open('rb') as stream:
+            return write_safely(file, lambda out: shutil.copyfileobj(stream, out))
 
 
 def _onnx(made: torch.export.ExportedProgram, graph: Graph, card: Card) -> Any:
@@ -227,7 +271,7 @@ def _openvino(model: Any, card: Card, file: Path) -> Path:
     return write_safely(file, lambda stream: stream.write(text))
 
 
-def session_of(file: Path, kind: str, card: Card) -> Session:
+def session_of(file: Path, kind: str, card: Card, *, compiled: bool = False) -> Session:
     """Return a file that this process has written, ready to run.
 
     torch reads parts of a `.pt2` by pickle: none from elsewhere is opened.
@@ -236,6 +280,7 @@ def session_of(file: Path, kind: str, card: Card) -> Session:
         file: The file.
         kind: Its format.
         card: What it says of itself.
+        compiled: Whether it holds machine code, which is run.
 
     Example:
         >>> from pathlib import Path
@@ -248,9 +293,13 @@ def session_of(file: Path, kind: str, card: Card) -> Session:
     """
     if kind != 'torch':
         return open_session(file)
-    # Opened here: torch takes no name that is no UTF-8.
-    with quiet(), file.open('rb') as stream:
-        module = torch.export.load(stream).module()
+    if compiled:
+        with quiet():
+            module: Any = torch._inductor.aoti_load_package(str(file))
+    else:
+        # Opened here: torch takes no name that is no UTF-8.
+        with quiet(), file.open('rb') as stream:
+            module = torch.export.load(stream).module()
 
     def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
         with torch.inference_mode():

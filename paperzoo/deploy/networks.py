@@ -10,6 +10,7 @@ from paperzoo.deploy.graph import Graph
 from paperzoo.deploy.inputs import with_mean_pools
 from paperzoo.errors import UserError
 from paperzoo.runtime.images import padded_side
+from paperzoo.utils.families import family
 
 
 def image_graph(
@@ -69,15 +70,15 @@ OUTPUTS = {
 
 def _image_module(model: Any) -> tuple[str, Any]:
     # A paper's stack is imported for its own models only.
-    packages = {cls.__module__.partition('.')[0] for cls in type(model).__mro__}
-    if 'mmseg' in packages:
+    whose = family(model)
+    if whose == 'mmseg':
         from mmseg.models import EncoderDecoder
 
         from paperzoo.deploy.semantic import SemanticGraph
 
         if type(model) is EncoderDecoder:
             return 'semantic', SemanticGraph(model)
-    if 'mmdet' in packages:
+    if whose == 'mmdet':
         from paperzoo.deploy.fcos import FCOSGraph
         from paperzoo.deploy.knet import KNetInstanceGraph, KNetPanopticGraph
         from paperzoo.fcos.head import FCOSHead

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
@@ -136,9 +135,7 @@ def _mask(masks: Any, index: int) -> Record:
     return encode(_array(masks[index]))
 
 
-def _panoptic(
-    plane: Int[np.ndarray, 'height width'], classes: Sequence[str]
-) -> list[Record]:
+def _panoptic(plane: NDArray[np.integer], classes: Sequence[str]) -> list[Record]:
     records = []
     for segment in np.unique(plane).tolist():
         label = segment % INSTANCE_OFFSET
@@ -147,9 +144,7 @@ def _panoptic(
     return records
 
 
-def _semantic(
-    plane: Int[np.ndarray, 'height width'], classes: Sequence[str]
-) -> list[Record]:
+def _semantic(plane: NDArray[np.integer], classes: Sequence[str]) -> list[Record]:
     return [
         _segment(plane == label, label, classes)
         for label in np.unique(plane).tolist()
@@ -157,9 +152,7 @@ def _semantic(
     ]
 
 
-def _segment(
-    mask: Bool[np.ndarray, 'height width'], label: int, classes: Sequence[str]
-) -> Record:
+def _segment(mask: NDArray[np.bool_], label: int, classes: Sequence[str]) -> Record:
     rle = encode(mask)
     box = coco_mask.toBbox(rle).tolist()
     return {**_named(label, classes), 'bbox': box, 'segmentation': rle}
@@ -169,7 +162,7 @@ def _named(label: int, classes: Sequence[str]) -> Record:
     return {'category_id': int(label), 'category': classes[int(label)]}
 
 
-def _plane(pixels: dict) -> Int[np.ndarray, 'height width']:
+def _plane(pixels: dict) -> NDArray[np.integer]:
     # mmdet names it `sem_seg`, mmseg `data`; one channel.
     return _array(pixels['sem_seg' if 'sem_seg' in pixels else 'data'])[0]
 

@@ -8,16 +8,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from torch import nn
 
 from paperzoo.apis.build import build_model, default_device, load_weights
 from paperzoo.apis.config import class_names, load_config
+from paperzoo.apis.few_shot import FewShotPredictor, check_same_size, support_of
 from paperzoo.apis.images import find_images, reason_of
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
 from paperzoo.explain.html.report import Section, Table
-from paperzoo.explain.pages import ITEM_PAGES, page_of, sections
+from paperzoo.explain.pages import ITEM_PAGES, SEQUENCES, page_of, sections
 from paperzoo.explain.sample import SampleLoader
 from paperzoo.utils.wording import some
 
@@ -47,6 +49,7 @@ def explain(
     images: str | Path | Sequence[str | Path] = (),
     *,
     items: Sequence[int] = (),
+    support: Any = None,
     cfg: Config | None = None,
     checkpoint: str | None = None,
     device: str | None = None,
@@ -61,6 +64,8 @@ def explain(
             their annotations; `data/...` follows `$PAPERZOO_DATA`, as in a config.
         items: Of a model of episodes or sequences: which of the test set; by default
             the first.
+        support: Of a few-shot classifier: a folder with a folder of images for each
+            class, or images by class name. Each of `images` is then a query.
         cfg: The config of a model that has none as its `cfg`.
         checkpoint: File, work dir or URL of the weights; without it, the model's own.
         device: Where a model is built; by default on the GPU, if there is one.
@@ -89,10 +94,13 @@ def explain(
             'how images are loaded: give cfg=load_config(...)'
         )
     meta = load_weights(model, checkpoint) if checkpoint else {}
-    given, load = sample_loader(
-        model, cfg, images, items=items, meta=meta, score_thr=score_thr
-    )
-    kind = 'items' if page_of(model) in ITEM_PAGES else 'images'
+    kind = 'items' if page_of(model) in ITEM_PAGES and support is None else 'images'
+    if support is not None:
+        given, load = query_loader(model, cfg, images, support, items=items)
+    else:
+        given, load = sample_loader(
+            model, cfg, images, items=items, meta=meta, score_thr=score_thr
+        )
     with evaluating(model):
         names, found = _explained(
             model, given, load, kind, progress(given, kind) if progress else given
@@ -178,13 +186,13 @@ def sample_loader(
         ([0], 'sequence 0')
     """
     name = type(model).__name__
-    if isinstance(images, str | Path):
-        images = [images]
+    images = _several(images)
     if (page := page_of(model)) in ITEM_PAGES:
         if images:
             raise UserError(
                 f"'{images[0]}': a {name} is explained on items of the config's test "
                 'set, not on images; give their numbers (--item 0, or items=[0])'
+                + ('' if page == SEQUENCES else ', or --support FOLDER with the images')
             )
         item = import_module(page).item
         return items or [0], lambda number: item(cfg, number)
@@ -201,6 +209,72 @@ def sample_loader(
     return find_images(files), SampleLoader(
         cfg, model, class_names(cfg, known), score_thr
     )
+
+
+def query_loader(
+    model: nn.Module,
+    cfg: Config,
+    images: str | Path | Sequence[str | Path],
+    support: Any,
+    *,
+    items: Sequence[int] = (),
+) -> tuple[Sequence[Any], Callable[[Any], Any]]:
+    """Return the files of queries, and what makes an episode of one.
+
+    Args:
+        model: A few-shot classifier.
+        cfg: Its config, whose test pipeline the images go through.
+        images: As of `explain`.
+        support: As of `explain`.
+        items: Refused: they are of the test set.
+
+    Raises:
+        UserError: If the model is no few-shot classifier, there are no images, or an
+            image of the support cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.apis.build import build_model
+        >>> from paperzoo.apis.config import load_config
+        >>> from paperzoo.data.paths import ensure_generated
+        >>> from paperzoo.explain.api import query_loader
+        >>> cfg = load_config('protonet_tiny_glyphs')
+        >>> model = build_model(cfg, 'cpu')
+        >>> image = ensure_generated('data/shapes/val/000004.jpg')
+        >>> grey, white = (np.full((240, 320, 3), v, np.uint8) for v in (99, 255))
+        >>> files, load = query_loader(model, cfg, image, {'g': grey, 'w': white})
+        >>> load(files[0]).data['query'].shape
+        torch.Size([1, 3, 28, 37])
+    """
+    from paperzoo.explain.dmf.page import EpisodeSample
+
+    if not hasattr(model, 'predict_from_feats'):
+        raise UserError(
+            f'a {type(model).__name__} learns its classes in a training: support '
+            '(--support) is for few-shot classifiers'
+        )
+    if items or not images:
+        raise UserError(
+            'with a support (--support FOLDER) the queries are images: give one or '
+            'more files, and no items of the test set'
+        )
+    pipeline = FewShotPredictor(model, cfg)
+    given = support_of(support)
+    pixels = [pipeline.inputs_of(one) for own in given.values() for one in own]
+    check_same_size([tuple(one.shape[-2:]) for one in pixels])
+    labels = [number for number, own in enumerate(given.values()) for _ in own]
+    classes = {'support': torch.stack(pixels), 'support_label': torch.tensor(labels)}
+
+    def load(file: Path) -> Any:
+        query = pipeline.inputs_of(file)
+        check_same_size([tuple(query.shape[-2:]), tuple(pixels[0].shape[-2:])])
+        return EpisodeSample({**classes, 'query': query[None]}, tuple(given), file.name)
+
+    return find_images([str(one) for one in _several(images)]), load
+
+
+def _several(images: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    return [images] if isinstance(images, str | Path) else images
 
 
 @contextmanager

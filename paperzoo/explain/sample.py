@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paperzoo.apis.build import build_dataset
+from paperzoo.apis.build import build_dataset, default_scope
 from paperzoo.apis.config import dataset_config, image_pipeline, type_name
 from paperzoo.apis.images import check_image_file, pixels_of
 from paperzoo.data.paths import resolve
@@ -69,12 +68,11 @@ class SampleLoader:
         class_names: tuple[str, ...],
         score_thr: float = 0.3,
     ) -> None:
-        init_default_scope(cfg.get('default_scope') or 'mmengine')
         self.cfg = cfg
         self.model = model
         self.class_names = class_names
         self.score_thr = score_thr
-        with spelling_explained(cfg):
+        with default_scope(cfg), spelling_explained(cfg):
             self.pipeline = Compose(image_pipeline(cfg))
         self._sets: dict[str, Any] = {}
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from paperzoo.errors import UserError, check_choice
 from paperzoo.fcos.geometry import LevelPoints, Stride, box_areas
@@ -118,17 +119,55 @@ class FCOSRangeAssigner:
             UserError: If the points have another number of levels than the ranges, or
                 a level another number of points than its size.
         """
+        return self.assign_batch(points, strides, [gt_bboxes], sizes)[0]
+
+    def assign_batch(
+        self,
+        points: Sequence[Float[Tensor, '_ 2']],
+        strides: Sequence[Stride],
+        gt_bboxes: Sequence[Float[Tensor, '_ 4']],
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> Int64[Tensor, 'images points']:
+        """Return for each point of each image the box it learns, as `assign` does.
+
+        All images go through each operation at once.
+
+        Args:
+            points: As in `assign`; those of every image.
+            strides: As in `assign`.
+            gt_bboxes: The boxes of each image, (boxes, 4); at least one image.
+            sizes: As in `assign`.
+
+        Raises:
+            UserError: As in `assign`.
+
+        Example:
+            >>> from paperzoo.fcos import pyramid_points
+            >>> points = pyramid_points([(1, 4)], [(8, 8)])  # x = 4, 12, 20, 28
+            >>> boxes = [torch.tensor([[0.0, 0.0, 24.0, 8.0]]), torch.zeros(0, 4)]
+            >>> FCOSRangeAssigner([(-1, 64)]).assign_batch(points, [(8, 8)], boxes)
+            tensor([[1, 1, 1, 0],
+                    [0, 0, 0, 0]])
+        """
+        # Empty boxes fill up: no point lies in one.
+        boxes = pad_sequence(list(gt_bboxes), batch_first=True)
+        boxes = F.pad(boxes, (0, 0, 0, WORD - boxes.size(1) % WORD))
         # Sorted by area, the box to take is the first that fits: ranks have no ties.
-        areas = box_areas(gt_bboxes, self.area_convention)
-        order = torch.argsort(areas, stable=True)
-        boxes = _in_words(gt_bboxes[order])
-        words = self._candidates(points, strides, boxes, sizes)
+        areas = box_areas(boxes, self.area_convention)
+        order = torch.argsort(areas, dim=1, stable=True)
+        boxes = boxes.gather(1, order[..., None].expand_as(boxes))
+        boxes = boxes.unflatten(1, (-1, WORD))  # (images, words, 63, 4)
+        words = self._candidates(points, strides, boxes.flatten(0, 1), sizes)
+        words = words.unflatten(0, boxes.shape[:2])
+        none = order.size(1)
         if self.ambiguity == 'nearest':
-            rank = _nearest(torch.cat(list(points)), boxes, words, len(gt_bboxes))
+            at = torch.cat(list(points))
+            pairs = zip(boxes, words, strict=True)
+            rank = torch.stack([_nearest(at, *pair, none) for pair in pairs])
         else:
-            rank = first_bit(words, len(gt_bboxes))
+            rank = first_bit(words.transpose(0, 1), none)
         # The last entry catches the points that no box fits.
-        return torch.cat((order + 1, order.new_zeros(1)))[rank]
+        return F.pad(order + 1, (0, 1)).gather(1, rank)
 
     def candidates(
         self,

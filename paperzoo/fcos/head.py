@@ -24,6 +24,8 @@ from mmengine.model import NormalInit
 from mmengine.structures import InstanceData
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from paperzoo.common import FocalLoss
 from paperzoo.errors import UserError, check_choice
@@ -106,7 +108,8 @@ class FCOSHead(AnchorFreeHead):
         loss_bbox: Loss of the boxes, which it gets as x0, y0, x1, y1.
         loss_centerness: Loss of the centre-ness logits.
         bbox_coder: Turns distances into boxes when predicting.
-        assigner: Replaces the FCOSRangeAssigner that the other arguments describe.
+        assigner: Replaces the FCOSRangeAssigner that the other arguments describe; its
+            `assign_batch` is called.
         box_quality: What the third branch learns: `'centerness'`, or the `'iou'` of the
             predicted box with its target. With the latter all positives count alike in
             the box loss.
@@ -288,45 +291,48 @@ class FCOSHead(AnchorFreeHead):
 
         Paper: fcos "Multi-level Prediction with FPN"
         """
-        sizes = [len(level) for level in points]
-        per_image = [
-            self.targets_of_image(points, get_box_tensor(gt.bboxes), gt.labels)
-            for gt in batch_gt_instances
-        ]
-        labels, ltrb = (
-            torch.stack(every).split(sizes, dim=1)
-            for every in zip(*per_image, strict=True)
+        labels, ltrb = self.batch_targets(
+            points,
+            [get_box_tensor(gt.bboxes) for gt in batch_gt_instances],
+            [gt.labels for gt in batch_gt_instances],
         )
+        sizes = [len(level) for level in points]
         return (
-            [level.flatten() for level in labels],
-            [level.flatten(0, 1) for level in ltrb],
+            [level.flatten() for level in labels.split(sizes, dim=1)],
+            [level.flatten(0, 1) for level in ltrb.split(sizes, dim=1)],
         )
 
     @torch.no_grad()
-    def targets_of_image(
+    def batch_targets(
         self,
         points: list[Float[Tensor, '_ 2']],
-        boxes: Float[Tensor, 'boxes 4'],
-        labels: Int[Tensor, ' boxes'],
-    ) -> tuple[Int[Tensor, ' points'], Float[Tensor, 'points 4']]:
-        """Return the class and the distances of all points of one image; tensors only.
+        boxes: list[Float[Tensor, '_ 4']],
+        labels: list[Int[Tensor, ' _']],
+    ) -> tuple[Int[Tensor, 'images points'], Float[Tensor, 'images points 4']]:
+        """Return the class and the distances of all points of all images; tensors only.
 
         Args:
             points: x and y of the points of each level.
-            boxes: The boxes of the image.
+            boxes: The boxes of each image.
             labels: Their classes.
 
         Paper: fcos Eq. 1
         """
-        gt_inds = self.assigner.assign(points, self.stride_pairs, boxes)
+        gt_inds = self.assigner.assign_batch(points, self.stride_pairs, boxes)
         # Entry 0 is the background, so an image without boxes is no special case.
-        labels = torch.cat((labels.new_full((1,), self.num_classes), labels))
-        boxes = torch.cat((boxes.new_zeros(1, 4), boxes))
+        every_label, every_box = (
+            pad_sequence(list(one), batch_first=True) for one in (labels, boxes)
+        )
+        every_label = F.pad(every_label, (1, 0), value=self.num_classes)
+        every_box = F.pad(every_box, (0, 0, 1, 0))
+        box = every_box.gather(1, gt_inds[..., None].expand(-1, -1, 4))
         # Of a list of its own: a compiled graph takes no subclass of it.
-        ltrb = encode_ltrb(torch.cat(list(points)), boxes[gt_inds])
+        ltrb = encode_ltrb(torch.cat(list(points)), box)
         if self.norm_on_bbox:
             ltrb = ltrb / self.units(points)
-        return labels[gt_inds], torch.where(gt_inds[:, None] > 0, ltrb, 0.0)
+        return every_label.gather(1, gt_inds), torch.where(
+            gt_inds[..., None] > 0, ltrb, 0.0
+        )
 
     def units(self, points: list[Float[Tensor, '_ 2']]) -> Float[Tensor, 'points 4']:
         """Return what `norm_on_bbox` divides distances by: the stride of each side.

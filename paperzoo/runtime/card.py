@@ -53,7 +53,8 @@ class Card:
             and below, and the file ignores what is in it.
         size: Width and height of the file's input; None: they are free.
         batch: Images of a call; None: their number is free.
-        channels: Order in which the file takes the channels.
+        channels: Order in which the file takes the channels: `'rgb'` of few-shot files,
+            else `'bgr'`.
         mean: Taken off each channel by the file, in the order of the network.
         std: What the file divides each channel by.
         settings: Thresholds and numbers with which the file decides.
@@ -131,7 +132,7 @@ def read_card(text: str | None, file: str) -> Card:
         if not fits:
             raise UserError(
                 f"'{file}': its metadata '{KEY}' says {key}="
-                f'{str(values[key])[:100]}, which cannot be: export it again'
+                f'{str(values.get(key))[:100]}, which cannot be: export it again'
             )
     return Card(**values)
 
@@ -155,7 +156,7 @@ def _fits(card: SimpleNamespace) -> dict[str, bool]:
         'divisor': _whole((card.divisor,), 1),
         'size': card.size is None or _whole(card.size, 2),
         'batch': card.batch is None or _whole((card.batch,), 1),
-        'channels': card.channels == 'bgr',
+        'channels': card.channels == ('rgb' if card.task == 'few-shot' else 'bgr'),
         'mean': _numbers(card.mean),
         'std': _numbers(card.std),
         'settings': isinstance(card.settings, dict),

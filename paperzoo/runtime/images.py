@@ -119,6 +119,49 @@ def prepare(image: NDArray[np.uint8], card: Card) -> Prepared:
     )
 
 
+# What few-shot files do to images before they are embedded, by name.
+STEPS = ('short_side', 'middle')
+
+
+def embedded_pixels(image: NDArray[np.uint8], card: Card) -> NDArray[np.float32]:
+    """Return what goes into the embedding file of a few-shot classifier.
+
+    Args:
+        image: (H, W, 3) in BGR.
+        card: Of the file; its `settings` have the `steps`, each a name of `STEPS` and a
+            length in pixels.
+
+    Returns:
+        (3, H, W) in RGB.
+
+    Raises:
+        UserError: If the image does not become one of the size that the file takes.
+
+    Example:
+        >>> import numpy as np
+        >>> from paperzoo.runtime.card import Card
+        >>> from paperzoo.runtime.images import embedded_pixels
+        >>> steps = {'steps': [('short_side', 28)]}
+        >>> card = Card(task='few-shot', model='ProtoNet', classes=(), settings=steps)
+        >>> embedded_pixels(np.zeros((60, 60, 3), np.uint8), card).shape
+        (3, 28, 28)
+    """
+    from paperzoo.utils.pixels import middle, short_side_to
+
+    changes = {'short_side': short_side_to, 'middle': middle}
+    made = np.ascontiguousarray(image[..., ::-1])
+    for name, length in card.settings['steps']:
+        made = changes[name](made, length)
+    height, width = made.shape[:2]
+    if card.size is not None and (width, height) != card.size:
+        raise UserError(
+            f'an image of {image.shape[1]} x {image.shape[0]} pixels becomes one of '
+            f'{width} x {height}, and the file takes {card.size[0]} x {card.size[1]} '
+            'only: cut it to the same shape'
+        )
+    return made.transpose(2, 0, 1).astype(np.float32)
+
+
 def padded_side(side: int, divisor: int) -> int:
     """Return the smallest multiple of a divisor that a side fits into.
 

@@ -32,6 +32,12 @@ def parse_args() -> argparse.Namespace:
         help='models of episodes or sequences: which of the test set, not images',
     )
     parser.add_argument(
+        '--support',
+        metavar='DIR',
+        help='few-shot classifiers: a folder of images for each class; the images are '
+        'queries',
+    )
+    parser.add_argument(
         '--beside',
         nargs=2,
         action='append',
@@ -87,7 +93,12 @@ def explained(args: argparse.Namespace) -> 'Report':
         models = [(cfg, args.checkpoint), *map(tuple, args.beside)]
         return explain_beside(models, args.images, **shown)
     return explain(
-        cfg, args.images, checkpoint=args.checkpoint, progress=track, **shown
+        cfg,
+        args.images,
+        support=args.support,
+        checkpoint=args.checkpoint,
+        progress=track,
+        **shown,
     )
 
 
@@ -99,6 +110,10 @@ def main() -> None:
     refuse_unwritable(Path(args.out))
     if args.history and args.beside:
         raise UserError('--history and --beside do not go together: choose one')
+    if args.support and (args.history or args.beside):
+        raise UserError(
+            '--history and --beside take episodes of the test set: without --support'
+        )
     report = explained(args)
     file = report.save(free_path(Path(args.out)))
     print(f'Open in a browser: {file.absolute()}')

@@ -28,6 +28,11 @@ def parse_args() -> argparse.Namespace:
         '--dynamic', action='store_true', help='number and size of images stay free'
     )
     parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='of format torch: machine code for this processor (AOTInductor)',
+    )
+    parser.add_argument(
         '--images',
         nargs='+',
         default=[],
@@ -49,6 +54,7 @@ def main() -> None:
         format=args.format,
         size=tuple(args.size) if args.size else None,
         dynamic=args.dynamic,
+        compiled=args.compile,
         images=args.images,
     )
     size = Path(args.out).stat().st_size

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from numpy.typing import NDArray
 
 # An annotation in COCO's format, or a mask in it: {'size': [H, W], 'counts': text}.
 Record = dict[str, Any]
@@ -12,12 +12,12 @@ INSTANCE_OFFSET = 1000
 
 
 def encode(
-    mask: Bool[np.ndarray, 'height width'] | UInt8[np.ndarray, 'height width'],
+    mask: NDArray[np.bool_] | NDArray[np.uint8],
 ) -> Record:
     """Return the run lengths of a mask, with a text that JSON can hold.
 
     Args:
-        mask: True, or 1, on the object.
+        mask: (H, W), true, or 1, on the object.
 
     Example:
         >>> import numpy as np
@@ -34,7 +34,7 @@ def encode(
     return {'size': list(rle['size']), 'counts': rle['counts'].decode('ascii')}
 
 
-def decode(record: Record) -> Bool[np.ndarray, 'height width']:
+def decode(record: Record) -> NDArray[np.bool_]:
     """Return the mask of an annotation.
 
     Args:

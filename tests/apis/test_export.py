@@ -1,6 +1,6 @@
 """export: one file from pixels to results, the model's own results, or no file."""
 
-import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,10 @@ def test_a_tagger_is_exported_and_compared(tmp_path: Path, checkpoint: Any) -> N
     none = np.zeros(tokens.shape, bool)
     scores = session.run({'inputs': tokens, 'padding': none})['scores']
     assert scores.shape == (3, 3, 2)
+    eager = paperzoo.load(weights, 'attention_tagging', device='cpu')
+    for one, other in zip(paperzoo.load(file)(tokens), eager(tokens), strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
 
 
 def test_a_file_with_other_results_is_not_kept(
@@ -180,21 +184,51 @@ def test_arrays_in_onnx_and_torch(name: str, tmp_path: Path, checkpoint: Any) ->
     for ending in ('.onnx', '.pt2'):
         file = tmp_path / f'model{ending}'
         paperzoo.export(checkpoint(name), file, name, dynamic=True)
-        if name.startswith('dmf'):
-            assert file.with_stem('model_episode').is_file()
+        if ending == '.onnx' and 'glyphs' in name:
+            _assert_fitted_alike(file, checkpoint(name))
+
+
+def _assert_fitted_alike(file: Path, weights: Path) -> None:
+    """Fit a file and its model to the same images, of 2 and of 7 classes."""
+    eager, exported = paperzoo.load(weights, device='cpu'), paperzoo.load(file)
+    rng = np.random.default_rng(0)
+    for ways, shots in ((2, 3), (7, 1)):
+        images = rng.integers(0, 256, (ways, shots + 1, 40, 40, 3), np.uint8)
+        support = {f'c{n}': list(own[:-1]) for n, own in enumerate(images)}
+        eager.fit(support)
+        exported.fit(support)
+        for query in images[:, -1]:
+            np.testing.assert_allclose(
+                exported(query).probabilities, eager(query).probabilities, atol=1e-5
+            )
+
+
+def test_what_cannot_be_compiled_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r'only format torch \(\.pt2\) is compiled'):
+        paperzoo.export('a.pth', tmp_path / 'a.onnx', compiled=True)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.delenv('CXX', raising=False)
+    with pytest.raises(UserError, match=r"no C\+\+ compiler \('g\+\+' or clang"):
+        paperzoo.export('a.pth', tmp_path / 'a.pt2', compiled=True)
 
 
 @pytest.mark.slow
-def test_the_example_of_the_docs(
-    tmp_path: Path, checkpoint: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = (Path(__file__).parents[2] / 'docs' / 'export.md').read_text('utf-8')
-    (example, _) = re.findall(r'```python\n(.+?)```', text, re.DOTALL)
-    cfg = paperzoo.load_config('fcos_tiny_shapes')
-    (image,) = dataset_images(cfg, 1)
-    monkeypatch.chdir(tmp_path)
-    Path('work').mkdir()
-    Path('work/epoch_18.pth').write_bytes(checkpoint('fcos_tiny_shapes').read_bytes())
-    Path('street.jpg').write_bytes(image.read_bytes())
-    exec(compile(example, 'docs/export.md', 'exec'), {})
-    assert Path('model.onnx').is_file()
+@pytest.mark.skipif(not shutil.which('g++'), reason='there is no g++ here')
+@pytest.mark.parametrize('name', ['attention_tagging', 'fcos_tiny_shapes'])
+def test_machine_code(name: str, tmp_path: Path, checkpoint: Any) -> None:
+    file = tmp_path / 'model.pt2'
+    found = paperzoo.export(checkpoint(name), file, name, dynamic=True, compiled=True)
+    assert found.images == 8
+    assert found.unmatched == 0
+    # Who loads it runs it; so paperzoo does not.
+    with pytest.raises(UserError, match='it is not opened'):
+        paperzoo.load(file)
+    if name == 'attention_tagging':
+        model = torch._inductor.aoti_load_package(str(file))
+        assert '"SequenceTagger"' in model.get_metadata()['paperzoo']
+        scores = model(torch.tensor([[1, 2, 3]]), torch.zeros(1, 3).bool())['scores']
+        eager = paperzoo.load(checkpoint(name), name, device='cpu')
+        expected = eager([1, 2, 3]).probabilities
+        torch.testing.assert_close(scores.softmax(-1)[0], torch.from_numpy(expected))

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 import paperzoo
 from paperzoo.apis.few_shot import support_images
+from paperzoo.apis.prediction import predict_files
 from paperzoo.apis.predictor import Predictor
 from paperzoo.errors import UserError
 
@@ -153,3 +154,51 @@ def test_another_model_is_not_fitted() -> None:
     model = Predictor(paperzoo.build_model(cfg, 'cpu'), cfg, {})
     with pytest.raises(UserError, match='learns its classes in a training'):
         model.fit('folder')
+
+
+def test_images_of_different_shapes_are_one_message(
+    checkpoints: dict[str, str], support: Path
+) -> None:
+    model = fitted(checkpoints['protonet_tiny_glyphs'], support)
+    with pytest.raises(UserError, match=r'different shapes.*ImageCenterCrop'):
+        model(np.zeros((40, 90, 3), np.uint8))
+    square, wide = np.zeros((2, 40, 40, 3), np.uint8), np.zeros((40, 90, 3), np.uint8)
+    with pytest.raises(UserError, match='different shapes'):
+        model.fit({'a': list(square), 'b': [wide]})
+
+
+def test_an_empty_pipeline_is_one(tmp_path: Path) -> None:
+    cfg = paperzoo.load_config('protonet_tiny_glyphs_cluttered')
+    weights = paperzoo.build_model(cfg, 'cpu').state_dict()
+    meta = {'cfg': cfg.pretty_text}
+    torch.save({'state_dict': weights, 'meta': meta}, tmp_path / 'a.pth')
+    for config in (None, cfg):
+        model: Any = paperzoo.load(tmp_path / 'a.pth', config, device='cpu')
+        assert model.pipeline.transforms == []
+
+
+@pytest.mark.parametrize('name', ['can_resnet12', 'dmf_resnet12', 'feat_resnet12'])
+def test_the_headline_configs(name: str, tmp_path: Path) -> None:
+    cfg = paperzoo.load_config(name)
+    weights = paperzoo.build_model(cfg, 'cpu').state_dict()
+    meta = {'cfg': cfg.pretty_text}
+    torch.save({'state_dict': weights, 'meta': meta}, tmp_path / 'a.pth')
+    dark, light = np.random.default_rng(0).integers(0, 99, (2, 90, 120, 3), np.uint8)
+    support = {'dark': [dark], 'light': [light + 150]}
+    found = [
+        paperzoo.load(tmp_path / 'a.pth', config, device='cpu').fit(support)(light)
+        for config in (None, cfg, name)
+    ]
+    for one in found[1:]:
+        assert_close(one.probabilities, found[0].probabilities)
+    with_file = predict_files(
+        paperzoo.load(tmp_path / 'a.pth', device='cpu').fit(support),
+        [_png(tmp_path / 'q.png', light)],
+        out=tmp_path / 'out',
+    )[0]['annotations']
+    assert with_file[0]['category'] == found[0].names[0]
+
+
+def _png(file: Path, pixels: Any) -> Path:
+    cv2.imwrite(str(file), pixels)
+    return file

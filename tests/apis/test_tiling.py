@@ -61,6 +61,9 @@ class Finder(Predictor):
     def __call__(self, image: Any, **_: Any) -> Any:
         return [self.one(part) for part in image]
 
+    def __repr__(self) -> str:
+        return f'Finder({self.kind})'
+
     def one(self, part: Any) -> Result:
         self.seen.append(part.shape)
         shape = part.shape[:2]
@@ -87,17 +90,16 @@ class Finder(Predictor):
                 found.masks = torch.from_numpy(made)
             sample = DetDataSample(pred_instances=found)
         if self.kind == 'panoptic':
-            plane = torch.zeros(1, *shape, dtype=torch.long)
-            sample.pred_panoptic_seg = PixelData(sem_seg=plane)
+            _, numbers = cv2.connectedComponents(white)
+            # Patches are things of class 0, all the rest is stuff of class 1.
+            plane = torch.from_numpy(np.where(white, 1000 * numbers, 1)).long()[None]
+            sample = DetDataSample(pred_panoptic_seg=PixelData(sem_seg=plane))
         sample.set_metainfo({'ori_shape': shape})
         return Result(sample, self.classes, part, self.score)
 
 
 class WithoutScores(Finder):
     """Gives semantic maps as exported files do."""
-
-    def __repr__(self) -> str:
-        return 'ExportedModel(a.onnx)'
 
     def one(self, part: Any) -> Result:
         result = super().one(part)
@@ -154,8 +156,54 @@ def test_nothing_found() -> None:
     assert len(predict_tiled(Finder('masks'), empty, (70, 70))) == 0
 
 
-def test_segments_are_refused() -> None:
-    with pytest.raises(UserError, match='panoptic maps cannot be put together'):
-        predict_tiled(Finder('panoptic'), picture(), (70, 70))
+def test_without_a_config_merging_is_plain() -> None:
+    model = Finder('masks')
+    model.slip = 2
+    del model.cfg
+    result = predict_tiled(model, picture(), (100, 80), overlap=0.55)
+    assert result.masks is not None
+    assert len(result) == len(result.masks) == len(BOXES)
+
+
+@pytest.mark.parametrize('tile', [(100, 80), (70, 70), (500, 500)])
+def test_segments_are_found_once_and_whole(tile: tuple[int, int]) -> None:
+    result = predict_tiled(Finder('panoptic'), picture(), tile, overlap=0.55)
+    plane, segments = result.panoptic_seg, result.segments
+    assert plane is not None
+    assert segments is not None
+    things = [one for one in segments if one['is_thing']]
+    areas = sorted((right - left) * (down - up) for left, up, right, down in BOXES)
+    assert sorted(one['area'] for one in things) == areas
+    assert {one['name'] for one in things} == {'patch'}
+    (ground,) = (one for one in segments if not one['is_thing'])
+    assert ground['name'] == 'ground'
+    np.testing.assert_array_equal(plane == ground['id'], picture()[..., 0] == 0)
+
+
+def test_a_thing_longer_than_a_tile_is_one() -> None:
+    image = np.zeros((60, 300, 3), np.uint8)
+    image[20:40, 10:290] = 255
+    result = predict_tiled(Finder('panoptic'), image, (80, 60), overlap=0.3)
+    things = [one for one in result.segments or () if one['is_thing']]
+    assert [one['area'] for one in things] == [20 * 280]
+
+
+def test_neighbours_stay_two() -> None:
+    image = np.zeros((60, 200, 3), np.uint8)
+    image[5:25, 10:190] = image[30:55, 10:190] = 255
+    result = predict_tiled(Finder('panoptic'), image, (80, 60), overlap=0.3)
+    areas = [one['area'] for one in result.segments or () if one['is_thing']]
+    assert sorted(areas) == [20 * 180, 25 * 180]
+
+
+def test_what_cannot_be_merged_is_refused() -> None:
     with pytest.raises(UserError, match='no scores that could be'):
         predict_tiled(WithoutScores('semantic'), picture(), (70, 70))
+    other = Finder('nothing')
+    other.one = (
+        lambda part: Result(  # type: ignore[method-assign]
+            DetDataSample(metainfo={'ori_shape': part.shape[:2]}), other.classes, part
+        )
+    )
+    with pytest.raises(UserError, match='tiles are for boxes, masks and maps'):
+        predict_tiled(other, picture(), (70, 70))

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from global_state import settings
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
 import paperzoo
@@ -30,7 +30,7 @@ SMALL = {
 
 
 def test_two_trainings_in_one_process_and_their_checkpoints(tmp_path: Path) -> None:
-    scopes = dict(DefaultScope._instance_dict)
+    before = settings()
     visualizers = dict(Visualizer._instance_dict)
     for name in ('first', 'second'):
         work = tmp_path / name
@@ -41,7 +41,7 @@ def test_two_trainings_in_one_process_and_their_checkpoints(tmp_path: Path) -> N
         (log,) = work.glob('*/vis_data/scalars.json')
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         assert [row['iter'] for row in rows if 'loss' in row] == [1, 2]
-    assert dict(DefaultScope._instance_dict) == scopes
+    assert settings() == before
     assert dict(Visualizer._instance_dict) == visualizers
     # The checkpoint is enough to predict.
     (image, *_) = sorted(Path(ensure_generated('data/shapes/val')).glob('*.jpg'))

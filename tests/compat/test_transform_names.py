@@ -1,10 +1,13 @@
-"""OpenMMLab's inferencers take every headline config, its dump, and a checkpoint."""
+"""Every entry point takes every headline config, its dump, and a checkpoint."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
 import mmdet.apis
+import mmdet.datasets
 import mmseg.apis
 import numpy as np
 import pytest
@@ -14,7 +17,9 @@ from mmengine.registry import DefaultScope
 from small_models import is_semantic, side, small_model
 from torch.testing import assert_close
 
+import paperzoo
 from paperzoo.apis.config import dump_config, load_config
+from paperzoo.apis.prediction import predict_files
 from paperzoo.compat.transform_names import bare_name
 
 HEADLINES = [
@@ -29,6 +34,17 @@ def test_bare_names() -> None:
     assert bare_name('Resize') == bare_name('mmcv.transforms.Resize') == 'Resize'
     assert bare_name('mmcv.Resize') == 'Resize' != bare_name('RandomResize')
     assert bare_name(Config) == 'Config'
+
+
+@pytest.mark.parametrize('dumped', [False, True])
+def test_what_mmdets_analysis_loads(dumped: bool, tmp_path: Path) -> None:
+    cfg = load_config('fcos_tiny_shapes')
+    if dumped:
+        cfg = Config.fromfile(dump_config(cfg, tmp_path / 'dump.py'))
+    found = mmdet.datasets.get_loading_pipeline(cfg.test_dataloader.dataset.pipeline)
+    names = [bare_name(step['type']) for step in found]
+    assert names == ['LoadImageFromFile', 'LoadAnnotations']
+    assert found[1]['with_bbox'] is True
 
 
 @pytest.fixture(autouse=True)
@@ -90,10 +106,28 @@ def given(
     }
 
 
+def loaded(config: Any, checkpoint: str, image: Any) -> Any:
+    """Return what our own function gives."""
+    return paperzoo.load(checkpoint, config, device='cpu', score=0.0)(image).sample
+
+
+def written(config: Any, checkpoint: str, image: Any) -> Any:
+    """Return what `paperzoo predict` writes, its scores or its maps."""
+    model = paperzoo.load(checkpoint, config, device='cpu', score=0.0)
+    with TemporaryDirectory() as folder:
+        file = image
+        if not isinstance(image, str):
+            file = str(Path(folder, 'a.png'))
+            cv2.imwrite(file, image)
+        found, _ = predict_files(model, [file], out=Path(folder, 'out'))
+    return found['annotations']
+
+
 def entry_points(semantic: bool) -> dict[str, Callable[..., Any]]:
     """Return functions of config, checkpoint and image that give a data sample."""
+    own = {'load': loaded}
     if semantic:
-        return {
+        return own | {
             'inferencer': lambda config, checkpoint, image: mmseg.apis.MMSegInferencer(
                 config, checkpoint, device='cpu'
             )(image, return_datasamples=True),
@@ -101,7 +135,7 @@ def entry_points(semantic: bool) -> dict[str, Callable[..., Any]]:
                 mmseg.apis.init_model(config, checkpoint, 'cpu'), image
             ),
         }
-    return {
+    return own | {
         'inferencer': lambda config, checkpoint, image: mmdet.apis.DetInferencer(
             config, checkpoint, device='cpu', show_progress=False
         )(image, return_datasamples=True)['predictions'][0],
@@ -130,8 +164,24 @@ def test_every_entry_point(given: dict[str, Any]) -> None:
             for what in ('image', 'pixels'):
                 sample = run(config, given['checkpoint'], given[what])
                 results[f'{name}, {kind}, {what}'] = found(sample)
-    assert len(results) == 10
+    assert len(results) == 16
     first = results['inferencer, source, image']
     assert first.numel() > 0
     for name, other in results.items():
         assert_close(other, first, msg=name)
+    # What the command writes is the same for file and pixels, with and without config.
+    records = [
+        written(config, given['checkpoint'], given[what])
+        for config, what in ((given['configs']['dump'], 'image'), (None, 'pixels'))
+    ]
+    assert records[0] == records[1]
+    sample = loaded(None, given['checkpoint'], given['image'])
+    assert len(records[0]) == len(
+        sample.pred_instances
+        if 'pred_instances' in sample
+        else [
+            one
+            for one in found(sample).unique()
+            if one % 1000 < (150 if given['semantic'] else 133)
+        ]
+    )

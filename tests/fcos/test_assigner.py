@@ -236,6 +236,35 @@ def test_memory_is_one_bit_per_point_and_box() -> None:
     assert largest.bytes == 8 * words * len(points[0])
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.one_of(BOXES, st.just([])), min_size=1, max_size=4),
+    st.sampled_from([0, 62, 63, 130]),
+    RADIUS,
+    AMBIGUITY,
+)
+def test_a_batch_is_its_images(
+    batch: list[list[tuple]], more: int, radius: float | None, ambiguity: str
+) -> None:
+    """However many boxes each has: none, a few, or more than a word has bits."""
+    gts = [boxes_of(rows) for rows in batch]
+    gts[0] = torch.cat((gts[0], random_boxes(more, seed=more)))
+    ours = FCOSRangeAssigner(RANGES, ambiguity=ambiguity, **sampling(radius))
+    found = ours.assign_batch(POINTS, STRIDES, gts)
+    one_by_one = [ours.assign(POINTS, STRIDES, boxes) for boxes in gts]
+    assert_close(found, torch.stack(one_by_one), rtol=0, atol=0)
+
+
+def test_memory_of_a_batch_is_that_of_its_fullest_image_for_each() -> None:
+    size = (100, 152)
+    points = [level_points(size, (8, 8))]
+    boxes = [random_boxes(count, seed=0) for count in (70, 0, 3)]
+    with LargestTensor() as largest:
+        FCOSRangeAssigner([(-1, 1e8)]).assign_batch(points, [(8, 8)], boxes, [size])
+    words = 70 // 63 + 1
+    assert largest.bytes == 3 * 8 * words * len(points[0])
+
+
 @pytest.mark.parametrize('ambiguity', ['area', 'nearest'])
 @pytest.mark.parametrize('sizes', [None, SIZES], ids=['free', 'grid'])
 def test_no_value_is_looked_at(ambiguity: str, sizes: list | None) -> None:

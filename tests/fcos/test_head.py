@@ -18,7 +18,13 @@ from torch.testing import assert_close
 
 import paperzoo.fcos.head
 from paperzoo.errors import UserError
-from paperzoo.fcos import FCOSHead, FCOSRangeAssigner, centerness, level_points
+from paperzoo.fcos import (
+    FCOSHead,
+    FCOSRangeAssigner,
+    centerness,
+    level_points,
+    pyramid_points,
+)
 
 SIZES = [(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)]
 STRIDES = [8, 16, 32, 64, 128]
@@ -324,13 +330,13 @@ def test_the_loss_learns_what_get_targets_says() -> None:
 
     head, gt = twins()[0], ground_truth(3, 2)
     seen: list[Any] = []
-    assign = head.assigner.assign
+    assign = head.assigner.assign_batch
 
     def spy(*args: Any) -> Any:
         seen.append(args[0])
         return assign(*args)
 
-    head.assigner.assign = spy
+    head.assigner.assign_batch = spy
     outs = head(features(torch.float32))
     plain = head.loss_by_feat(*outs, gt, METAS)
     head.__class__ = Shifted
@@ -338,7 +344,21 @@ def test_the_loss_learns_what_get_targets_says() -> None:
     assert_close(shifted['loss_cls'], plain['loss_cls'], rtol=0, atol=0)
     assert abs(shifted['loss_bbox'] - plain['loss_bbox']) > 1e-3
     # The assigner need not find out that the points are grids, nor could it on a GPU.
-    assert [points.sizes for points in seen] == [SIZES] * 4
+    assert [points.sizes for points in seen] == [SIZES] * 2
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_targets_of_a_batch_are_those_of_its_images(variant: str) -> None:
+    head = twins(**VARIANTS[variant])[0]
+    points = pyramid_points(SIZES, head.stride_pairs)
+    for counts in ((3, 0, 70), (0, 0), (2,)):
+        gts = [ground_truth(count)[0] for count in counts]
+        labels, ltrb = head.get_targets(points, gts)
+        alone = [head.get_targets(points, [gt]) for gt in gts]
+        for level, _ in enumerate(points):
+            for found, index in ((labels, 0), (ltrb, 1)):
+                expected = torch.cat([one[index][level] for one in alone])
+                assert_close(found[level], expected, rtol=0, atol=0)
 
 
 def test_an_assigner_can_be_given() -> None:

@@ -40,8 +40,10 @@ def prototypes(
 
     Paper: dmf "Meta-classifier"
     """
-    # A matrix product, not a loop over classes: supports come in any order.
-    member = F.one_hot(labels, ways).to(support.dtype)
+    # A matrix product, not a loop over classes: supports come in any order. And no
+    # one_hot, which would fix the number of classes in an exported file.
+    member = labels[:, None] == torch.arange(ways, device=labels.device)
+    member = member.to(support.dtype)
     return torch.einsum('sk,sc...->kc...', member / member.sum(0), support)
 
 

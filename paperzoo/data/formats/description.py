@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from numpy.typing import NDArray
 
 from paperzoo.errors import UserError
 
@@ -156,7 +156,7 @@ def bounding_box(polygons: list[Polygon]) -> Box:
 
 def painted_object(
     name: str,
-    mask: Bool[np.ndarray, 'height width'],
+    mask: NDArray[np.bool_],
     corner: tuple[float, float],
     size: tuple[int, int],
 ) -> LabelledObject:

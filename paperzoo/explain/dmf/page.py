@@ -11,7 +11,7 @@ from torch import Tensor
 from paperzoo.errors import UserError
 from paperzoo.explain.dmf.page_query import QueryPage
 from paperzoo.explain.dmf.trace import EpisodeView, explain_episode, explain_query
-from paperzoo.explain.html.report import Picture, Row, Section, Table
+from paperzoo.explain.html.report import Figure, Picture, Row, Section, Table
 from paperzoo.explain.recording import redefined
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class EpisodeSample:
     """One episode, as its data set gives it.
 
     Attributes:
-        data: `support` and `query` images (uint8, RGB) and their labels.
+        data: `support` and `query` images (uint8, RGB), `support_label` and, where the
+            truth is known, `query_label`.
         class_names: Names of its classes.
         name: What it is called on the page.
     """
@@ -34,6 +35,11 @@ class EpisodeSample:
     data: dict[str, Tensor]
     class_names: tuple[str, ...]
     name: str
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The classes of the queries, or None if nobody knows them."""
+        return self.data.get('query_label')
 
 
 def item(cfg: 'Config', number: int = 0) -> EpisodeSample:
@@ -71,9 +77,10 @@ def sections(model: Any, sample: EpisodeSample) -> list[Section]:
         sample: The episode.
     """
     keys = ('support', 'support_label', 'query', 'query_label')
-    batch = model.data_preprocessor({key: sample.data[key][None] for key in keys})
-    view = explain_episode(model, *(batch[key][0] for key in keys))
-    index, why = _telling_query(view, sample.data['query_label'])
+    known = [key for key in keys if key in sample.data]
+    batch = model.data_preprocessor({key: sample.data[key][None] for key in known})
+    view = explain_episode(model, *(batch[key][0] for key in known))
+    index, why = _telling_query(view, sample.labels)
     pictures = [picture(sample.data['support'][k]) for k in firsts(sample)]
     query = picture(sample.data['query'][index])
     best = view.scores[index].argsort(descending=True)[:2].tolist()
@@ -93,8 +100,10 @@ def sections(model: Any, sample: EpisodeSample) -> list[Section]:
     return [*found, _compared(sample, view, index, type(model).__name__)]
 
 
-def _telling_query(view: EpisodeView, labels: Tensor) -> tuple[int, str]:
+def _telling_query(view: EpisodeView, labels: Tensor | None) -> tuple[int, str]:
     """Return the query to follow, and why it was chosen."""
+    if labels is None:
+        return 0, 'whose class nobody has said'
     right = view.scores.argmax(1) == labels
     rescued = right & (view.nearest.argmax(1) != labels)
     if rescued.any():
@@ -115,7 +124,9 @@ def firsts(sample: EpisodeSample) -> list[int]:
 def _task(
     sample: EpisodeSample, page: QueryPage, index: int, why: str, losses: Table
 ) -> Section:
-    truth = sample.class_names[int(sample.data['query_label'][index])]
+    said = f'The model says {page.names[page.winner]}'
+    if sample.labels is not None:
+        said += f', the truth is {sample.class_names[int(sample.labels[index])]}'
     shots = len(sample.data['support']) // len(sample.class_names)
     more = f', of which the first of {shots} is shown' if shots > 1 else ''
     named = zip(page.supports, page.names, strict=True)
@@ -124,37 +135,38 @@ def _task(
         'What is the task?',
         'The model was never trained on these classes; each has only its support '
         f'images{more}. Which of them is the query? This page follows query {index}, '
-        f'{why} The model says {page.names[page.winner]}, the truth is {truth}.',
-        [Row([Picture(page.query, 'the query'), *supports]), losses],
+        f'{why} {said}.',
+        [Row([Picture(page.query, 'the query'), *supports])]
+        + ([losses] if losses.rows else []),
     )
 
 
 def _compared(
     sample: EpisodeSample, view: EpisodeView, index: int, model: str
 ) -> Section:
-    labels = sample.data['query_label']
+    labels = sample.labels
     rules = {
         model: view.scores,
         'without alignment': view.unaligned,
         'nearest prototype (cosine)': view.nearest,
     }
-    right = [
-        [name, f'{float((scores.argmax(1) == labels).float().mean()):.1%}']
-        for name, scores in rules.items()
-    ]
     own = [
         [name, *(f'{float(scores[index, k]):.3f}' for scores in rules.values())]
         for k, name in enumerate(sample.class_names)
     ]
+    tables: list[Figure] = [Table(['class', *rules], own, f'scores of query {index}')]
+    if labels is not None:
+        right = [
+            [name, f'{float((scores.argmax(1) == labels).float().mean()):.1%}']
+            for name, scores in rules.items()
+        ]
+        tables.append(Table(['rule', f'right, of {len(labels)} queries'], right))
     return Section(
         'What would the nearest prototype have said?',
         'The same features of the same episode, compared by three rules. The '
         'backbone was trained for the first of them, and one episode says little '
         'about which rule is better.',
-        [
-            Table(['class', *rules], own, f'scores of query {index}'),
-            Table(['rule', f'right, of {len(labels)} queries'], right),
-        ],
+        tables,
     )
 
 

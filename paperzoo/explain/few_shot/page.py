@@ -46,9 +46,8 @@ def beside(models: Mapping[str, Any], sample: EpisodeSample) -> list[Section]:
     for name, model in models.items():
         batch = model.data_preprocessor({key: sample.data[key][None] for key in keys})
         views[name] = view_episode(model, *(batch[key][0] for key in keys))
-    labels = sample.data['query_label']
-    index = telling(list(views.values()), labels)
-    truth = int(labels[index])
+    index = telling(list(views.values()), sample.labels)
+    truth = _own_class(sample, views, index)
     found = [
         task(sample, views, index, ' '.join(map(redefined, models.values())).strip()),
         _said(sample, views, index),
@@ -63,11 +62,18 @@ def beside(models: Mapping[str, Any], sample: EpisodeSample) -> list[Section]:
     ]
 
 
-def telling(views: Sequence[RuleView], labels: Tensor) -> int:
+def _own_class(sample: EpisodeSample, views: Mapping[str, RuleView], index: int) -> int:
+    """Return the class of a query; if nobody knows it, what the first model says."""
+    if sample.labels is not None:
+        return int(sample.labels[index])
+    return int(next(iter(views.values())).scores[index].argmax())
+
+
+def telling(views: Sequence[RuleView], labels: Tensor | None) -> int:
     """Return the first query that not all put alike, else the first."""
     guesses = [view.scores.argmax(1) for view in views]
     if len(views) == 1:
-        differ = guesses[0] == labels
+        differ = torch.zeros(1) if labels is None else guesses[0] == labels
     else:
         differ = torch.stack([guess != guesses[0] for guess in guesses]).any(0)
     return int(differ.int().argmax())
@@ -77,14 +83,18 @@ def task(
     sample: EpisodeSample, views: Mapping[str, RuleView], index: int, note: str
 ) -> Section:
     why = 'the first that they do not put alike, if there is one'
-    if len(views) == 1:
+    if sample.labels is None:
+        why = 'whose class nobody has said'
+    elif len(views) == 1:
         why = 'the first that the model puts right, if there is one'
     supports: list[Figure] = [
         Picture(picture(sample.data['support'][k]), sample.class_names[label])
         for label, k in enumerate(firsts(sample))
     ]
-    truth = sample.class_names[int(sample.data['query_label'][index])]
-    query = Picture(picture(sample.data['query'][index]), f'the query, of {truth}')
+    title = 'the query'
+    if sample.labels is not None:
+        title += f', of {sample.class_names[int(sample.labels[index])]}'
+    query = Picture(picture(sample.data['query'][index]), title)
     return Section(
         'What is the task?',
         'No model was trained on these classes; each has only its support images. '
@@ -95,23 +105,22 @@ def task(
 
 
 def _said(sample: EpisodeSample, views: Mapping[str, RuleView], index: int) -> Section:
-    labels = sample.data['query_label']
     own = [
         [name, *(f'{float(view.scores[index, k]):.3f}' for view in views.values())]
         for k, name in enumerate(sample.class_names)
     ]
-    right = [
-        [name, f'{float((view.scores.argmax(1) == labels).float().mean()):.1%}']
-        for name, view in views.items()
-    ]
+    tables: list[Figure] = [Table(['class', *views], own, f'scores of query {index}')]
+    if (labels := sample.labels) is not None:
+        right = [
+            [name, f'{float((view.scores.argmax(1) == labels).float().mean()):.1%}']
+            for name, view in views.items()
+        ]
+        tables.append(Table(['model', f'right, of {len(labels)} queries'], right))
     return Section(
         'What does each model say?',
         'Scores of different models are not on one scale: compare them within a '
         'column. One episode says little about which model is better.',
-        [
-            Table(['class', *views], own, f'scores of query {index}'),
-            Table(['model', f'right, of {len(labels)} queries'], right),
-        ],
+        tables,
     )
 
 
@@ -129,7 +138,8 @@ def _positions(
             maps.append(HeatMap(values, f'{name}: the class', over=support))
     return Section(
         'Which positions count?',
-        'How much each position of the query, compared with its own class '
+        'How much each position of the query, compared with '
+        f'{"what it is said to be" if sample.labels is None else "its own class"} '
         f'({sample.class_names[truth]}), counts in relation to the mean of all. CAN '
         'multiplies a position by one plus its attention, DMF by the factor by which '
         'positive features grow, here the mean of all channels. A rule that compares '

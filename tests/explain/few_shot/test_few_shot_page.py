@@ -4,15 +4,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from few_shot_toys import write_set
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from PIL import Image
 from references.dmf import TINY
 from torch.testing import assert_close
 
+from paperzoo.apis.build import build_model
+from paperzoo.apis.config import load_config
+from paperzoo.apis.inference import predictor_of
 from paperzoo.errors import UserError
-from paperzoo.explain import explain_beside, page_of
+from paperzoo.explain import explain, explain_beside, page_of
 from paperzoo.explain.few_shot.page import beside, item, sections
 from paperzoo.explain.few_shot.page_several import Seen, look
 from paperzoo.explain.few_shot.page_several import sections as sections_of_several
@@ -136,6 +142,65 @@ def test_two_of_one_name_are_told_apart(tmp_path: Path) -> None:
     cfg = config(tmp_path, 'can')
     report = explain_beside([(cfg, None), (cfg, None)], device='cpu')
     assert report.title == 'can, can, 2 on episode 0'
+
+
+def coloured(folder: Path, *names: str) -> Path:
+    """Write two pictures of one colour for each name."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        colour = rng.integers(0, 256, 3)
+        for number in range(2):
+            pixels = np.broadcast_to(colour, (4, 4, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f'{number}.png')
+    return folder
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_queries_of_the_users_own_images(name: str, tmp_path: Path) -> None:
+    cfg = config(tmp_path, name)
+    cfg.test_dataloader.dataset.pipeline = []
+    model = build_model(cfg, 'cpu')
+    support = coloured(tmp_path / 'mine', 'moss', 'rust', 'sky')
+    query = support / 'rust' / '1.png'
+    scope = dict(DefaultScope._instance_dict)
+    report = explain(model, query, support=support, cfg=cfg)
+    assert dict(DefaultScope._instance_dict) == scope
+    assert report.title.endswith('on 1.png')
+    task, *others = report.sections
+    assert task.title == 'What is the task?'
+    assert 'whose class nobody has said' in task.text
+    said = predictor_of(model, cfg, {}).fit(support)(query)
+    (scores,) = [
+        figure
+        for section in others
+        for figure in section.figures
+        if isinstance(figure, Table) and figure.columns[0] == 'class'
+    ]
+    assert [row[0] for row in scores.rows] == ['moss', 'rust', 'sky']
+    found = torch.tensor([float(row[1]) for row in scores.rows])
+    assert int(found.argmax()) == said.labels[0]
+    # Nothing is counted as right: there is no truth.
+    html = report.save(tmp_path / 'page.html').read_text('utf-8')
+    assert 'right, of' not in html
+    assert 'the truth is' not in html
+
+
+def test_what_is_no_support(tmp_path: Path) -> None:
+    cfg = config(tmp_path, 'protonet')
+    cfg.test_dataloader.dataset.pipeline = []
+    model = build_model(cfg, 'cpu')
+    support = coloured(tmp_path / 'mine', 'moss', 'rust')
+    image = support / 'moss' / '0.png'
+    with pytest.raises(UserError, match='give one or more files'):
+        explain(model, support=support, cfg=cfg)
+    with pytest.raises(UserError, match='no items of the test set'):
+        explain(model, image, items=[0], support=support, cfg=cfg)
+    with pytest.raises(UserError, match='or --support FOLDER'):
+        explain(model, image, cfg=cfg)
+    tagger = load_config('attention_tagging')
+    with pytest.raises(UserError, match='is for few-shot classifiers'):
+        explain(build_model(tagger, 'cpu'), image, support=support, cfg=tagger)
 
 
 def trained(tmp_path: Path, name: str) -> tuple[list[Any], dict[str, Seen]]:
