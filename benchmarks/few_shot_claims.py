@@ -621,13 +621,15 @@ def verdict_of_repetitions(seeds: list[dict[str, Any]]) -> str:
     )
     counts = [own['evaluations_of_dopri5'] for own in of_tasks]
     low, high = min(one[0] for one in counts), max(one[2] for one in counts)
+    times = f'{low} times' if low == high else f'{low} to {high} times'
     return (
         f'{"does not hold" if fit else "holds"} for a fixed T: '
         f'{", ".join(fit) or "none"} fits all tasks, nowhere surely worse than the '
-        f'best (which is, seed by seed, T = {best}); the adaptive solver '
+        f'best T (seed by seed: {best}); the adaptive solver '
         f'{"fits" if adaptive else "does not fit"} all tasks, its lead over the best '
-        f'T is {spread([value for value, _ in leads])} points, and it evaluates the '
-        f'flow {low} to {high} times'
+        f'T is {spread([value for value, _ in leads])} points over tasks and seeds, '
+        f'and it evaluates the flow {times}. Trained was with one step of rk4 until '
+        'time 1'
     )
 
 
