@@ -153,6 +153,19 @@ def floors() -> dict[str, Any]:
     return {name: cold([sys.executable, '-c', code]) for name, code in imports.items()}
 
 
+def limits(alone: dict[str, float], begun: dict[str, Any]) -> dict[str, Any]:
+    """Return the least ratios that the imports of the packages leave."""
+    keys = ('seconds', 'cpu_seconds', 'peak_mib')
+    return {
+        'what': 'numpy, OpenCV and onnxruntime alone, imported and nothing run, beside '
+        'a prediction with config and checkpoint: no ratio can be below',
+        **{
+            name: {key: round(alone[key] / found['checkpoint'][key], 3) for key in keys}
+            for name, found in begun.items()
+        },
+    }
+
+
 def write(args: argparse.Namespace, weights: dict[str, Any], *tables: Any) -> None:
     """Write what has been measured so far."""
     ways = {
@@ -172,7 +185,8 @@ def write(args: argparse.Namespace, weights: dict[str, Any], *tables: Any) -> No
         if not values:
             continue
         if kind == 'start':
-            ways['imports_alone'] = floors()
+            ways['imports_alone'] = alone = floors()
+            ways['what_limits'] = limits(alone[list(alone)[-1]], values)
         file = Path(args.out, f'export_{kind}.json')
         write_json(file, {'what': what, 'models': values, **ways}, replace=True)
         print(f'Written: {file}')

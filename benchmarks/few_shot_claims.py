@@ -668,7 +668,29 @@ def tables(record: Mapping[str, Any]) -> str:
         lines += [f'- {data}: {text}.' for data, text in own.items()] or [
             'Not measured.'
         ]
+    for data, seeds in record['results'].get('repetitions', {}).items():
+        lines += table_of_repetitions(data, list(seeds.values()))
     return '\n'.join([*lines, ''])
+
+
+def table_of_repetitions(data: str, seeds: list[dict[str, Any]]) -> list[str]:
+    """Return the sweep of T as lines of Markdown."""
+    rules = list(seeds[0][MAIN]['accuracy'])
+    said = f'mean and standard deviation of {len(seeds)} seeds'
+    if len(seeds) == 1:
+        said = 'one seed, with its 95 % interval over the episodes'
+    lines = ['', f'T on {data}, {said}:', '']
+    lines += [f'| task | {" | ".join(rules)} |', f'| --- |{" --- |" * len(rules)}']
+    for task in TASKS:
+        own = [[one[task]['accuracy'][rule] for one in seeds] for rule in rules]
+        cells = [
+            f'{numbers[0][0]:.1f} ± {numbers[0][1]:.1f}'
+            if len(numbers) == 1
+            else spread([value for value, _ in numbers])
+            for numbers in own
+        ]
+        lines.append(f'| {task} | {" | ".join(cells)} |')
+    return lines
 
 
 def main() -> None:

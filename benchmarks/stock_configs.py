@@ -151,9 +151,10 @@ def in_process(case: Case) -> Case:
         process.join()
     if process.exitcode == -signal.SIGXCPU:
         step, said = 'time', f'more than {SECONDS} seconds of the processor'
-    found = {'step': step, 'said': said, **outcome(step, said)}
+    found = {'step': step, 'said': said} | outcome(step, said)
     took = round(time.monotonic() - begun, 1)
-    return {**case, **found, 'seconds': took, 'commit': commit()}
+    found |= {'commit': commit(), 'torch': torch.__version__}
+    return {**case, **found, 'seconds': took}
 
 
 def outcome(step: str, said: str) -> dict[str, str]:

@@ -49,8 +49,10 @@ WHAT = (
 # Faults of the tests or packages themselves, by what they say.
 UPSTREAM: dict[str, str] = {}
 # A package that is missing, where `stock_configs` has no name for what the error says.
-PACKAGE = re.compile(r"No module named '([\w.]+)'|pip install (\w[\w.-]*)")
-LACKS = ('No module named', 'pip install', 'not installed')
+PACKAGE = re.compile(
+    r"No module named '([\w.]+)'|pip install (\w[\w.-]*)|(\w+) is not installed"
+)
+LACKS = ('No module named', 'pip install', 'not installed', 'import custom modules')
 NETWORK = ('URLError', 'ConnectionError', 'HTTPError', 'urlopen', 'huggingface.co')
 NO_FILE = re.compile(r"(?:No such file|does not exist|FileNotFoundError).*?([\w./-]+)'")
 

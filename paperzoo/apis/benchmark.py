@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def measure(
     cfg: 'Config',
     *,
+    model: Any = None,
     checkpoint: str | None = None,
     size: tuple[int, int] | None = None,
     batch_size: int = 1,
@@ -36,8 +37,10 @@ def measure(
 
     Args:
         cfg: The config.
-        checkpoint: File, work dir or URL; by default random weights, with which few
-            boxes are found.
+        model: Its model, if it is built already; it is frozen, and stays as it is
+            measured. By default it is built.
+        checkpoint: Of a model that is built: file, work dir or URL; by default random
+            weights, with which few boxes are found.
         size: Width and height of the images; by default the scale of the test
             pipeline's `Resize`.
         batch_size: Images per call.
@@ -73,9 +76,10 @@ def measure(
     kind = device.partition(':')[0]
     if threads:
         torch.set_num_threads(threads)
-    model: Any = build_model(cfg, device)
-    if checkpoint:
-        load_weights(model, checkpoint)
+    if model is None:
+        model = build_model(cfg, device)
+        if checkpoint:
+            load_weights(model, checkpoint)
     width, height = image_size(cfg, size)
     sizes = _sizes(model, (width, height), kind=kind, amp=amp)
     if fuse:

@@ -4,6 +4,7 @@ Ailment: `DetInferencer`, `MMSegInferencer` and mmseg's `inference_model` look f
 transforms that they replace by comparing their types with bare names. In a pure-Python
 config types are classes, and in its dump, which is also what a checkpoint holds, their
 paths: "LoadImageFromFile is not found in the test pipeline", KeyError 'seg_map_path'.
+mmdet's `analyze_results` asks a registry for them, which takes no class: TypeError.
 Upstream thread: https://github.com/open-mmlab/mmdetection/pull/10840 and
 https://github.com/open-mmlab/mmdetection/pull/11905, for mmdet and for classes only.
 Delete when: the supported mmdet and mmseg compare classes and the last part of a path.
@@ -19,6 +20,7 @@ def apply() -> None:
     when_imported('mmdet.apis.det_inferencer', _mend_mmdet)
     when_imported('mmseg.apis.mmseg_inferencer', _mend_mmseg)
     when_imported('mmseg.apis.utils', _mend_preparing)
+    when_imported('mmdet.datasets.utils', _mend_loading)
 
 
 def bare_name(kind: Any) -> str:
@@ -62,3 +64,16 @@ def _mend_preparing(module: Any) -> None:
         return prepare(imgs, model)
 
     module._preprare_data = _preprare_data
+
+
+def _mend_loading(module: Any) -> None:
+    theirs = module.get_loading_pipeline
+
+    def get_loading_pipeline(pipeline: Any) -> Any:
+        return theirs([{**step, 'type': _path(step['type'])} for step in pipeline])
+
+    module.get_loading_pipeline = get_loading_pipeline
+
+
+def _path(kind: Any) -> Any:
+    return f'{kind.__module__}.{kind.__name__}' if isinstance(kind, type) else kind

@@ -107,7 +107,7 @@ def cache_images(dataset: Any, limit_mib: float) -> tuple[int, int, float]:
     kept = total = 0
     used = 0.0
     for one in _bare(dataset):
-        transforms = getattr(getattr(one, 'pipeline', None), 'transforms', ())
+        transforms: Any = getattr(getattr(one, 'pipeline', None), 'transforms', [])
         for place, load in enumerate(transforms):
             if isinstance(load, LoadImageFromFile):
                 images: dict[str, dict[str, Any]] = {}

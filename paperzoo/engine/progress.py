@@ -141,8 +141,10 @@ class ProgressBarHook(Hook):
     def _move(self, name: str, done: int, note: str | None = None) -> None:
         if self._bar is None or name not in self._tasks:
             return
-        noted = {} if note is None else {'note': note}
-        self._bar.update(self._tasks[name], completed=done, **noted)
+        task = self._tasks[name]
+        self._bar.update(task, completed=done)
+        if note is not None:
+            self._bar.update(task, note=note)
         if self._is_due(name):
             self._drawn = self._bar.get_time()
             self._bar.refresh()

@@ -55,17 +55,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def beside(args: argparse.Namespace, cfg: 'Config') -> dict[str, Any]:
+def beside(
+    args: argparse.Namespace, cfg: 'Config', model: Any, meta: dict[str, Any]
+) -> dict[str, Any]:
     """Return the times of the model and of its exported files, and print them."""
     from paperzoo.apis.benchmark import image_size, side_by_side
-    from paperzoo.apis.build import build_model, load_weights
     from paperzoo.apis.exported import ExportedModel
     from paperzoo.apis.inference import Predictor
     from paperzoo.runtime.sessions import open_session
 
-    network = build_model(cfg, args.device)
-    meta = load_weights(network, args.checkpoint) if args.checkpoint else {}
-    models: dict[str, Any] = {'eager': Predictor(network, cfg, meta)}
+    models: dict[str, Any] = {'eager': Predictor(model, cfg, meta)}
     for file in args.exported:
         models[file] = ExportedModel(open_session(file, args.threads))
     size = image_size(cfg, tuple(args.size) if args.size else None)
@@ -80,13 +79,16 @@ def main() -> None:
     """Measure, print and write."""
     args = parse_args()
     from paperzoo.apis.benchmark import measure
+    from paperzoo.apis.build import build_model, load_weights
 
     cfg = config_of(args)
     file = Path(args.out) if args.out else Path(cfg.work_dir) / 'benchmark.json'
     refuse_unwritable(file)
+    model = build_model(cfg, args.device)
+    meta = load_weights(model, args.checkpoint) if args.checkpoint else {}
     figures = measure(
         cfg,
-        checkpoint=args.checkpoint,
+        model=model,
         size=tuple(args.size) if args.size else None,
         batch_size=args.batch_size,
         device=args.device,
@@ -104,7 +106,7 @@ def main() -> None:
     for name, value in figures.items():
         print(f'{name:22}{value}')
     if args.exported:
-        figures['side_by_side'] = beside(args, cfg)
+        figures['side_by_side'] = beside(args, cfg, model, meta)
     record = {
         'what': 'inference with pre- and post-processing, on random images',
         'config': args.config,

@@ -107,7 +107,8 @@ def test_mmdets_analyses_of_results(results: tuple[Path, Path], tmp_path: Path) 
     assert Config.fromfile(config).test_dataloader.dataset.indices == 2
     run(tmp_path, 'mmdet', f'{tools}/confusion_matrix.py', config, found, 'matrix')
     assert (tmp_path / 'matrix' / 'confusion_matrix.png').is_file()
-    given = config, found, 'shown', '--topk', 1, '--show-score-thr', 0
+    source = find_config('fcos_tiny_shapes')
+    given = source, found, 'shown', '--topk', 1, '--show-score-thr', 0, *FEW
     run(tmp_path, 'mmdet', f'{tools}/analyze_results.py', *given)
     assert len(list((tmp_path / 'shown').rglob('*.jpg'))) == 2  # best and worst
     run(tmp_path, 'mmdet', f'{tools}/eval_metric.py', config, found)

@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import mmdet.apis
+import mmdet.datasets
 import mmseg.apis
 import numpy as np
 import pytest
@@ -33,6 +34,17 @@ def test_bare_names() -> None:
     assert bare_name('Resize') == bare_name('mmcv.transforms.Resize') == 'Resize'
     assert bare_name('mmcv.Resize') == 'Resize' != bare_name('RandomResize')
     assert bare_name(Config) == 'Config'
+
+
+@pytest.mark.parametrize('dumped', [False, True])
+def test_what_mmdets_analysis_loads(dumped: bool, tmp_path: Path) -> None:
+    cfg = load_config('fcos_tiny_shapes')
+    if dumped:
+        cfg = Config.fromfile(dump_config(cfg, tmp_path / 'dump.py'))
+    found = mmdet.datasets.get_loading_pipeline(cfg.test_dataloader.dataset.pipeline)
+    names = [bare_name(step['type']) for step in found]
+    assert names == ['LoadImageFromFile', 'LoadAnnotations']
+    assert found[1]['with_bbox'] is True
 
 
 @pytest.fixture(autouse=True)
