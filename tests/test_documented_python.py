@@ -87,7 +87,7 @@ def test_few_shot() -> None:
 
 
 def test_sequences() -> None:
-    checkpoint('attention_tagging', 'work/epoch_8.pth')
+    write_checkpoint('attention_tagging', Path('work/epoch_8.pth'))
     result = run('docs/python.md', 2, paperzoo=paperzoo)['result']
     assert result.probabilities.shape == (4, 2)
 

@@ -75,6 +75,8 @@ def test_counts_of_stock_configs_are_those_of_the_result_file() -> None:
         assert one['folders_run'] == len({case['folder'] for case in ran})
         text = f'{one["folders_run"]} of {one["folders"]} folders of {name}'
         assert f'{text} ({one["configs_run"]} of {one["configs"]} configs)' in said
+        page = (ROOT / 'docs' / 'drop_in.md').read_text()
+        assert f'{one["configs_run"]} of {one["configs"]}' in page
     # Every reason is named: a package, a fault of upstream.
     assert {case['outcome'] for case in record['cases']} <= {
         'runs',
