@@ -57,6 +57,7 @@ UPSTREAM = {
 # What is missing, by what the error says.
 PACKAGES_NAMED = {
     'mmpretrain': 'mmpretrain',
+    'requires timm': 'timm',
     'transformers': 'transformers<5',
     'sklearn': 'scikit-learn',
     'skimage': 'scikit-image',

@@ -85,6 +85,19 @@ def test_counts_of_stock_configs_are_those_of_the_result_file() -> None:
     }
 
 
+def test_counts_of_upstreams_tests_are_those_of_the_result_file() -> None:
+    packages = json.loads((RESULTS / 'upstream_tests.json').read_text())['packages']
+    said = ' '.join((ROOT / 'docs' / 'ops.md').read_text().split())
+    for package, own in (('mmseg', "mmseg's own,"), ('mmdet', 'SOLOv2)')):
+        one = packages[package]['counts']
+        assert f'{own} {one["passed"]} tests pass and {one["failed"]} fail' in said
+        failed = [
+            each for file in packages[package]['files'] for each in file['failed']
+        ]
+        assert {each['kind'] for each in failed} <= {'package', 'network'}
+    assert packages['mmdet']['counts']['files'] == 12
+
+
 # Each small K-Net: its metric, how its README and header name and print it.
 KNET = {
     'shapes_instance': ('segm_mAP', 'mask AP', '.3f'),
