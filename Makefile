@@ -48,6 +48,7 @@ help:
 # installed twice; neither changes the other.
 
 # PYTHON may be an environment itself, whose packages --system-site-packages does not see.
+# What a wheel of torch calls itself and `torch.__version__` differ by a +cu126.
 $(VENV)/.base: constraints.txt
 	@echo "== environment in $(VENV)"
 	@if $(PYTHON) -c 'import torch' 2>/dev/null; then \
@@ -55,8 +56,8 @@ $(VENV)/.base: constraints.txt
 	  $(PYTHON) -m venv --system-site-packages $(VENV); \
 	  $(PYTHON) -c '$(PACKAGES)' > "$$(echo $(VENV)/lib/python*/site-packages)/found.pth"; \
 	  grep -Ev '^(torch|sympy)==' constraints.txt > $(VENV)/constraints.txt; \
-	  $(PYTHON) -c 'import torch; print("torch==" + torch.__version__)' \
-	    >> $(VENV)/constraints.txt; \
+	  $(PYTHON) -c 'from importlib.metadata import version as of; \
+	    print("torch==" + of("torch"))' >> $(VENV)/constraints.txt; \
 	else \
 	  $(PYTHON) -m venv $(VENV); cp constraints.txt $(VENV)/constraints.txt; \
 	fi
@@ -67,7 +68,7 @@ $(VENV)/.base: constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base setup.cfg
-	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[lite,mim,export,test,docs,release]'
+	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[lite,mim,export,web,test,docs,release]'
 	@touch $@
 dev: $(VENV)/.dev
 
@@ -150,7 +151,7 @@ release: $(VENV)/.dev
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/python -m zipfile -l dist/*.whl | grep -q 'licenses/LICENSE'
+	$(BIN)/python .ci/release.py dist
 
 clean:
 	rm -rf $(VENV) $(WHEEL_VENV) $(CACHE) $(DEMO) build dist site *.egg-info

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ class Setting:
     tiny: bool
     end: float
 
-    def turns(self, pair: dict[str, Callable[[], Any]]) -> Callable[[], dict]:
+    def turns(self, pair: Mapping[str, Callable[[], Any]]) -> Callable[[], dict]:
         """Return what times two ways in turns; see `take_turns`."""
         if self.tiny:
             return partial(take_turns, pair, 1, 0)

@@ -63,7 +63,8 @@ SHOWN = ('torch', 'numpy', 'opencv-python', 'setuptools', 'mmcv-lite', 'onedl-mm
 def build(folder: Path, wanted: Environment, source: Path) -> str:
     """Make an environment; return what went wrong, '' if nothing."""
     python = shutil.which(wanted.python)
-    if python is None:
+    # pyenv leaves a command of that name for an interpreter that is not chosen.
+    if python is None or subprocess.run([python, '--version']).returncode:
         return f'{wanted.python} is not installed here'
     packages = [
         package.replace('SOURCE', str(source.absolute())) for package in wanted.packages

@@ -6,6 +6,7 @@ Of every folder one config for each combination of types that its models name. E
 runs in a process of its own, with limits of time and memory. What has run is kept in
 the result file: the command goes on where it stopped, `--again` repeats what failed.
 With `--only-packages` it repeats what lacked a package, in an environment with them.
+`--join FILE` takes over what another run found, of packages that it had and this lacks.
 """
 
 import argparse
@@ -56,6 +57,7 @@ UPSTREAM = {
 # What is missing, by what the error says.
 PACKAGES_NAMED = {
     'mmpretrain': 'mmpretrain',
+    'requires timm': 'timm',
     'transformers': 'transformers<5',
     'sklearn': 'scikit-learn',
     'skimage': 'scikit-image',
@@ -150,8 +152,10 @@ def in_process(case: Case) -> Case:
         process.join()
     if process.exitcode == -signal.SIGXCPU:
         step, said = 'time', f'more than {SECONDS} seconds of the processor'
+    found = {'step': step, 'said': said} | outcome(step, said)
     took = round(time.monotonic() - begun, 1)
-    return {**case, 'step': step, 'said': said, 'seconds': took} | outcome(step, said)
+    found |= {'commit': commit(), 'torch': torch.__version__}
+    return {**case, **found, 'seconds': took}
 
 
 def outcome(step: str, said: str) -> dict[str, str]:
@@ -203,6 +207,25 @@ def wanted(cases: list[Case], again: bool, only_packages: bool) -> list[Case]:
     return cases
 
 
+def joined(cases: list[Case], others: list[Case]) -> list[Case]:
+    """Return cases with what another run found, unless that lacked a package.
+
+    What needed a package once needs it still: it is the run's environment that has it.
+    """
+    names = ('package', 'config')
+    found = {tuple(one[name] for name in names): one for one in others}
+    result = []
+    for case in cases:
+        other = found.get(tuple(case[name] for name in names), {})
+        had = other.get('outcome', 'package') != 'package' or 'outcome' not in case
+        taken = other if had and other else case
+        needs = [one['needs'] for one in (case, other) if 'needs' in one]
+        if case.get('outcome') == 'package' and taken is other:
+            needs.append(case['why'])
+        result.append(taken | ({'needs': needs[-1]} if needs else {}))
+    return result
+
+
 def counts(cases: list[Case]) -> dict[str, dict[str, int]]:
     """Return for each package how many configs and whole folders run."""
     found = {}
@@ -237,8 +260,8 @@ def table(record: dict[str, Any]) -> str:
             f'The configs stand for {one["stand_for"]}: one for each combination of a '
             'folder and the types that its models name.',
             '',
-            '| folder | run | with | what stops the others |',
-            '| --- | --- | --- | --- |',
+            '| folder | run | with | what stops the others | commit |',
+            '| --- | --- | --- | --- | --- |',
         ]
         folders: dict[str, list[Case]] = {}
         for case in record['cases']:
@@ -254,9 +277,10 @@ def table(record: dict[str, Any]) -> str:
                 if case.get('outcome', 'runs') != 'runs'
             }
             stops = '; '.join(sorted(text.replace('|', '/')[:160] for text in rest))
-            with_them = ', '.join(extra)
+            commits = sorted({case.get('commit', '') for case in cases} - {''})
+            cells = [', '.join(extra), stops, ', '.join(commits)]
             lines.append(
-                f'| {folder} | {len(ran)} of {len(cases)} | {with_them} | {stops} |'
+                f'| {folder} | {len(ran)} of {len(cases)} | {" | ".join(cells)} |'
             )
         lines.append('')
     return '\n'.join(lines)
@@ -266,11 +290,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--again', action='store_true')
     parser.add_argument('--only-packages', action='store_true')
+    parser.add_argument('--join', type=Path, metavar='FILE')
     parser.add_argument('--folder', help='try the configs of one folder, keep nothing')
     parser.add_argument('--out', type=Path, default=RESULT)
     args = parser.parse_args()
     warnings.simplefilter('ignore')
-    preload()
+    if not args.join:
+        preload()
     if args.folder:
         cases = [case for package in PACKAGES for case in chosen(package, args.folder)]
         sweep(cases, lambda cases: None)
@@ -288,6 +314,9 @@ def main() -> None:
         write_json(args.out, record, replace=True)
         write_text(args.out.with_suffix('.md'), table(record))
 
+    if args.join:
+        keep(joined(cases, json.loads(args.join.read_text())['cases']))
+        return
     keep(cases)
     sweep(wanted(cases, args.again, args.only_packages), keep)
 

@@ -49,8 +49,10 @@ WHAT = (
 # Faults of the tests or packages themselves, by what they say.
 UPSTREAM: dict[str, str] = {}
 # A package that is missing, where `stock_configs` has no name for what the error says.
-PACKAGE = re.compile(r"No module named '([\w.]+)'|pip install (\w[\w.-]*)")
-LACKS = ('No module named', 'pip install', 'not installed')
+PACKAGE = re.compile(
+    r"No module named '([\w.]+)'|pip install (\w[\w.-]*)|(\w+) is not installed"
+)
+LACKS = ('No module named', 'pip install', 'not installed', 'import custom modules')
 NETWORK = ('URLError', 'ConnectionError', 'HTTPError', 'urlopen', 'huggingface.co')
 NO_FILE = re.compile(r"(?:No such file|does not exist|FileNotFoundError).*?([\w./-]+)'")
 
@@ -189,7 +191,7 @@ def table(record: dict[str, Any]) -> str:
         ]
         folders: dict[str, list[Case]] = {}
         for case in one['files']:
-            folders.setdefault(str(Path(case['file']).parent), []).append(case)
+            folders.setdefault(_folder_of(case['file']), []).append(case)
         for folder, cases in sorted(folders.items()):
             lines.append(_line(folder, cases))
         lines.append('')
@@ -244,7 +246,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = laid_out(args.checkout, args.package, Path(place))
         found = [path for part in args.parts for path in _files(folder, part)]
-        for part, files in groupby(found, lambda file: str(Path(file).parent)):
+        found.sort(key=_folder_of)
+        for part, files in groupby(found, _folder_of):
             tried = try_files(folder, list(files))
             done |= {case['file']: case for case in tried}
             print(part, counts(tried), flush=True)
@@ -261,6 +264,10 @@ def main() -> None:
             record |= {**run_info(), 'packages': packages}
             write_json(args.out, record, replace=True)
             write_text(args.out.with_suffix('.md'), table(record))
+
+
+def _folder_of(file: str) -> str:
+    return str(Path(file).parent)
 
 
 def _files(folder: Path, part: str) -> list[str]:

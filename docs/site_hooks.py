@@ -27,6 +27,10 @@ ROOT_PAGES = {
     'README.zh-CN.md': 'index.zh-CN.md',
     'CONTRIBUTING.md': 'contributing.md',
     'CHANGELOG.md': 'changelog.md',
+    **{
+        f'benchmarks/results/{name}.md': f'results/{name}.md'
+        for name in ('few_shot_claims', 'mmcv_ops_cpu', 'stock_configs')
+    },
 }
 LINK = re.compile(r'(\]\()([^)\s#]+)((?:#[^)\s]*)?\))')
 FENCED = re.compile(r'(^```.*?^```|`[^`\n]+`)', re.MULTILINE | re.DOTALL)
@@ -75,6 +79,8 @@ def api_pages() -> dict[str, str]:
         + '`import paperzoo` loads neither torch nor mm*; its names load what they '
         'need.\n\n'
         + ''.join(f'::: paperzoo.{where}.{name}\n\n' for where, name in names)
+        # Its name is that of a room, too.
+        + '::: paperzoo.explain.api.explain\n\n',
     }
     rooms: dict[str, list[str]] = {}
     for name, file in modules():
@@ -108,23 +114,71 @@ def config_rows() -> Iterator[list[str]]:
         ]
 
 
-def result_rows() -> Iterator[list[str]]:
-    """Yield a row for each file of results: what, on what, its means, where, when."""
+# The first words of a file's name, and what it is about. A file of none has its own.
+RESULTS = {
+    'fcos': 'FCOS',
+    'knet': 'K-Net',
+    'dmf': 'DMF',
+    'few': 'Few-shot papers beside each other',
+    'attention': 'Self-attention',
+    'export': 'Exported files',
+    'own': 'Own data',
+    'mmcv': 'Operators',
+    'coco': 'Evaluation',
+}
+
+
+def result_text(file: Path) -> str:
+    """Return what a file of results says: what, on what, its means, where, when."""
+    record = json.loads(file.read_text())
+    parts = [
+        f'### {file.stem}',
+        f'{record["what"]}.',
+        f'On: {record["data"]}.',
+        means(record),
+    ]
+    links = [
+        f'[{other.name}]({REPOSITORY}/{other.relative_to(ROOT)})'
+        for other in sorted(file.parent.glob(f'{file.stem}.*'))
+    ]
+    parts.append(
+        f'{", ".join(links)}; {record["device"]}, {record["date"][:10]}, '
+        f'commit {record["commit"]}.'
+    )
+    return '\n\n'.join(part for part in parts if part) + '\n\n'
+
+
+def means(record: dict[str, Any]) -> str:
+    """Return a table of the means in a file of results, or nothing."""
+    found = {
+        name.removeprefix('mean_'): values
+        for name, values in record.items()
+        if name.startswith('mean_')
+    }
+    cases = list(dict.fromkeys(case for values in found.values() for case in values))
+    if not cases:
+        return ''
+    rows = (
+        [case, *(str(values.get(case, '')) for values in found.values())]
+        for case in cases
+    )
+    return table(['mean', *(name.replace('_', ' ') for name in found)], rows)
+
+
+def results_page() -> str:
+    """Return the page of all results, by paper."""
+    text = (
+        '# Results\n\nEvery number of these pages comes from one of these files, or '
+        'says whose it is. Each has its single runs, versions and the command that '
+        'repeats it.\n\n'
+    )
+    groups: dict[str, str] = dict.fromkeys(RESULTS.values(), '')
     for file in sorted((ROOT / 'benchmarks' / 'results').glob('*.json')):
-        record = json.loads(file.read_text())
-        means = [
-            f'{name.removeprefix("mean_")} of {what}: {value}'
-            for name, values in record.items()
-            if name.startswith('mean_')
-            for what, value in values.items()
-        ]
-        yield [
-            f'[{file.stem}]({REPOSITORY}/{file.relative_to(ROOT)})',
-            record['what'],
-            str(record['data']),
-            '<br>'.join(means),
-            f'{record["device"]}; {record["date"][:10]}, commit {record["commit"]}',
-        ]
+        title = RESULTS.get(file.stem.partition('_')[0], 'The stack')
+        groups[title] = groups.get(title, '') + result_text(file)
+    return text + ''.join(
+        f'## {title}\n\n{part}' for title, part in groups.items() if part
+    )
 
 
 def table(columns: list[str], rows: Iterator[list[str]]) -> str:
@@ -147,10 +201,7 @@ def table_pages() -> dict[str, str]:
         f'{models} of them are in the metafiles that `mim search paperzoo` reads. A '
         'config is named by its bare name wherever a command wants one.\n\n'
         + table(['config', 'what', 'expect'], config_rows()),
-        'tables/results.md': '# Results\n\nEvery number of these pages comes from one '
-        'of these files, or says whose it is. Each has its single runs, versions and '
-        'the command that repeats it.\n\n'
-        + table(['file', 'what', 'on', 'means', 'measured'], result_rows()),
+        'tables/results.md': results_page(),
     }
 
 
@@ -265,6 +316,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Adapt links and formulas."""
     path = page.file.src_uri
+    if path.startswith('index'):
+        page.meta['hide'] = ['navigation']  # nothing but itself
+    if path.startswith('results/') or path in ('tables/configs.md', 'reliability.md'):
+        page.meta['hide'] = ['toc']  # room for the table
     if path.startswith(('api/', 'tables/')):
         return markdown
     sources = {page: name for name, page in ROOT_PAGES.items()}

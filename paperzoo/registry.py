@@ -98,9 +98,12 @@ _METRICS = [
 
 _HOOKS = [
     'paperzoo.engine.compile',
+    'paperzoo.engine.data_time',
     'paperzoo.engine.finite_loss',
+    'paperzoo.engine.image_cache',
     'paperzoo.engine.memory_format',
     'paperzoo.engine.picture_page',
+    'paperzoo.engine.precision',
     'paperzoo.engine.progress',
     'paperzoo.engine.random_state',
     'paperzoo.explain.hook',

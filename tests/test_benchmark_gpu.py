@@ -101,6 +101,11 @@ def test_a_graph_is_warmed_up_recorded_and_replayed(
 ) -> None:
     """With a pretended `torch.cuda`: the order of what is asked of it."""
     said: list[str] = []
+
+    def record(_: Any) -> nullcontext:
+        said.append('record')
+        return nullcontext()
+
     stream = SimpleNamespace(wait_stream=lambda _: said.append('wait'))
     recorded = SimpleNamespace(replay=lambda: said.append('replay'))
     for name, fake in {
@@ -108,7 +113,7 @@ def test_a_graph_is_warmed_up_recorded_and_replayed(
         'current_stream': lambda: stream,
         'stream': lambda _: nullcontext(),
         'CUDAGraph': lambda: recorded,
-        'graph': lambda _: said.append('record') or nullcontext(),
+        'graph': record,
     }.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     _gpu_sections.graphed(lambda: said.append('run'), 'cuda')()

@@ -1,7 +1,10 @@
 """The table of few-shot claims equals its result file."""
 
 import json
+import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / 'benchmarks' / 'results'
@@ -50,3 +53,15 @@ def test_headers_that_name_the_claims_are_of_configs_in_them() -> None:
     ]
     assert len(said) >= 5
     assert set(said) <= measured
+
+
+@pytest.mark.parametrize('page', ['dmf.md', 'dmf.zh-CN.md'])
+def test_the_numbers_of_the_pages_are_those_of_the_file(page: str) -> None:
+    text = (ROOT / 'docs' / 'papers' / page).read_text('utf-8')
+    said = text.partition('<!-- few-shot claims')[2].partition('<!-- end -->')[0]
+    said = re.sub(r'\]\([^)]*\)', ']', said)
+    number = r'(?<![\w.])-?\d+(?:\.\d+)?(?![\w])'
+    found = re.findall(number, said)
+    assert len(found) > 10
+    known = re.findall(number, (RESULTS / 'few_shot_claims.md').read_text('utf-8'))
+    assert set(found) <= set(known)

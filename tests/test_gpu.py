@@ -128,7 +128,7 @@ def test_losses_gradients_and_predictions(device: str, name: str) -> None:
     if 'bbox_head' in cfg.model:
         cfg.model.test_cfg.score_thr = 0.0
     batch, annotated = images(cfg, IMAGES), samples(cfg, IMAGES, 4)
-    found = {}
+    found: dict[Any, Any] = {}
     for place in ('cpu', device):
         model = small_model(cfg.copy()).to(place)
         for part in model.modules():

@@ -31,6 +31,7 @@ ORDER = [
     ['engine'],
     ['apis'],
     ['explain'],
+    ['serve'],
     ['cli'],
     ['tools'],
     ['__main__'],
@@ -158,7 +159,7 @@ def test_no_circles() -> None:
 # into buffers; the functions beside it have examples.
 WITHOUT_EXAMPLE = re.compile(
     r'paperzoo\.(?:tools|compat|startup|cli)\b.*'
-    r'|paperzoo\.explain\.\w+\.(?:page|page_sequences|trace)\.\w+'
+    r'|paperzoo\.explain\.\w+\.(?:page|page_sequences|page_several|trace)\.\w+'
     r'|paperzoo\.ops\.\w+\.\w+_(?:forward|backward)\w*'
 )
 

@@ -1,6 +1,7 @@
 """The wheel holds what the tree holds and serves mim; an editable install works."""
 
 import configparser
+import json
 import os
 import re
 import subprocess
@@ -57,12 +58,20 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_holds_what_the_tree_holds(source: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope='module')
+def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of the tree."""
+    folder = tmp_path_factory.mktemp('built')
     run(
-        *(sys.executable, '-m', 'build', '--no-isolation', '--outdir', tmp_path, '.'),
+        *(sys.executable, '-m', 'build', '--no-isolation', '--outdir', folder, '.'),
         cwd=source,
     )
-    (wheel,) = tmp_path.glob('*.whl')
+    (wheel,) = folder.glob('*.whl')
+    return wheel
+
+
+def test_the_wheel_holds_what_the_tree_holds(source: Path, built: Path) -> None:
+    wheel = built
     held = {
         name for name in zipfile.ZipFile(wheel).namelist() if '.dist-info/' not in name
     }
@@ -79,6 +88,45 @@ def test_the_wheel_holds_what_the_tree_holds(source: Path, tmp_path: Path) -> No
     for name in ('py.typed', '__init__.pyi', 'model-index.yml'):
         assert f'paperzoo/{name}' in held
     assert not (source / 'build').exists()
+
+
+@pytest.mark.slow
+def test_the_install_lines_of_readme_resolve(built: Path, tmp_path: Path) -> None:
+    """With nothing there before; a wheel and a file stand for the two addresses."""
+    readme = (ROOT / 'README.md').read_text()
+    (line,) = re.findall(r"^pip install '(paperzoo\[lite\] @ )\S+'$", readme, re.M)
+    (file,) = re.findall(r'`-c https://\S+/(\S+\.txt)`', readme)
+    venv.create(tmp_path / 'env', with_pip=True)
+    pip = (tmp_path / 'env/bin/python', '-m', 'pip', 'install', '--dry-run', '-q')
+    ways: dict[str, list[str]] = {
+        'free': [],
+        'exact': ['-c', (ROOT / file).as_uri()],
+    }
+    for name, options in ways.items():
+        report = tmp_path / f'{name}.json'
+        done = subprocess.run(
+            [*map(str, pip), *options, '--report', report, line + built.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=1200,
+        )
+        if re.search(r'connection|resolution|from versions: none', done.stderr, re.I):
+            pytest.skip('there is no package index here')
+        assert done.returncode == 0, done.stderr[-2000:]
+        chosen = {
+            one['metadata']['name'].lower(): one['metadata']['version']
+            for one in json.loads(report.read_text())['install']
+        }
+        assert {'torch', 'mmengine', 'mmcv-lite', 'mmdet', 'mmsegmentation'} <= {
+            *chosen
+        }
+    exact = dict(
+        one.lower().split('==')
+        for one in (ROOT / file).read_text().split()
+        if '==' in one
+    )
+    assert chosen['mmdet'] == exact['mmdet']
+    assert chosen['torch'].partition('+')[0] == exact['torch']
 
 
 def test_model_index_names_files_that_exist() -> None:

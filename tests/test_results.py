@@ -75,12 +75,27 @@ def test_counts_of_stock_configs_are_those_of_the_result_file() -> None:
         assert one['folders_run'] == len({case['folder'] for case in ran})
         text = f'{one["folders_run"]} of {one["folders"]} folders of {name}'
         assert f'{text} ({one["configs_run"]} of {one["configs"]} configs)' in said
+        page = (ROOT / 'docs' / 'drop_in.md').read_text()
+        assert f'{one["configs_run"]} of {one["configs"]}' in page
     # Every reason is named: a package, a fault of upstream.
     assert {case['outcome'] for case in record['cases']} <= {
         'runs',
         'package',
         'upstream',
     }
+
+
+def test_counts_of_upstreams_tests_are_those_of_the_result_file() -> None:
+    packages = json.loads((RESULTS / 'upstream_tests.json').read_text())['packages']
+    said = ' '.join((ROOT / 'docs' / 'ops.md').read_text().split())
+    for package, own in (('mmseg', "mmseg's own,"), ('mmdet', 'SOLOv2)')):
+        one = packages[package]['counts']
+        assert f'{own} {one["passed"]} tests pass and {one["failed"]} fail' in said
+        failed = [
+            each for file in packages[package]['files'] for each in file['failed']
+        ]
+        assert {each['kind'] for each in failed} <= {'package', 'network'}
+    assert packages['mmdet']['counts']['files'] == 12
 
 
 # Each small K-Net: its metric, how its README and header name and print it.

@@ -72,16 +72,39 @@ def test_a_record_is_counted_and_shown() -> None:
         case('a', 'runs'),
         case('a', 'package', why='lap'),
         case('b', 'upstream', why='a wrong path'),
-        case('c', 'runs', needs='mmpretrain'),
+        case('c', 'runs', needs='mmpretrain', commit='1a2b'),
     ]
     counts = stock_configs.counts(cases)['mmdet']
     assert counts['folders_run'] == 2
     assert counts['whole_folders_run'] == 1
     assert counts['stand_for'] == 8
     table = stock_configs.table({'what': 'A test', 'cases': cases})
-    assert '| a | 1 of 2 |  | needs lap |' in table
-    assert "| b | 0 of 1 |  | upstream's fault: a wrong path |" in table
-    assert '| c | 1 of 1 | mmpretrain |  |' in table
+    assert '| a | 1 of 2 |  | needs lap |  |' in table
+    assert "| b | 0 of 1 |  | upstream's fault: a wrong path |  |" in table
+    assert '| c | 1 of 1 | mmpretrain |  | 1a2b |' in table
+
+
+def test_runs_of_two_environments_are_joined() -> None:
+    def case(config: str, outcome: str, **more: str) -> dict:
+        own = {'package': 'mmdet', 'config': config, 'outcome': outcome}
+        return {**own, 'why': '', **more}
+
+    here = [
+        case('a', 'runs', needs='lap', commit='1'),
+        case('b', 'package', why='mmpretrain', commit='1'),
+        case('c', 'runs', commit='1'),
+        case('d', 'package', why='VPD', commit='1'),
+    ]
+    there = [
+        case('a', 'runs', commit='2'),
+        case('b', 'runs', commit='2'),
+        case('c', 'package', why='lap', commit='2'),
+    ]
+    assert stock_configs.joined(here, there) == [
+        case('a', 'runs', needs='lap', commit='2'),
+        case('b', 'runs', needs='mmpretrain', commit='2'),
+        *here[2:],
+    ]
 
 
 def test_an_interrupted_sweep_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from paperzoo.apis.video import Video, is_video, video_file
 from paperzoo.errors import UserError
 from paperzoo.evaluation.results import categories
 from paperzoo.utils.files import free_path, new_folder, write_json
+from paperzoo.utils.masks import Record
 from paperzoo.utils.run_info import run_info
 
 # As of `ImageModel.attempt`.
@@ -109,6 +110,32 @@ def predict_files(
     return written, file
 
 
+def as_written(
+    model: ImageModel, name: str, result: Result, info: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return of one image what `predict_files` writes, without a file.
+
+    Args:
+        model: What has looked at it.
+        name: The image's `file_name`.
+        result: What it has found.
+        info: What else is said of the run.
+
+    Example:
+        >>> import numpy as np, paperzoo
+        >>> from paperzoo.apis.inference import predictor_of
+        >>> from paperzoo.apis.prediction import as_written
+        >>> cfg = paperzoo.load_config('fcos_tiny_shapes')
+        >>> model = predictor_of(paperzoo.build_model(cfg, 'cpu'), cfg, {})
+        >>> result = model(np.zeros((60, 80, 3), np.uint8))
+        >>> as_written(model, 'a.jpg', result, {'score': 0.3})['images']
+        [{'id': 1, 'file_name': 'a.jpg', 'width': 80, 'height': 60}]
+    """
+    found = _Found(model, Path(), overlays=False)
+    found.keep(name, result, result.to_coco())
+    return {**found.written, 'info': dict(info)}
+
+
 def _look_at(
     files: Sequence[str | Path], results: Attempt, found: '_Found', batch_size: int
 ) -> None:
@@ -167,11 +194,18 @@ class _Found:
         except Exception as error:
             self.fail(image, error, **more)
             return None
-        own = {'id': len(self.written['images']) + 1, 'file_name': str(image), **more}
-        own |= {'width': result.width, 'height': result.height}
+        own = self.keep(image, result, records, **more)
         if drawn is not None and not more:
             overlay = _overlay(image, drawn, self.folder / 'overlays')
             own['overlay'] = overlay.relative_to(self.folder).as_posix()
+        return drawn
+
+    def keep(
+        self, image: str | Path, result: Result, records: Sequence[Record], **more: Any
+    ) -> dict[str, Any]:
+        """Keep the records of an image; return the entry of the image."""
+        own = {'id': len(self.written['images']) + 1, 'file_name': str(image), **more}
+        own |= {'width': result.width, 'height': result.height}
         self.written['images'].append(own)
         for record in records:
             self.written['annotations'].append(
@@ -181,7 +215,7 @@ class _Found:
                     **record,
                 }
             )
-        return drawn
+        return own
 
     def fail(self, image: str | Path, error: Exception, **more: Any) -> None:
         """Say and keep why an image is left out."""

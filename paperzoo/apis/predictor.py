@@ -73,9 +73,11 @@ class Predictor(ImageModel):
         precision: str,
         fuse: bool,
     ) -> None:
+        from paperzoo.utils.precision import precision_on
+
         self.cfg = cfg
         self.score = score
-        self.precision = _precision_on(next(model.parameters()).device.type, precision)
+        self.precision = precision_on(next(model.parameters()).device.type, precision)
         _follow_hooks(model, cfg)
         self.model: Any = fused(model) if fuse else model
 
@@ -174,24 +176,6 @@ class Predictor(ImageModel):
         for transform in others:
             data = transform(data)
         return data
-
-
-def _precision_on(kind: str, asked: str) -> str:
-    """Return the precision that a device has, of what was asked for."""
-    from paperzoo.utils.precision import native_bfloat16
-
-    if asked == 'auto':
-        return 'bfloat16' if native_bfloat16(kind) else 'float32'
-    if asked == 'bfloat16' and not native_bfloat16(kind):
-        raise UserError(
-            f"precision='bfloat16': this {kind} does not compute in it, and would be "
-            "slower than in float32; 'auto' takes it only where it is faster"
-        )
-    if asked == 'float16' and kind != 'cuda':
-        raise UserError(
-            f"precision='float16' needs a GPU of NVIDIA; on this {kind}: 'auto'"
-        )
-    return asked
 
 
 def _follow_hooks(model: 'nn.Module', cfg: 'Config') -> None:

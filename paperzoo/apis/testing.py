@@ -29,6 +29,7 @@ def evaluate_checkpoint(
     show_dir: str | None = None,
     show_images: int = 24,
     show_score: float = 0.3,
+    precision: str | None = None,
     preflight: bool = True,
     recorded: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, float], Path | None]:
@@ -44,6 +45,7 @@ def evaluate_checkpoint(
         show_dir: Also write pictures, truth beside prediction, to this folder.
         show_images: How many of them.
         show_score: What scores lower is not drawn.
+        precision: As of `paperzoo.load`; by default as the config says.
         preflight: Look at config and data before.
         recorded: What else the file says of the test; by default the config's name and
             `cfg_options`.
@@ -78,6 +80,7 @@ def evaluate_checkpoint(
         show_dir=show_dir,
         show_images=show_images,
         show_score=show_score,
+        precision=precision,
     )
     runner, metrics, seconds = _tested(cfg, preflight)
     if runner.rank != 0:
@@ -85,6 +88,7 @@ def evaluate_checkpoint(
     record = {
         'metrics': metrics,
         'images': len(runner.test_dataloader.dataset),
+        **({'precision': precision} if precision else {}),
         **(recorded or {**given, 'cfg_options': dict(cfg_options or {})}),
         **checkpoint_info(checkpoint),
         'seconds': seconds,
@@ -119,6 +123,7 @@ def set_test_options(
     show_dir: str | None = None,
     show_images: int = 24,
     show_score: float = 0.3,
+    precision: str | None = None,
 ) -> None:
     """Write the options of `evaluate_checkpoint` into a config.
 
@@ -129,10 +134,11 @@ def set_test_options(
         show_dir: As of `evaluate_checkpoint`.
         show_images: As of `evaluate_checkpoint`.
         show_score: As of `evaluate_checkpoint`.
+        precision: As of `evaluate_checkpoint`.
 
     Raises:
-        UserError: If `out` is neither a JSON nor a pickle file, or it or `show_dir`
-            cannot be written.
+        UserError: If `out` is neither a JSON nor a pickle file, it or `show_dir` cannot
+            be written, or the device has no such precision.
 
     Example:
         >>> from paperzoo.apis.config import load_config
@@ -146,6 +152,8 @@ def set_test_options(
         refuse_unwritable(Path(place))
     cfg.load_from = checkpoint
     cfg.resume = False
+    if precision is not None:
+        _set_precision(cfg, precision)
     if show_dir:
         hook = dict(
             type='paperzoo.PicturePageHook',
@@ -164,3 +172,15 @@ def set_test_options(
         given = cfg.test_evaluator
         metrics = list(given) if isinstance(given, list | tuple) else [given]
         cfg.test_evaluator = [*metrics, dump]
+
+
+def _set_precision(cfg: 'Config', asked: str) -> None:
+    from mmengine.device import is_cuda_available
+
+    from paperzoo.utils.precision import precision_on
+
+    precision = precision_on('cuda' if is_cuda_available() else 'cpu', asked)
+    hooks: list[dict] = [{'type': 'paperzoo.PrecisionHook', 'evaluation': precision}]
+    if precision != 'float32':  # half is slower in the other memory format
+        hooks.insert(0, {'type': 'paperzoo.ChannelsLastHook'})
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *hooks]

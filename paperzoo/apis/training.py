@@ -16,6 +16,7 @@ from paperzoo.preflight.common_values import check_values, require
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.hooks import Hook
     from mmengine.runner import Runner
 
 
@@ -48,6 +49,7 @@ def train(
     resume: bool | str | Path = False,
     preflight: bool = True,
     finite_check: bool = True,
+    cache_images: bool = False,
 ) -> Trained:
     """Train the model of a config, as `paperzoo train` does.
 
@@ -56,7 +58,7 @@ def train(
         cfg_options: Overrides by dotted key, such as `{'train_cfg.max_epochs': 2}`.
         work_dir: Where logs and checkpoints go; by default what the config says, else
             `work_dirs/` and the config's name.
-        amp: Mixed precision: float16 on a GPU, bfloat16 on a CPU.
+        amp: Mixed precision, in validation too: float16 on a GPU, bfloat16 on a CPU.
         compile_backend: Of `torch.compile`, such as `'inductor'`, for backbone, neck
             and heads, each by itself; by default what the config says.
         vis: Also log to these: `'tensorboard'`, `'wandb'`, `'mlflow'`.
@@ -70,6 +72,8 @@ def train(
         resume: Go on from a checkpoint; True from the last one in the work dir.
         preflight: Look at config, data and work dir before.
         finite_check: Stop at a loss that is NaN or infinite.
+        cache_images: Keep the decoded training images, as far as half of the free
+            memory holds them.
 
     Raises:
         UserError: If there is something wrong with config, data, options, work dir or
@@ -94,6 +98,7 @@ def train(
         auto_scale_lr=auto_scale_lr,
         from_scratch=from_scratch,
         resume=resume,
+        cache_images=cache_images,
     )
     from paperzoo.apis.curves import curves_drawn
     from paperzoo.engine.first_steps import first_steps_explained
@@ -209,6 +214,7 @@ def set_training_options(
     auto_scale_lr: bool = False,
     from_scratch: bool = False,
     resume: bool | str | Path = False,
+    cache_images: bool = False,
 ) -> None:
     """Write the options of `train` into a config.
 
@@ -223,6 +229,7 @@ def set_training_options(
         auto_scale_lr: As of `train`.
         from_scratch: As of `train`.
         resume: As of `train`.
+        cache_images: As of `train`.
 
     Raises:
         UserError: If the config has no base batch size to scale by, or no place for
@@ -244,6 +251,8 @@ def set_training_options(
     use_compile(cfg, backend or cfg.get('compile', False))
     for name in vis:
         add_backend(cfg, name)
+    if cache_images:
+        _add_hook(cfg, {'type': 'paperzoo.CacheImagesHook'})
     if (epochs, batch_size, lr) != (None, None, None):
         from paperzoo.apis.schedule import set_schedule
 
@@ -285,10 +294,13 @@ def use_amp(cfg: 'Config') -> None:
     if is_cuda_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        dtype = cfg.optim_wrapper.get('dtype') or 'float16'
+        _add_hook(cfg, {'type': 'paperzoo.PrecisionHook', 'evaluation': dtype})
         return
     from paperzoo.utils.precision import native_bfloat16
 
-    if not native_bfloat16('cpu'):
+    native = native_bfloat16('cpu')
+    if not native:
         warnings.warn(
             '--amp: this CPU has no bfloat16 units, and torch imitates them: a step '
             'took 28 times as long as in float32 where it was measured. Train without '
@@ -298,8 +310,13 @@ def use_amp(cfg: 'Config') -> None:
     cfg.optim_wrapper.type = 'paperzoo.Bf16OptimWrapper'
     cfg.optim_wrapper.pop('loss_scale', None)
     # Without it bfloat16 convolutions are slower than those of float32.
-    hooks = [*(cfg.get('custom_hooks') or []), {'type': 'paperzoo.ChannelsLastHook'}]
-    cfg.custom_hooks = hooks
+    _add_hook(cfg, {'type': 'paperzoo.ChannelsLastHook'})
+    if native:
+        _add_hook(cfg, {'type': 'paperzoo.PrecisionHook', 'evaluation': 'bfloat16'})
+
+
+def _add_hook(cfg: 'Config', hook: dict[str, Any]) -> None:
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
 def look_first(cfg: 'Config') -> None:
@@ -348,19 +365,23 @@ def watch(
         >>> runner = SimpleNamespace(hooks=hooks, register_hook=hooks.append)
         >>> watch(runner, preflight=False)
         >>> [type(hook).__name__ for hook in hooks]
-        ['WorkLeftHook', 'FitClassesHook', 'FiniteLossHook']
+        ['WorkLeftHook', 'FitClassesHook', 'DataTimeHook', ..., 'FiniteLossHook']
     """
     from paperzoo.apis.model_ops import check_ops
+    from paperzoo.engine.data_time import DataTimeHook
     from paperzoo.engine.fine_tuning import FitClassesHook
     from paperzoo.engine.finite_loss import FiniteLossHook
+    from paperzoo.engine.precision import PrecisionHook
     from paperzoo.engine.work_left import WorkLeftHook
     from paperzoo.preflight.run import check_space
 
     runner.register_hook(WorkLeftHook())
     runner.register_hook(FitClassesHook())
-    named = any(isinstance(hook, FiniteLossHook) for hook in runner.hooks)
-    if finite_check and not named:
-        runner.register_hook(FiniteLossHook())
+    wanted: list[type[Hook]] = [DataTimeHook, PrecisionHook]
+    wanted += [FiniteLossHook] if finite_check else []
+    for hook in wanted:
+        if not any(isinstance(one, hook) for one in runner.hooks):
+            runner.register_hook(hook())
     # A strategy (FSDP) builds the model only when the training begins.
     if preflight and not isinstance(runner.model, dict):
         check_ops(runner.model)

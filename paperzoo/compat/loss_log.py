@@ -25,7 +25,7 @@ _MARK = '_paperzoo_waits_for_none'
 _WAITING = '_paperzoo_waiting'
 # Kept at most: without a log nobody would ever look.
 _MOST = 1000
-_READERS = ('get_scalar', 'state_dict', '__getstate__')
+_READERS = ('state_dict', '__getstate__')
 
 
 def apply() -> None:
@@ -41,6 +41,7 @@ def _mend(module: Any) -> None:
     setattr(hub, _MARK, True)
     hub.update_scalar = _waiting(hub.update_scalar)
     hub.log_scalars = property(_after_all(hub.log_scalars.fget))
+    hub.get_scalar = _after_its_own(hub.get_scalar)
     for name in _READERS:
         if name in vars(hub):
             setattr(hub, name, _after_all(getattr(hub, name)))
@@ -89,6 +90,23 @@ def settle(hub: Any) -> None:
     update = type(hub).update_scalar
     for entry in zip(keys, numbers, counts, resumed, strict=True):
         update(hub, *entry)
+
+
+def _after_its_own(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `get_scalar` that settles if the name that is asked for waits.
+
+    `IterTimerHook` asks for the time in every step.
+    """
+
+    @wraps(read)
+    def get_scalar(self: Any, key: str) -> Any:
+        if any(key == one[0] for one in vars(self).get(_WAITING, ())):
+            settle(self)
+        # Upstream's way goes by `log_scalars`, which settles all.
+        known = self._log_scalars
+        return known[key] if key in known else read(self, key)
+
+    return get_scalar
 
 
 def _after_all(read: Callable[..., Any]) -> Callable[..., Any]:

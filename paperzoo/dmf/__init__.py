@@ -21,6 +21,7 @@ default:
     border of the score map           none     authors: zero_pad_score=True
     what the global classifier sees   query    paper: global_on_aligned=True
     blocks of DropBlock               whole    authors: official_dropblock=True
+    temperature of the scores         none     neither has one; ours: scale
     counter of DropBlock's schedule   training steps; the authors count evaluations, too
 
 Where we differ from the authors' code: no compiled op; with filters of one tap no map

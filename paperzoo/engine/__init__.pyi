@@ -1,10 +1,13 @@
 from .amp import Bf16OptimWrapper as Bf16OptimWrapper
 from .compile import CompileHook as CompileHook
+from .data_time import DataTimeHook as DataTimeHook
 from .episode_loop import EpisodeTestLoop as EpisodeTestLoop
 from .episode_loop import EpisodeValLoop as EpisodeValLoop
 from .fine_tuning import FitClassesHook as FitClassesHook
 from .finite_loss import FiniteLossHook as FiniteLossHook
+from .image_cache import CacheImagesHook as CacheImagesHook
 from .memory_format import ChannelsLastHook as ChannelsLastHook
 from .picture_page import PicturePageHook as PicturePageHook
+from .precision import PrecisionHook as PrecisionHook
 from .progress import ProgressBarHook as ProgressBarHook
 from .random_state import ResumableRandomnessHook as ResumableRandomnessHook

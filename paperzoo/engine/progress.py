@@ -55,8 +55,11 @@ class ProgressBarHook(Hook):
 
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Move the bar; the loss beside it is the one that MMEngine has logged."""
-        scalars = runner.message_hub.log_scalars
-        loss = scalars.get('train/loss')
+        if not self._is_due('train'):
+            # Reading the loss would wait for a GPU.
+            self._move('train', runner.iter + 1)
+            return
+        loss = runner.message_hub.log_scalars.get('train/loss')
         note = f'epoch {runner.epoch + 1}' if runner.max_epochs > 1 else ''
         if loss is not None:
             note += f' loss {loss.current():.4g}'
@@ -129,13 +132,21 @@ class ProgressBarHook(Hook):
                 handler.setStream(_AboveBar(console))
         _RUNNING.add(self)
 
-    def _move(self, name: str, done: int, note: str = '') -> None:
+    def _is_due(self, name: str) -> bool:
+        """Return whether the next move of a bar draws it."""
+        if self._bar is None or name not in self._tasks:
+            return False
+        return self._bar.get_time() - self._drawn >= 1 / self.refreshes
+
+    def _move(self, name: str, done: int, note: str | None = None) -> None:
         if self._bar is None or name not in self._tasks:
             return
-        self._bar.update(self._tasks[name], completed=done, note=note)
-        now = self._bar.get_time()
-        if now - self._drawn >= 1 / self.refreshes:
-            self._drawn = now
+        task = self._tasks[name]
+        self._bar.update(task, completed=done)
+        if note is not None:
+            self._bar.update(task, note=note)
+        if self._is_due(name):
+            self._drawn = self._bar.get_time()
             self._bar.refresh()
 
     def _end(self, name: str) -> None:

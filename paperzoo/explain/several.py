@@ -71,13 +71,12 @@ def explain_history(
     unit, files = checkpoints_in(work_dir)
     chosen = np.linspace(0, len(files) - 1, min(len(files), MOST)).round().astype(int)
     numbers = [list(files)[place] for place in chosen]
-    if not isinstance(cfg, Config):
-        cfg = load_config(cfg or config_in(work_dir))
-    model = build_model(cfg, device or default_device())
+    config = cfg if isinstance(cfg, Config) else load_config(cfg or config_in(work_dir))
+    model = build_model(config, device or default_device())
     page = _several(model)
     last = load_weights(model, files[numbers[-1]])
     given, load = sample_loader(
-        model, cfg, images, items=items, meta=last, score_thr=score_thr
+        model, config, images, items=items, meta=last, score_thr=score_thr
     )
     samples = [load(one) for one in given]
     views: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -86,9 +85,10 @@ def explain_history(
             load_weights(model, files[number])
             for sample in samples:
                 views[sample.name][str(number)] = page.look(model, sample)
-    stem = Path(cfg.filename).stem if cfg.filename else type(model).__name__
-    title = f'{stem} on {some(list(views), 3)}, {len(numbers)} of {len(files)} {unit}s'
-    return Report(title.replace(f'{len(files)} of ', ''), _sections(page, views, unit))
+    stem = Path(config.filename).stem if config.filename else type(model).__name__
+    more = f' of {len(files)}' if len(numbers) < len(files) else ''
+    title = f'{stem} on {some(list(views), 3)}, {len(numbers)}{more} {unit}s'
+    return Report(title, _sections(page, views, unit))
 
 
 def explain_beside(
@@ -125,10 +125,11 @@ def explain_beside(
     cfgs = [cfg if isinstance(cfg, Config) else load_config(cfg) for cfg, _ in models]
     built: dict[str, tuple[Any, Config, dict]] = {}
     pages = {}
-    for cfg, (_, checkpoint) in zip(cfgs, models, strict=True):
+    stems = [Path(cfg.filename).stem if cfg.filename else '' for cfg in cfgs]
+    for cfg, stem, (_, checkpoint) in zip(cfgs, stems, models, strict=True):
         model = build_model(cfg, device or default_device()).eval()
-        name = Path(cfg.filename).stem if cfg.filename else type(model).__name__
-        if name in built and checkpoint:
+        name = stem or type(model).__name__
+        if stems.count(stem) > 1 and checkpoint:
             name = f'{name}, {Path(checkpoint).stem}'
         name = name if name not in built else f'{name}, {len(built) + 1}'
         pages[name] = _several(model)

@@ -35,7 +35,10 @@ def together(
         frames = [own[0] if len(own) == 1 else Row(own) for own in drawn.values()]
         return [Slider(unit, list(drawn), frames)]
     labelled = [
-        [replace(one, caption=f'{name}: {one.caption}') for one in own]
+        [
+            replace(one, caption=f'{name}: {one.caption}'.removesuffix(': '))
+            for one in own
+        ]
         for name, own in drawn.items()
     ]
     return [Row(kind) for kind in zip(*labelled, strict=True)]

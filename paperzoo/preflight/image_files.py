@@ -3,8 +3,9 @@
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from os import SEEK_CUR, SEEK_END
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from paperzoo.data.formats.folder import image_size
 from paperzoo.errors import UserError
@@ -145,19 +146,22 @@ def is_broken(file: Path) -> bool:
         ...     is_broken(file)
         True
     """
-    if too_large(file):
-        return True
     try:
         with file.open('rb') as stream:
+            if _oversized(stream):
+                return True
+            stream.seek(0)
             start = stream.read(8)
-            stream.seek(max(0, file.stat().st_size - _TAIL))
+            drawn = not start.startswith(_PNG) or _has_pixels(stream)
+            size = stream.seek(0, SEEK_END)
+            stream.seek(max(0, size - _TAIL))
             end = stream.read()
     except OSError:
         return True
     if start.startswith(_JPEG) and b'\xff\xd9' in end:
         return False
     if start.startswith(_PNG) and b'IEND' in end:
-        return False
+        return not drawn
     return not start or not _decodes(file.read_bytes())
 
 
@@ -176,17 +180,35 @@ def too_large(file: Path) -> str | None:
         ...     too_large(file) is None
         True
     """
+    try:
+        with file.open('rb') as stream:
+            return _oversized(stream)
+    except OSError:  # Broken in another way: what decodes it says so.
+        return None
+
+
+def _oversized(stream: BinaryIO) -> str | None:
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with file.open('rb') as stream, Image.open(stream):
-                return None
+            Image.open(stream)
     except Image.DecompressionBombError as error:
         return str(error).partition(',')[0]
     except Exception:  # Broken in another way: what decodes it says so.
-        return None
+        pass
+    return None
+
+
+def _has_pixels(stream: BinaryIO) -> bool:
+    """Return whether a PNG behind its signature has a chunk of image data."""
+    while len(head := stream.read(8)) == 8:
+        length, kind = int.from_bytes(head[:4]), head[4:]
+        if kind == b'IDAT' and length:
+            return True
+        stream.seek(length + 4, SEEK_CUR)  # behind the chunk and its checksum
+    return False
 
 
 def _decodes(data: bytes) -> bool:

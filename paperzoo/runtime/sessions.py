@@ -21,6 +21,9 @@ PIP = {
 # A protobuf is at most 2 GiB; larger models keep weights in other files, which are not
 # looked for.
 _LARGEST = (1 << 31) - 1
+# From 1.29 on onnxruntime sends names and hashes of models to its makers, and keeps a
+# number of the machine for it, unless this is set before it is imported; 0 allows it.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 
 class Port(NamedTuple):

@@ -12,6 +12,8 @@ from paperzoo.utils.messages import one_message as one_message
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from paperzoo.apis.image_model import ImageModel
+
 
 class Overrides(argparse.Action):
     """Reads `KEY=VALUE` as mmengine does, or says which of them it cannot read."""
@@ -67,6 +69,16 @@ def add_config_arguments(
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
 
 
+def add_precision(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Add the option of who predicts or tests."""
+    parser.add_argument(
+        '--precision',
+        choices=['float32', 'auto', 'bfloat16', 'float16'],
+        default=default,
+        help='auto: bfloat16 where the device computes in it (see paperzoo doctor)',
+    )
+
+
 def config_of(args: argparse.Namespace) -> 'Config':
     """Return the config that the command line asks for, with its overrides.
 
@@ -80,3 +92,22 @@ def config_of(args: argparse.Namespace) -> 'Config':
     cfg.launcher = args.launcher
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return cfg
+
+
+def fit(model: 'ImageModel', support: str | None) -> None:
+    """Show a few-shot model its classes.
+
+    Args:
+        model: As `load` gives it.
+        support: A folder with a folder of images for each class.
+
+    Raises:
+        UserError: If a few-shot model has no such folder, or another model has one.
+    """
+    if support:
+        model.fit(support)
+    elif model.needs_support:
+        raise UserError(
+            f'{model!r} learns its classes from a few images: --support FOLDER, with a '
+            'folder for each class'
+        )

@@ -4,7 +4,13 @@ import argparse
 
 from paperzoo.errors import UserError
 from paperzoo.runtime.card import is_exported
-from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.tools._shared import (
+    add_config_arguments,
+    add_precision,
+    config_of,
+    fit,
+    one_message,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,12 +59,7 @@ def parse_args() -> argparse.Namespace:
         metavar='SHARE',
         help='of a tile that the next one repeats',
     )
-    parser.add_argument(
-        '--precision',
-        choices=['float32', 'auto', 'bfloat16', 'float16'],
-        default='float32',
-        help='auto: bfloat16 where the device computes in it (see paperzoo doctor)',
-    )
+    add_precision(parser, 'float32')
     parser.add_argument(
         '--no-fuse',
         action='store_true',
@@ -94,13 +95,7 @@ def main() -> None:
         precision=args.precision,
         fuse=not args.no_fuse,
     )
-    if args.support:
-        model.fit(args.support)
-    elif model.needs_support:
-        raise UserError(
-            f'{model!r} learns its classes from a few images: --support FOLDER, with a '
-            'folder for each class'
-        )
+    fit(model, args.support)
     found, file = predict_files(
         model,
         files,

@@ -3,7 +3,12 @@
 import argparse
 
 from paperzoo.apis.testing import evaluate_checkpoint
-from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.tools._shared import (
+    add_config_arguments,
+    add_precision,
+    config_of,
+    one_message,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,6 +29,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--show-images', type=int, default=24, metavar='N')
     parser.add_argument('--show-score', type=float, default=0.3, metavar='SCORE')
+    add_precision(parser, None)
     parser.add_argument(
         '--no-preflight',
         action='store_true',
@@ -42,6 +48,7 @@ def main() -> None:
         show_dir=args.show_dir,
         show_images=args.show_images,
         show_score=args.show_score,
+        precision=args.precision,
         preflight=not args.no_preflight,
         recorded={'config': args.config, 'cfg_options': args.cfg_options or {}},
     )

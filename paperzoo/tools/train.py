@@ -13,6 +13,11 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(
+        '--cache-images',
+        action='store_true',
+        help='keep the decoded training images in memory, as far as there is room',
+    )
+    parser.add_argument(
         '--compile',
         nargs='?',
         const='inductor',
@@ -87,6 +92,7 @@ def main() -> None:
         auto_scale_lr=args.auto_scale_lr,
         from_scratch=args.from_scratch,
         resume=args.resume,
+        cache_images=args.cache_images,
     )
     if args.replay:
         print(replay_step(cfg, args.replay))

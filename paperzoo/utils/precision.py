@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from paperzoo.errors import UserError
+
 
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Return the tensor in at least single precision.
@@ -38,3 +40,32 @@ def native_bfloat16(kind: str) -> bool:
         available = torch.cuda.is_available()
         return available and torch.cuda.is_bf16_supported(including_emulation=False)
     return False
+
+
+def precision_on(kind: str, asked: str) -> str:
+    """Return the precision that a device computes in, of what was asked for.
+
+    Args:
+        kind: `'cpu'`, `'cuda'` or another type of a device.
+        asked: `'float32'`, `'bfloat16'`, `'float16'`, or `'auto'`, which is bfloat16
+            where the device computes in it.
+
+    Raises:
+        UserError: If the device has no such precision.
+
+    Example:
+        >>> precision_on('cpu', 'float32'), precision_on('meta', 'auto')
+        ('float32', 'float32')
+    """
+    if asked == 'auto':
+        return 'bfloat16' if native_bfloat16(kind) else 'float32'
+    if asked == 'bfloat16' and not native_bfloat16(kind):
+        raise UserError(
+            f"precision='bfloat16': this {kind} does not compute in it, and would be "
+            "slower than in float32; 'auto' takes it only where it is faster"
+        )
+    if asked == 'float16' and kind != 'cuda':
+        raise UserError(
+            f"precision='float16' needs a GPU of NVIDIA; on this {kind}: 'auto'"
+        )
+    return asked

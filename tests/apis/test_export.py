@@ -1,6 +1,5 @@
 """export: one file from pixels to results, the model's own results, or no file."""
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -234,19 +233,3 @@ def test_machine_code(name: str, tmp_path: Path, checkpoint: Any) -> None:
         eager: Any = paperzoo.load(checkpoint(name), name, device='cpu')
         expected = eager([1, 2, 3]).probabilities
         torch.testing.assert_close(scores.softmax(-1)[0], torch.from_numpy(expected))
-
-
-@pytest.mark.slow
-def test_the_example_of_the_docs(
-    tmp_path: Path, checkpoint: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = (Path(__file__).parents[2] / 'docs' / 'export.md').read_text('utf-8')
-    (example, _) = re.findall(r'```python\n(.+?)```', text, re.DOTALL)
-    cfg = paperzoo.load_config('fcos_tiny_shapes')
-    (image,) = dataset_images(cfg, 1)
-    monkeypatch.chdir(tmp_path)
-    Path('work').mkdir()
-    Path('work/epoch_18.pth').write_bytes(checkpoint('fcos_tiny_shapes').read_bytes())
-    Path('street.jpg').write_bytes(image.read_bytes())
-    exec(compile(example, 'docs/export.md', 'exec'), {})
-    assert Path('model.onnx').is_file()

@@ -24,6 +24,7 @@ def test_one_wait_for_all_steps(read: str) -> None:
             hub.update_scalar('train/loss', one)
             hub.update_scalar('train/other', other)
             hub.update_scalar('train/lr', 0.1)
+            hub.get_scalar('train/lr')  # of no loss: as `IterTimerHook` does
         assert not gpu.waits
         if read == 'get_scalar':
             hub.get_scalar('train/loss')

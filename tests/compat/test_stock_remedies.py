@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -12,7 +13,12 @@ import torch
 from mmengine.config import Config
 
 import paperzoo.compat  # noqa: F401
-from paperzoo.compat import ssd_head, torchvision_rois, transformers_names
+from paperzoo.compat import (
+    glip_attention,
+    ssd_head,
+    torchvision_rois,
+    transformers_names,
+)
 
 mmcv_ops = import_module('mmcv.ops')
 
@@ -50,17 +56,64 @@ def test_ssd_head_predicts() -> None:
     assert len(found) > 0
 
 
-def test_functions_that_transformers_moved_are_found_where_they_were(
+def test_names_that_transformers_moved_are_found_where_they_were(
     monkeypatch,
 ) -> None:
-    old, new = ModuleType('transformers.modeling_utils'), ModuleType('pytorch_utils')
-    names = transformers_names._MOVED
-    for name in names:
-        setattr(new, name, len)
+    old = ModuleType('transformers.modeling_utils')
+    homes = {}
+    for name, home in transformers_names._MOVED.items():
+        setattr(homes.setdefault(home, ModuleType(home)), name, len)
     setattr(old, 'prune_linear_layer', max)  # noqa: B010  (what is there stays)
-    monkeypatch.setattr(transformers_names, 'import_module', lambda name: new)
+    monkeypatch.setattr(transformers_names, 'import_module', homes.__getitem__)
     transformers_names._mend(old)
-    assert [getattr(old, name) for name in names] == [len, len, max]
+    found = {name: getattr(old, name) for name in transformers_names._MOVED}
+    assert found.pop('prune_linear_layer') is max
+    assert set(found.values()) == {len}
+    with pytest.raises(AttributeError, match='has no attribute'):
+        old.nothing  # noqa: B018
+
+
+def test_glip_attends_with_a_forward_of_its_own() -> None:
+    class Parent(torch.nn.Module):
+        def forward(self, *args: Any, **kwargs: Any) -> None:
+            self.self(*args, past_key_values=None, **kwargs)
+
+    class Attention(Parent):
+        def self(
+            self,
+            hidden: Any,
+            mask: Any,
+            heads: Any,
+            past_key_value: Any = None,
+            output_attentions: bool = False,
+        ) -> Any:
+            return 2 * hidden + mask, *(['weights'] if output_attentions else [])
+
+        def output(self, found: Any, hidden: Any) -> Any:
+            return found - hidden
+
+    words, mask = torch.rand(1, 3, 4), torch.rand(1, 3, 1)
+    with pytest.raises(TypeError, match='past_key_values'):
+        Attention()(words, mask, None, output_attentions=True)
+    module = ModuleType('vlfuse_helper')
+    vars(module)['BertAttention'] = Attention
+    for _ in range(2):  # once is enough
+        glip_attention._mend(module)
+    found, weights = Attention()(
+        words, mask, None, output_attentions=True, past_key_value=None
+    )
+    torch.testing.assert_close(found, words + mask)
+    assert weights == 'weights'
+
+
+def test_a_meshgrid_without_its_argument_says_nothing() -> None:
+    code = 'import torch; {}torch.meshgrid(torch.ones(2), torch.ones(2))'
+    said = []
+    for begin in ('', 'import paperzoo.compat; '):
+        command = [sys.executable, '-c', code.format(begin)]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        said.append('indexing argument' in run.stderr)
+    assert said == [True, False]
 
 
 @pytest.mark.parametrize('there', [False, True])

@@ -182,6 +182,22 @@ def test_padding_scales_the_mean_and_joins_the_loss() -> None:
     assert_close(padded.loss_by_feat(*batch, None, WAYS)['loss_meta'], expected)
 
 
+@pytest.mark.parametrize('meta_filter', [None, dict(type=DynamicMetaFilter, groups=2)])
+def test_a_scale_is_an_inverse_temperature(meta_filter: dict | None) -> None:
+    batch = maps()
+    plain = build(meta_filter=meta_filter)
+    scaled = build(meta_filter=meta_filter, scale=4.0)
+    scores = plain.predict_from_feats(*batch[:3], WAYS)
+    assert_close(scaled.predict_from_feats(*batch[:3], WAYS), 4 * scores)
+    losses = []
+    for support, label, query, query_label in zip(*batch, strict=True):
+        found, _ = plain.score_episode(support, label, query, WAYS)
+        spread = query_label[:, None, None].expand(-1, *found.shape[-2:])
+        losses.append(F.cross_entropy(4 * found, spread))
+    expected = 0.5 * torch.stack(losses).mean()
+    assert_close(scaled.loss_by_feat(*batch, None, WAYS)['loss_meta'], expected)
+
+
 @pytest.mark.parametrize('dynamic', [True, False])
 def test_the_global_classifier_may_see_aligned_queries(dynamic: bool) -> None:
     filters = dict(type=DynamicMetaFilter, groups=2, dynamic_sampling=dynamic)

@@ -116,7 +116,7 @@ def test_two_configs_on_one_image(tmp_path: Path) -> None:
         files.append(str(work / 'epoch_1.pth'))
     models = list(zip(configs, files, strict=True))
     report = explain_beside(models, IMAGE, device='cpu', score_thr=0.0)
-    first, second = 'fcos_tiny_shapes', 'fcos_tiny_shapes, epoch_1'
+    first, second = 'fcos_tiny_shapes, epoch_1', 'fcos_tiny_shapes, epoch_1, 2'
     assert report.title == f'{first}, {second} on 000004.jpg'
     found = report.sections[0].figures[0]
     assert isinstance(found, Row)

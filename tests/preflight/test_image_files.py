@@ -29,6 +29,17 @@ def test_only_a_cut_image_is_broken(tmp_path: Path, suffix: str) -> None:
     assert not is_broken(file)
 
 
+def test_a_picture_without_pixels(tmp_path: Path) -> None:
+    file = tmp_path / 'image.png'
+    cv2.imwrite(str(file), np.ones((60, 60, 3), np.uint8))
+    whole = file.read_bytes()
+    start, end = whole.index(b'IDAT') - 4, whole.index(b'IEND') - 4
+    file.write_bytes(whole[:start] + whole[end:])
+    assert is_broken(file)
+    file.write_bytes(whole[:33] + whole[end:])  # only the header
+    assert is_broken(file)
+
+
 def test_no_image_at_all(tmp_path: Path) -> None:
     file = tmp_path / 'image.jpg'
     file.write_text('<html>404</html>')

@@ -1,6 +1,6 @@
 """Every command, every kind of trouble, and how each of the pairs must end.
 
-`table` gives what docs/errors.md shows; test_commands.py runs the pairs.
+`table` gives what docs/reliability.md shows; test_commands.py runs the pairs.
 """
 
 import json
@@ -536,7 +536,7 @@ KINDS = [
 
 
 def table() -> str:
-    """Return what docs/errors.md shows: how each command meets each kind."""
+    """Return what docs/reliability.md shows: how each command meets each kind."""
     signs = {MESSAGE: '✗', GOES_ON: '✓'}
     pairs = sum(len(kind.commands) for kind in KINDS)
     rows = [f'{len(KINDS)} kinds of trouble, {pairs} pairs with a command:', '']

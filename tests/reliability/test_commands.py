@@ -138,7 +138,7 @@ def test_no_command_is_forgotten() -> None:
 
 
 def test_the_docs_show_this_table() -> None:
-    docs = Path(__file__).parents[2] / 'docs' / 'errors.md'
+    docs = Path(__file__).parents[2] / 'docs' / 'reliability.md'
     assert table() in docs.read_text()
 
 

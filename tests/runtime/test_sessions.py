@@ -1,5 +1,8 @@
 """Exported files from anywhere: opened, run, or refused with one message."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +89,23 @@ def test_files_that_a_file_names_are_not_read(tmp_path: Path) -> None:
 def test_a_missing_runtime_is_one_message() -> None:
     with pytest.raises(UserError, match='no_such_runtime is not installed: pip'):
         need('no_such_runtime')
+
+
+def test_running_a_file_tells_nobody(tmp_path: Path) -> None:
+    """By itself onnxruntime keeps a number of the machine, and sends what is run."""
+    file = write_detector(tmp_path / 'm.onnx')
+    homes = {name: tmp_path / name for name in ('HOME', 'XDG_CACHE_HOME', 'TMPDIR')}
+    for home in homes.values():
+        home.mkdir()
+    # Under test runners and in CI it would be silent anyway.
+    usual = {
+        name: os.environ[name] for name in ('PATH', 'PYTHONPATH') if name in os.environ
+    }
+    code = 'from paperzoo.runtime.sessions import open_session as run; run({!r})'
+    subprocess.run(
+        [sys.executable, '-c', code.format(str(file))],
+        check=True,
+        cwd=Path(__file__).parents[2],
+        env={**usual, **{name: str(home) for name, home in homes.items()}},
+    )
+    assert [path for home in homes.values() for path in home.rglob('*')] == []

@@ -11,7 +11,7 @@ from torch import Tensor
 from paperzoo.explain.dmf.page import EpisodeSample, firsts, picture
 from paperzoo.explain.few_shot.page import channels, cost, task, telling
 from paperzoo.explain.few_shot.trace import RuleView, view_episode
-from paperzoo.explain.html.report import Figure, HeatMap, Matrix, Row, Section, Table
+from paperzoo.explain.html.report import Figure, HeatMap, Matrix, Section, Table
 from paperzoo.explain.recording import record, redefined
 from paperzoo.explain.side_by_side import inside, together
 
@@ -95,8 +95,8 @@ def _scores(
     return Section(
         'What does the model say?',
         f'The scores of query {index}, which is of {sample.class_names[truth]}; framed '
-        'is the class that the model says. Scores grow in a training: compare them '
-        'within a row.',
+        'is the class that the model says. Scores of two checkpoints are not on one '
+        'scale: compare them within a row.',
         [
             Matrix(
                 values.numpy(),
@@ -165,7 +165,7 @@ def _filters(views: Mapping[str, Seen], unit: str, index: int, truth: int) -> Se
         'is. The maps are of the groups that differ most between positions in the '
         'end; the table has the mean of each group.',
         [
-            Row(inside('group', [f'group {g}' for g in groups], parts)),
+            *inside('group', [str(group) for group in groups], parts),
             Matrix(means.numpy(), rows, columns, 'mean filter of each group'),
         ],
         r'W_g = \sigma(w_g * s_\Delta)',

@@ -242,11 +242,9 @@ def test_scores_are_those_of_each_checkpoint(name: str, tmp_path: Path) -> None:
 def test_filters_are_those_of_each_checkpoint(tmp_path: Path) -> None:
     _, views = trained(tmp_path, 'dmf')
     _, said, _, section, *_ = sections_of_several(views, 'epoch')
-    row, means = section.figures
-    assert isinstance(row, Row)
-    assert isinstance(means, Matrix)
-    (groups,) = row.figures
+    groups, means = section.figures
     assert isinstance(groups, Slider)
+    assert isinstance(means, Matrix)
     sample = next(iter(views.values())).sample
     number = int(said.text.partition('query ')[2].partition(',')[0])
     truth = int(sample.data['query_label'][number])
@@ -258,6 +256,6 @@ def test_filters_are_those_of_each_checkpoint(tmp_path: Path) -> None:
             assert isinstance(frame, Slider)
             heat = frame.frames[place]
             assert isinstance(heat, HeatMap)
-            group = int(label.removeprefix('group '))
+            group = int(label)
             assert_close(torch.tensor(heat.values), own[..., group])
             assert (heat.low, heat.high) == (0.0, 1.0)
