@@ -200,7 +200,7 @@ def table(record: dict[str, Any]) -> str:
 
 def _line(folder: str, cases: list[Case]) -> str:
     own = counts(cases)
-    skipped = sum((Counter(case['skipped']) for case in cases), Counter())
+    skipped: Counter[str] = sum((Counter(case['skipped']) for case in cases), Counter())
     failed = Counter(
         f'{KINDS[one["kind"]]} {one["why"]}'.strip()
         for case in cases
@@ -260,7 +260,11 @@ def main() -> None:
                 'counts': counts(cases),
                 'files': cases,
             }
-            record = {'what': WHAT, 'data': "the tests' own", 'commit': commit()}
+            record: dict[str, Any] = {
+                'what': WHAT,
+                'data': "the tests' own",
+                'commit': commit(),
+            }
             record |= {**run_info(), 'packages': packages}
             write_json(args.out, record, replace=True)
             write_text(args.out.with_suffix('.md'), table(record))

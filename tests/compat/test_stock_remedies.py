@@ -60,7 +60,7 @@ def test_names_that_transformers_moved_are_found_where_they_were(
     monkeypatch,
 ) -> None:
     old = ModuleType('transformers.modeling_utils')
-    homes = {}
+    homes: dict[str, ModuleType] = {}
     for name, home in transformers_names._MOVED.items():
         setattr(homes.setdefault(home, ModuleType(home)), name, len)
     setattr(old, 'prune_linear_layer', max)  # noqa: B010  (what is there stays)
