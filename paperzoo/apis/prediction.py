@@ -194,16 +194,17 @@ class _Found:
         except Exception as error:
             self.fail(image, error, **more)
             return None
-        own = self.keep(image, result, records, **more)
+        # An image that is kept has its overlay, also after an interrupt.
         if drawn is not None and not more:
             overlay = _overlay(image, drawn, self.folder / 'overlays')
-            own['overlay'] = overlay.relative_to(self.folder).as_posix()
+            more = {'overlay': overlay.relative_to(self.folder).as_posix()}
+        self.keep(image, result, records, **more)
         return drawn
 
     def keep(
         self, image: str | Path, result: Result, records: Sequence[Record], **more: Any
-    ) -> dict[str, Any]:
-        """Keep the records of an image; return the entry of the image."""
+    ) -> None:
+        """Keep the records of an image, and what else is said of it."""
         own = {'id': len(self.written['images']) + 1, 'file_name': str(image), **more}
         own |= {'width': result.width, 'height': result.height}
         self.written['images'].append(own)
@@ -215,7 +216,6 @@ class _Found:
                     **record,
                 }
             )
-        return own
 
     def fail(self, image: str | Path, error: Exception, **more: Any) -> None:
         """Say and keep why an image is left out."""

@@ -214,7 +214,7 @@ def config_in(work_dir: str | Path) -> Path:
         >>> import pathlib, tempfile, torch
         >>> root = pathlib.Path(tempfile.mkdtemp())
         >>> for epoch in (1, 2):
-        ...     torch.save({'state_dict': {}}, root / f'epoch_{epoch}.pth')
+        ...     torch.save({'w': torch.ones(1)}, root / f'epoch_{epoch}.pth')
         >>> _ = (root / 'mine.py').write_text('')
         >>> config_in(root).name
         'mine.py'

@@ -22,12 +22,12 @@ from paperzoo.apis.config import dump_config, load_config
 from paperzoo.apis.prediction import predict_files
 from paperzoo.compat.transform_names import bare_name
 
-HEADLINES = [
-    'fcos_r50_fpn',
-    'knet_r50_fpn_instance',
-    'knet_r50_fpn_panoptic',
-    'knet_r50_fcn_semantic',
-]
+CLASSES = {
+    'fcos_r50_fpn': 80,
+    'knet_r50_fpn_instance': 80,
+    'knet_r50_fpn_panoptic': 133,
+    'knet_r50_fcn_semantic': 150,
+}
 
 
 def test_bare_names() -> None:
@@ -56,7 +56,7 @@ def _own_scope(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     DefaultScope._instance_dict.update(before)
 
 
-@pytest.fixture(scope='module', params=HEADLINES)
+@pytest.fixture(scope='module', params=list(CLASSES))
 def given(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
@@ -78,9 +78,7 @@ def given(
     cfg.test_pipeline = steps
     model = small_model(cfg)
     cfg.model.data_preprocessor.pop('batch_augments', None)
-    names = tuple(
-        f'class {number}' for number in range(150 if is_semantic(cfg) else 133)
-    )
+    names = tuple(f'class {number}' for number in range(CLASSES[request.param]))
     meta = {'classes': names, 'palette': [(9, 9, 9)] * len(names)}
     checkpoint = folder / 'w.pth'
     torch.save(

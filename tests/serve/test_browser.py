@@ -80,10 +80,9 @@ def test_a_visit(visit: Visit, served: Served, tmp_path: Path) -> None:
     assert page.inner_text('#said') != some
     page.locator('#table').get_by_text('height').first.wait_for()
     page.wait_for_function("document.querySelector('#picture img').naturalWidth == 320")
-    with page.expect_download() as waiting:
-        page.click('#records')
-    assert waiting.value.suggested_filename == '000004.json'
-    waiting.value.save_as(tmp_path / 'records.json')
+    file = _downloaded(page, '#records')
+    assert file.suggested_filename == '000004.json'
+    file.save_as(tmp_path / 'records.json')
     written = json.loads((tmp_path / 'records.json').read_text())
     expected = paperzoo.load(served.model, device='cpu')(served.image, score=0.0)
     assert len(written['annotations']) == len(expected) > 0
@@ -103,9 +102,22 @@ def _look_inside(visit: Visit, served: Served) -> None:
     assert inner.url.startswith('about:srcdoc')
     assert inner.evaluate('window.origin') == 'null'
     assert inner.evaluate('document.querySelector("use").getBBox().width') > 0
-    with page.expect_download() as waiting:
-        page.click('#explained')
-    assert waiting.value.suggested_filename == '000004_explained.html'
+    file = _downloaded(page, '#explained')
+    assert file.suggested_filename == '000004_explained.html'
+
+
+def _downloaded(page: Any, button: str) -> Any:
+    """Return what a button gives, which is seen a moment before it has its file."""
+    from playwright.sync_api import TimeoutError as TooLate
+
+    for _ in range(20):
+        try:
+            with page.expect_download(timeout=3000) as waiting:
+                page.click(button)
+            return waiting.value
+        except TooLate:
+            continue
+    raise AssertionError(f'{button} gives no file')
 
 
 def test_what_is_no_image_is_said_on_the_page(

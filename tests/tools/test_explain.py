@@ -115,7 +115,9 @@ def test_a_picture_that_only_its_decoder_refuses(
     checkpoint: Path, tmp_path: Path, monkeypatch
 ) -> None:
     # Its end is there, so that no look at the file tells.
-    (tmp_path / 'flat.png').write_bytes(b'\x89PNG\r\n\x1a\n\0\0\0\0IEND\xaeB`\x82')
+    (tmp_path / 'flat.png').write_bytes(
+        b'\x89PNG\r\n\x1a\n\0\0\0\4IDATxxxxxxxx\0\0\0\0IEND\xaeB`\x82'
+    )
     with pytest.raises(UserError, match=r'flat\.png.*: it is no image'):
         run(
             monkeypatch,
