@@ -97,7 +97,7 @@ def predict_tiled(
         >>> result.width, result.height
         (300, 200)
     """
-    shown, pixels = _read(model, image)
+    pixels = pixels_of(image)
     height, width = pixels.shape[:2]
     places = windows(width, height, tile, overlap)
     parts = [pixels[top:bottom, left:right] for left, top, right, bottom in places]
@@ -119,12 +119,8 @@ def predict_tiled(
     elif 'pred_sem_seg' in kind:
         merge = _merged_maps
     sample = merge(model, found, places, (height, width))
+    shown = file_of(image) or pixels
     return Result(sample, model.classes, shown, model.score, palette=model.palette)
-
-
-def _read(model: ImageModel, image: Any) -> tuple[Any, NDArray[np.uint8]]:
-    pixels = pixels_of(image)
-    return file_of(image) or pixels, pixels
 
 
 def _merged_maps(
@@ -136,17 +132,26 @@ def _merged_maps(
     import torch
     from mmengine.structures import PixelData
 
-    classes = len(model.classes)
-    total = torch.zeros(classes, *shape)
+    channels = max(2, len(found[0].sample.seg_logits.data))
+    total = torch.zeros(channels, *shape)
     for result, (left, top, right, bottom) in zip(found, places, strict=True):
-        logits = result.sample.seg_logits.data
-        if len(logits) != classes:  # one channel for two classes
-            logits = torch.cat([-logits, logits])
-        total[:, top:bottom, left:right] += logits.float().softmax(0)
+        shares = _shares(model, result.sample.seg_logits.data.float())
+        total[:, top:bottom, left:right] += shares
     sample = found[0].sample.new()
     sample.set_metainfo({'ori_shape': shape})
     sample.pred_sem_seg = PixelData(data=total.argmax(0, keepdim=True))
     return sample
+
+
+def _shares(model: Any, scores: Any) -> Any:
+    """Return what each class has of each pixel; the largest is its class."""
+    import torch
+
+    if len(scores) > 1:
+        return scores.softmax(0)
+    # Of two classes in one channel mmseg says how likely the second is.
+    limit = torch.full_like(scores, model.model.decode_head.threshold)
+    return torch.cat([limit, scores])
 
 
 def _merged_segments(

@@ -1,6 +1,7 @@
 """Large images in pieces: what lies at the edges is found once, and whole."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -107,6 +108,16 @@ class WithoutScores(Finder):
         return result
 
 
+class OneChannel(Finder):
+    """Gives semantic maps as mmseg does of two classes in one channel."""
+
+    def one(self, part: Any) -> Result:
+        result = super().one(part)
+        white = torch.from_numpy(part[None, ..., 0] > 127)
+        result.sample.seg_logits = PixelData(data=torch.where(white, 0.5, 0.1))
+        return result
+
+
 BOXES = [(10, 10, 30, 40), (90, 20, 125, 50), (60, 85, 75, 110), (180, 130, 199, 149)]
 
 
@@ -149,6 +160,15 @@ def test_maps() -> None:
     result = predict_tiled(Finder('semantic'), picture(), (70, 70))
     assert result.sem_seg is not None
     assert ((result.sem_seg == 0) == (picture()[..., 0] > 0)).all()
+
+
+@pytest.mark.parametrize('threshold', [0.3, 0.6])
+def test_maps_of_one_channel_have_a_threshold(threshold: float) -> None:
+    model: Any = OneChannel('semantic')
+    model.model = SimpleNamespace(decode_head=SimpleNamespace(threshold=threshold))
+    result = predict_tiled(model, picture(), (70, 70))
+    white = picture()[..., 0] > 0
+    np.testing.assert_array_equal(result.sem_seg, white & (threshold < 0.5))
 
 
 def test_nothing_found() -> None:
