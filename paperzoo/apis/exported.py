@@ -1,9 +1,10 @@
 """Exported files as models: images in, the same results out, without torch."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from paperzoo.apis.image_model import ImageModel
+from paperzoo.apis.image_model import ImageModel, attempted
 from paperzoo.apis.images import file_of, pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
@@ -46,14 +47,7 @@ class ExportedModel(ImageModel):
             images: As of a call.
             score: Objects that score lower are left out; by default the model's.
         """
-        found: list[Result | Exception] = []
-        for image in images:
-            # Whatever is wrong with one image, the others go on.
-            try:
-                found.append(self._one(image, score))
-            except Exception as error:
-                found.append(error)
-        return found
+        return attempted(partial(self._one, score=score), images)
 
     def _one(self, image: Any, score: float | None) -> Result:
         pixels = pixels_of(image)

@@ -1,7 +1,7 @@
 """What all models that are called with images have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, overload
 
@@ -106,3 +106,26 @@ class ImageModel(ABC):
             f'{self!r} learns its classes in a training: '
             'paperzoo train; only few-shot models are fitted to a few images'
         )
+
+
+def attempted(function: Callable[[Any], Any], images: Iterable[Any]) -> list[Any]:
+    """Return for each image what a function makes of it, or the error it raises.
+
+    Whatever is wrong with one image, the others go on.
+
+    Args:
+        function: Of one image.
+        images: As of a call.
+
+    Example:
+        >>> from paperzoo.apis.image_model import attempted
+        >>> attempted(len, ['a.jpg', 3])
+        [5, TypeError("object of type 'int' has no len()")]
+    """
+    found = []
+    for image in images:
+        try:
+            found.append(function(image))
+        except Exception as error:
+            found.append(error)
+    return found

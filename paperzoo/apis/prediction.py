@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.image_model import ImageModel
+from paperzoo.apis.image_model import ImageModel, attempted
 from paperzoo.apis.images import ImageError, reason_of
 from paperzoo.apis.progress import track
 from paperzoo.apis.results import Result
@@ -90,7 +90,8 @@ def predict_files(
     found = _Found(model, folder, overlays)
     results: Attempt = model.attempt
     if tile is not None:
-        results = partial(_tiled, model, tile, overlap, batch_size)
+        one = partial(predict_tiled, model, tile=tile, overlap=overlap)
+        results = partial(attempted, partial(one, batch_size=batch_size))
     stopped = False
     try:
         _look_at(files, results, found, max(1, batch_size))
@@ -147,26 +148,6 @@ def _look_at(
             found.add(image, result)
     for video in filter(is_video, files):
         found.add_video(Path(video), results, batch_size)
-
-
-def _tiled(
-    model: ImageModel,
-    tile: tuple[int, int],
-    overlap: float,
-    batch_size: int,
-    images: Sequence[Any],
-) -> list[Result | Exception]:
-    found: list[Result | Exception] = []
-    for image in images:
-        try:
-            found.append(
-                predict_tiled(
-                    model, image, tile, overlap=overlap, batch_size=batch_size
-                )
-            )
-        except Exception as error:
-            found.append(error)
-    return found
 
 
 class _Found:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from paperzoo.apis.build import default_scope
 from paperzoo.apis.config import class_names, image_pipeline, palette
 from paperzoo.apis.fusing import fused
-from paperzoo.apis.image_model import ImageModel
+from paperzoo.apis.image_model import ImageModel, attempted
 from paperzoo.apis.images import check_image_file, file_of, pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
@@ -92,13 +92,7 @@ class Predictor(ImageModel):
             images: As of a call.
             score: Objects that score lower are left out; by default the model's.
         """
-        found: list[Any] = []
-        for image in images:
-            # Whatever is wrong with one image, the others go on.
-            try:
-                found.append(self._prepared(image))
-            except Exception as error:
-                found.append(error)
+        found = attempted(self._prepared, images)
         whole = [n for n, one in enumerate(found) if not isinstance(one, Exception)]
         for _, numbers in groupby(whole, lambda n: tuple(found[n][1]['inputs'].shape)):
             own = list(numbers)

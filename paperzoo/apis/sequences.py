@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.image_model import ImageModel
+from paperzoo.apis.image_model import ImageModel, attempted
 from paperzoo.apis.predictor import Predictor
 from paperzoo.apis.results import Result, as_numpy
 from paperzoo.errors import UserError
@@ -298,16 +298,10 @@ class ExportedSequences(TakesSequences):
             images: Sequences, as of a call.
             score: Not used.
         """
-        found: list[Result | Exception] = []
-        for image in images:
-            # Whatever is wrong with one sequence, the others go on.
-            try:
-                found.append(self._one(self.takes.read(image)))
-            except Exception as error:
-                found.append(error)
-        return found
+        return attempted(self._one, images)
 
-    def _one(self, given: NDArray) -> SequenceResult:
+    def _one(self, sequence: Any) -> SequenceResult:
+        given = self.takes.read(sequence)
         batch, length = (
             side if isinstance(side, int) else 0 for side in self.shape[:2]
         )
