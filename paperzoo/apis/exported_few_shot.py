@@ -7,13 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paperzoo.apis.few_shot import (
-    NO_CLASSES,
-    FewShotResult,
-    check_same_size,
-    support_of,
-)
-from paperzoo.apis.image_model import ImageModel
+from paperzoo.apis.few_shot import FewShotResult, TakesSupport
+from paperzoo.apis.image_model import attempted
 from paperzoo.apis.images import file_of, pixels_of
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
@@ -22,7 +17,7 @@ from paperzoo.runtime.sample import Fields
 from paperzoo.runtime.sessions import Session, open_session
 
 
-class ExportedFewShot(ImageModel):
+class ExportedFewShot(TakesSupport):
     """The two files of a few-shot classifier, to be fitted and called like the model.
 
     Several threads may call it at a time.
@@ -35,42 +30,11 @@ class ExportedFewShot(ImageModel):
             they take a fixed number of images.
     """
 
-    needs_support = True
-
     def __init__(self, embedding: Session) -> None:
         self.embedding, self.episode = embedding, _beside(embedding)
         _check(self.embedding, self.episode)
         self.card = embedding.card
-        self.classes = ()
-        self.palette = None
         self.score = 0.0  # every image gets a class
-        self._support: tuple[NDArray, NDArray] | None = None
-
-    def fit(self, support: Any) -> 'ExportedFewShot':
-        """Learn classes from a few images; what was learnt before is forgotten.
-
-        Args:
-            support: A folder with a folder of images for each class, or with a table
-                (a CSV file with the columns filename and label); or a dict with the
-                images of each class by its name, each as in a call.
-
-        Returns:
-            The model itself.
-
-        Raises:
-            UserError: If the folder cannot be read, there are fewer than two classes, a
-                class has no image, or one of the images cannot be read or has not the
-                shape that the file takes.
-        """
-        given = support_of(support)
-        images = [image for own in given.values() for image in own]
-        maps = [self._embedded(pixels_of(one)) for one in images]
-        labels = [number for number, own in enumerate(given.values()) for _ in own]
-        check_same_size([one.shape[-2:] for one in maps])
-        # At once, for a call in another thread.
-        self._support = np.concatenate(maps), np.array(labels, np.int64)
-        self.classes = tuple(given)
-        return self
 
     def attempt(
         self, images: Sequence[Any], *, score: float | None = None
@@ -81,30 +45,27 @@ class ExportedFewShot(ImageModel):
             images: As of a call.
             score: Not used: every image gets a class.
         """
-        found: list[Result | Exception] = []
-        for image in images:
-            # Whatever is wrong with one image, the others go on.
-            try:
-                found.append(self._one(image))
-            except Exception as error:
-                found.append(error)
-        return found
+        return attempted(self._one, images)
 
     def _one(self, image: Any) -> Result:
-        if self._support is None:
-            raise UserError(NO_CLASSES)
-        support, labels = self._support
+        learnt = self.learnt()
         pixels = pixels_of(image)
         given = {
-            'support': support,
-            'support_label': labels,
+            'support': learnt.maps,
+            'support_label': learnt.labels,
             'query': self._embedded(pixels),
-            'classes': np.arange(len(self.classes), dtype=np.int64),
+            'classes': np.arange(len(learnt.classes), dtype=np.int64),
         }
         scores = self.episode.run(given)['scores'][0]
         shares = np.exp(scores - scores.max())
         sample = Fields(ori_shape=pixels.shape[:2], pred_score=shares / shares.sum())
-        return FewShotResult(sample, self.classes, file_of(image) or pixels)
+        return FewShotResult(sample, learnt.classes, file_of(image) or pixels)
+
+    def _map_of(self, image: Any) -> NDArray[np.float32]:
+        return self._embedded(pixels_of(image))
+
+    def _joined(self, maps: list[Any], labels: list[int]) -> tuple[NDArray, NDArray]:
+        return np.concatenate(maps), np.array(labels, np.int64)
 
     def _embedded(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         given = embedded_pixels(pixels, self.card)[None]

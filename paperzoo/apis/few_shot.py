@@ -1,15 +1,17 @@
 """Few-shot classifiers that learn classes from a few images of a user."""
 
 import os
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paperzoo.apis.build import default_scope
 from paperzoo.apis.config import image_pipeline
+from paperzoo.apis.image_model import ImageModel
 from paperzoo.apis.images import check_image_file, file_of, pixels_of
 from paperzoo.apis.predictor import Predictor
 from paperzoo.apis.results import Result, as_numpy
@@ -71,7 +73,76 @@ class FewShotResult(Result):
         return titled(pixels, title, max(pixels.shape[1], 160))
 
 
-class FewShotPredictor(Predictor):
+class Learnt(NamedTuple):
+    """What a few-shot model keeps of the images that it was fitted to.
+
+    Attributes:
+        maps: Of the images, (S, C, h, w); tensors or arrays.
+        labels: Index of each image's class (S,).
+        classes: Their names.
+    """
+
+    maps: Any
+    labels: Any
+    classes: tuple[str, ...]
+
+
+class TakesSupport(ImageModel):
+    """What learns classes from a few images, before it is called."""
+
+    needs_support = True
+    classes: tuple[str, ...] = ()
+    palette = None
+    _learnt: Learnt | None = None
+
+    def fit(self, support: Any) -> 'TakesSupport':
+        """Learn classes from a few images; what was learnt before is forgotten.
+
+        Calls that other threads have begun end with the classes from before.
+
+        Args:
+            support: A folder with a folder of images for each class, or with a table
+                (a CSV file with the columns filename and label); or a dict with the
+                images of each class by its name, each as in a call.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            UserError: If the folder cannot be read, there are fewer than two classes, a
+                class has no image, or one of the images cannot be read or has not the
+                shape that the model takes.
+        """
+        given = support_of(support)
+        maps, labels = [], []
+        for label, images in enumerate(given.values()):
+            maps += [self._map_of(one) for one in images]
+            labels += [label] * len(images)
+        check_same_size([tuple(one.shape[-2:]) for one in maps])
+        self._learnt = Learnt(*self._joined(maps, labels), tuple(given))
+        self.classes = self._learnt.classes
+        return self
+
+    def learnt(self) -> Learnt:
+        """Return what `fit` has kept, for a whole call.
+
+        Raises:
+            UserError: If it was not fitted yet.
+        """
+        if self._learnt is None:
+            raise UserError(NO_CLASSES)
+        return self._learnt
+
+    @abstractmethod
+    def _map_of(self, image: Any) -> Any:
+        """Return the map of an image (1, C, h, w)."""
+
+    @abstractmethod
+    def _joined(self, maps: list[Any], labels: list[int]) -> tuple[Any, Any]:
+        """Return maps and labels of the supports, each as one."""
+
+
+class FewShotPredictor(TakesSupport, Predictor):
     """A few-shot model with the pipeline of its images; `load` makes one.
 
     After `fit` it is called with images, as every `Predictor`.
@@ -108,42 +179,16 @@ class FewShotPredictor(Predictor):
         from mmengine.dataset import Compose
 
         self._prepare(model, cfg, score, precision, fuse)
-        self.classes: tuple[str, ...] = ()
-        self.palette = None
         with default_scope(cfg):
             self.pipeline = Compose(image_pipeline(cfg))
-        self._support: tuple[Tensor, Tensor] | None = None
 
-    needs_support = True
+    def _map_of(self, image: Any) -> 'Tensor':
+        return self._embedded([self._prepared(image)[1]])
 
-    def fit(self, support: Any) -> 'FewShotPredictor':
-        """Learn classes from a few images; what was learnt before is forgotten.
-
-        Args:
-            support: A folder with a folder of images for each class, or with a table
-                (a CSV file with the columns filename and label); or a dict with the
-                images of each class by its name, each as in a call.
-
-        Returns:
-            The predictor itself.
-
-        Raises:
-            UserError: If the folder cannot be read, there are fewer than two classes, a
-                class has no image, or one of the images cannot be read.
-        """
+    def _joined(self, maps: list[Any], labels: list[int]) -> 'tuple[Tensor, Tensor]':
         import torch
 
-        given = support_of(support)
-        feats, labels = [], []
-        for label, images in enumerate(given.values()):
-            feats += [self._embedded([self._prepared(one)[1]]) for one in images]
-            labels += [label] * len(images)
-        check_same_size([tuple(one.shape[-2:]) for one in feats])
-        device = feats[0].device
-        # At once, for a call in another thread.
-        self._support = torch.cat(feats), torch.tensor(labels, device=device)
-        self.classes = tuple(given)
-        return self
+        return torch.cat(maps), torch.tensor(labels, device=maps[0].device)
 
     def _prepared(self, image: Any) -> tuple[Path | NDArray[np.uint8], dict[str, Any]]:
         import torch
@@ -192,25 +237,23 @@ class FewShotPredictor(Predictor):
         import torch
         from mmengine.structures import BaseDataElement
 
-        if self._support is None:
-            raise UserError(NO_CLASSES)
-        feats, labels = self._support
+        feats, labels, classes = self.learnt()
         queries = self._embedded(data)
         check_same_size([tuple(one.shape[-2:]) for one in (feats, queries)])
         with torch.no_grad(), self._numbers():
             (scores,) = self.model.predict_from_feats(
-                feats[None], labels[None], queries[None], len(self.classes)
+                feats[None], labels[None], queries[None], len(classes)
             )
         return [
             BaseDataElement(
-                metainfo={'ori_shape': one['ori_shape']},
+                metainfo={'ori_shape': one['ori_shape'], 'classes': classes},
                 pred_score=each.float().softmax(-1),
             )
             for one, each in zip(data, scores, strict=True)
         ]
 
     def _result(self, sample: Any, shown: Any, score: float) -> FewShotResult:
-        return FewShotResult(sample, self.classes, shown, score)
+        return FewShotResult(sample, sample.classes, shown, score)
 
 
 def support_of(support: Any) -> dict[str, list[Any]]:

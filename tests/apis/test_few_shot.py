@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from exported_files import write_few_shot
 from PIL import Image
 from torch.testing import assert_close
 
@@ -147,6 +148,29 @@ def test_what_cannot_be_learnt_is_one_message(
         model.fit(given)
     with pytest.raises(UserError, match=r'knows no classes yet: model\.fit'):
         model(np.zeros((28, 28, 3), np.uint8))
+
+
+def test_a_fit_during_a_call_mixes_no_classes(
+    checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
+    support = dict(zip('abc', images, strict=True))
+    exported: Any = paperzoo.load(write_few_shot(tmp_path / 'a.onnx'))
+    for model in (paperzoo.load(checkpoints[NAMES[1]], device='cpu'), exported):
+        expected = model.fit(support)(images[2])
+        embedded = model._embedded
+
+        def late(given: Any, model: Any = model, embedded: Any = embedded) -> Any:
+            """Embed a query while another thread fits the model."""
+            model._embedded = embedded
+            model.fit({'one': images[0], 'two': images[1]})
+            return embedded(given)
+
+        model._embedded = late
+        found = model(images[2])
+        assert found.classes == expected.classes == ('a', 'b', 'c')
+        np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+        assert model.classes == ('one', 'two')
 
 
 def test_another_model_is_not_fitted() -> None:
