@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -161,13 +162,14 @@ def check_compiler() -> None:
         >>> try:
         ...     check_compiler()
         ... except UserError as error:
-        ...     assert 'no C++ compiler' in str(error)
+        ...     assert 'C++ compiler' in str(error)
     """
-    wanted = os.environ.get('CXX') or 'g++'
-    if not any(map(shutil.which, (wanted, 'clang++'))):
+    usual = 'clang++' if sys.platform == 'darwin' else 'g++'
+    wanted = os.environ.get('CXX', usual)  # where torch looks, and nowhere else
+    if not shutil.which(wanted):
         raise UserError(
-            f"--compile: no C++ compiler ('{wanted}' or clang++) is here. Install one "
-            '(such as: apt install g++), or export without --compile'
+            f"--compile: the C++ compiler '{wanted}' is not here. Install it (such as: "
+            'apt install g++), name another one in $CXX, or export without --compile'
         )
 
 
