@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.config import dataset_config, type_name
+from paperzoo.apis.config import image_pipeline, type_name
 from paperzoo.apis.export_arrays import Way, export_arrays, versions
 from paperzoo.apis.export_check import Comparison, compare, real_images
 from paperzoo.apis.exported import ExportedModel
@@ -141,14 +141,10 @@ def _with_scale(cfg: 'Config', size: tuple[int, int]) -> 'Config':
     if min(size) < 32:
         raise UserError(f'--size {size[0]} {size[1]}: both must be at least 32')
     cfg = deepcopy(cfg)  # a copy would share its pipeline
-    for step in _pipeline(cfg):
+    for step in image_pipeline(cfg):
         if type_name(step['type']) == 'Resize':
             step['scale'] = size
     return cfg
-
-
-def _pipeline(cfg: 'Config') -> list[Any]:
-    return dataset_config(cfg, 'test').get('pipeline') or cfg.get('test_pipeline') or []
 
 
 def image_card(

@@ -13,6 +13,7 @@ from paperzoo.apis.build import build_dataset
 from paperzoo.apis.config import dataset_config, image_pipeline, type_name
 from paperzoo.apis.export_check import Comparison
 from paperzoo.errors import UserError
+from paperzoo.preflight.common_values import require
 from paperzoo.runtime.card import Card
 from paperzoo.runtime.sessions import Session
 
@@ -181,7 +182,8 @@ def _sequence_scores(model: Any, session: Session, inputs: Any) -> tuple[Any, An
 def _items(cfg: 'Config') -> list[Mapping[str, Any]]:
     from paperzoo.preflight.image_files import evenly_spaced
 
-    split = 'test' if dataset_config(cfg, 'test') else 'val'
+    split = next((one for one in ('test', 'val') if dataset_config(cfg, one)), 'test')
+    require(cfg, f'{split}_dataloader', what='the comparison of file and model')
     dataset = build_dataset(cfg, split, cfg[f'{split}_dataloader']['dataset'])
     return [dataset[n] for n in evenly_spaced(range(len(dataset)), _LOOK_AT)]
 

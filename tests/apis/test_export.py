@@ -11,7 +11,9 @@ import torch
 
 import paperzoo
 from paperzoo.apis import export_check
-from paperzoo.apis.export import _pipeline, _with_scale, image_card
+from paperzoo.apis.config import image_pipeline
+from paperzoo.apis.export import _with_scale, image_card
+from paperzoo.apis.export_arrays import _items
 from paperzoo.apis.export_check import Comparison, dataset_images, real_images
 from paperzoo.apis.inference import Predictor
 from paperzoo.errors import UserError
@@ -126,8 +128,15 @@ def test_the_card_tells_the_pipeline() -> None:
 def test_a_size_is_not_written_into_the_config_given() -> None:
     cfg = paperzoo.load_config('fcos_tiny_shapes')
     before = cfg.pretty_text
-    assert _pipeline(_with_scale(cfg, (64, 32)))[1]['scale'] == (64, 32)
+    assert image_pipeline(_with_scale(cfg, (64, 32)))[1]['scale'] == (64, 32)
     assert cfg.pretty_text == before
+
+
+def test_without_a_test_set_there_is_one_message() -> None:
+    cfg = paperzoo.load_config('attention_tagging')
+    cfg.test_dataloader = cfg.val_dataloader = None
+    with pytest.raises(UserError, match='test_dataloader missing: the comparison'):
+        _items(cfg)
 
 
 def test_a_work_dir_stands_for_its_checkpoint(tmp_path: Path) -> None:
@@ -211,7 +220,12 @@ def test_what_cannot_be_compiled_is_one_message(
         paperzoo.export('a.pth', tmp_path / 'a.onnx', compiled=True)
     monkeypatch.setenv('PATH', str(tmp_path))
     monkeypatch.delenv('CXX', raising=False)
-    with pytest.raises(UserError, match=r"no C\+\+ compiler \('g\+\+' or clang"):
+    # torch asks for no other, whatever there is.
+    (tmp_path / 'clang++').touch(0o755)
+    with pytest.raises(UserError, match=r"C\+\+ compiler 'g\+\+' is not here"):
+        paperzoo.export('a.pth', tmp_path / 'a.pt2', compiled=True)
+    monkeypatch.setenv('CXX', 'no_such_c++')
+    with pytest.raises(UserError, match=r"'no_such_c\+\+' is not here"):
         paperzoo.export('a.pth', tmp_path / 'a.pt2', compiled=True)
 
 
