@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import build_runner, own_instances
 from paperzoo.apis.training import config_to_train
-from paperzoo.errors import UserError
+from paperzoo.errors import UserError, check_choice
 from paperzoo.preflight.common_values import require
 from paperzoo.utils.families import family
 from paperzoo.utils.files import refuse_unwritable, write_json
@@ -138,7 +138,7 @@ def set_test_options(
 
     Raises:
         UserError: If `out` is neither a JSON nor a pickle file, it or `show_dir` cannot
-            be written, or the device has no such precision.
+            be written, or there is no such precision, or not on the device.
 
     Example:
         >>> from paperzoo.apis.config import load_config
@@ -177,8 +177,10 @@ def set_test_options(
 def _set_precision(cfg: 'Config', asked: str) -> None:
     from mmengine.device import is_cuda_available
 
+    from paperzoo.apis.inference import PRECISIONS
     from paperzoo.utils.precision import precision_on
 
+    check_choice('a test', 'precision', asked, PRECISIONS)
     precision = precision_on('cuda' if is_cuda_available() else 'cpu', asked)
     hooks: list[dict] = [{'type': 'paperzoo.PrecisionHook', 'evaluation': precision}]
     if precision != 'float32':  # half is slower in the other memory format

@@ -142,3 +142,6 @@ def test_test_takes_the_precision(tmp_path: Path) -> None:
     assert cfg.custom_hooks[-1].evaluation == 'bfloat16'
     set_test_options(cfg, 'a.pth', precision='float32')
     assert cfg.custom_hooks[-1].evaluation == 'float32'
+    # A name that torch knows, too, and none of ours.
+    with pytest.raises(UserError, match="a test: precision='half': use 'float32' or"):
+        set_test_options(cfg, 'a.pth', precision='half')
