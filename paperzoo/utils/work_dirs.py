@@ -1,5 +1,6 @@
 """Which checkpoints of a work dir are meant."""
 
+import os
 import re
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def checkpoint_in(given: str | Path) -> str:
     pointer = folder / 'last_checkpoint'
     if pointer.is_file():
         # The folder may have moved, and is often named from elsewhere.
-        last = folder / Path(pointer.read_text().strip()).name
+        last = folder / Path(os.fsdecode(pointer.read_bytes()).strip()).name
         if last.is_file():
             return str(last)
     raise UserError(

@@ -33,6 +33,13 @@ def test_the_last_one_where_nothing_was_found(tmp_path: Path) -> None:
     assert checkpoint_in(str(tmp_path)) == str(tmp_path / 'epoch_2.pth')
 
 
+def test_a_name_that_is_no_utf8(tmp_path: Path) -> None:
+    name = b'epoch_\xff.pth'
+    (tmp_path / 'last_checkpoint').write_bytes(b'moved/' + name)
+    (tmp_path / os.fsdecode(name)).write_bytes(b'')
+    assert os.fsencode(checkpoint_in(tmp_path)).endswith(name)
+
+
 def test_whoever_reads_a_checkpoint_takes_a_work_dir(tmp_path: Path) -> None:
     weights = {'weight': torch.ones(1)}
     torch.save({'state_dict': weights}, tmp_path / 'best_bbox_mAP_epoch_2.pth')
