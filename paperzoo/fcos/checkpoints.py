@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from paperzoo.errors import UserError
+from paperzoo.utils.wording import some
 
 _HEAD = r'(?:rpn\.head|proposal_generator\.fcos_head)\.'
 _LEAF = r'(?P<leaf>weight|bias)'
@@ -165,8 +166,8 @@ def find_weights(checkpoint: Any) -> dict[str, Tensor]:
     ]
     if strange:
         raise UserError(
-            f'{_list(strange)} is no tensor; give the weights alone, or a checkpoint '
-            "that has them under 'model' or 'state_dict'"
+            f'{some(map(repr, strange), 10)} is no tensor; give the weights alone, or '
+            "a checkpoint that has them under 'model' or 'state_dict'"
         )
     # Left by DistributedDataParallel.
     return {name.removeprefix('module.'): value for name, value in weights.items()}
@@ -255,11 +256,6 @@ def _explain(unknown: list[str]) -> str:
     why = [text for part, text in reasons.items() if any(part in n for n in unknown)]
     return (
         f'{len(unknown)} weights are not understood, and none is dropped silently: '
-        f'{_list(unknown)}. '
+        f'{some(map(repr, unknown), 10)}. '
         + ('; '.join(why) or 'Is it a checkpoint of the FCOS authors or of AdelaiDet?')
     )
-
-
-def _list(names: list[str], most: int = 10) -> str:
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(f"'{name}'" for name in names[:most]) + more
