@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.build import build_model, default_device, load_weights
+from paperzoo.apis.build import build_model, default_device
 from paperzoo.apis.config import test_scale
 from paperzoo.apis.fusing import fused
 from paperzoo.errors import UserError
@@ -21,7 +21,6 @@ def measure(
     cfg: 'Config',
     *,
     model: Any = None,
-    checkpoint: str | None = None,
     size: tuple[int, int] | None = None,
     batch_size: int = 1,
     device: str | None = None,
@@ -38,9 +37,8 @@ def measure(
     Args:
         cfg: The config.
         model: Its model, if it is built already; it is frozen, and stays as it is
-            measured. By default it is built.
-        checkpoint: Of a model that is built: file, work dir or URL; by default random
-            weights, with which few boxes are found.
+            measured. By default it is built, with random weights, with which few boxes
+            are found.
         size: Width and height of the images; by default the scale of the test
             pipeline's `Resize`.
         batch_size: Images per call.
@@ -78,8 +76,6 @@ def measure(
         torch.set_num_threads(threads)
     if model is None:
         model = build_model(cfg, device)
-        if checkpoint:
-            load_weights(model, checkpoint)
     width, height = image_size(cfg, size)
     sizes = _sizes(model, (width, height), kind=kind, amp=amp)
     if fuse:

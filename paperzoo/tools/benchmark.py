@@ -64,7 +64,8 @@ def beside(
     from paperzoo.apis.inference import Predictor
     from paperzoo.runtime.sessions import open_session
 
-    models: dict[str, Any] = {'eager': Predictor(model, cfg, meta)}
+    name = 'compiled' if args.compile else 'eager'
+    models: dict[str, Any] = {name: Predictor(model, cfg, meta)}
     for file in args.exported:
         models[file] = ExportedModel(open_session(file, args.threads))
     size = image_size(cfg, tuple(args.size) if args.size else None)
