@@ -12,6 +12,7 @@ from pathlib import Path
 
 import labelled_folders as made
 import torch
+from checkpoints import write_checkpoint
 from PIL import Image
 
 import paperzoo
@@ -48,15 +49,6 @@ def write_home(home: Path) -> None:
     place = home / '.cache/torch/hub/checkpoints/resnet50-0676ba61.pth'
     place.parent.mkdir(parents=True)
     torch.save(ResNet(50).state_dict(), place)
-
-
-def write_checkpoint(config: str, file: Path) -> None:
-    """Write a checkpoint with random weights, and the config in it."""
-    cfg = paperzoo.load_config(config)
-    torch.manual_seed(0)
-    weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({'state_dict': weights, 'meta': {'cfg': cfg.pretty_text}}, file)
 
 
 def write_sets(cache: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import labelled_folders as made
 import pytest
 import torch
+from checkpoints import write_checkpoint
 from documented import ROOT, blocks, pages
-from documented_home import write_checkpoint
 from exported_files import write_few_shot
 from PIL import Image
 

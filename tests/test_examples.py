@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-
-import paperzoo
+from checkpoints import write_checkpoint
 
 nbformat = pytest.importorskip('nbformat', reason='no nbformat here')
 ROOT = Path(__file__).parents[1]
@@ -50,13 +48,8 @@ def outputs(book: Any) -> dict[str, list[Any]]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder as the first notebook leaves it, with weights that find anything."""
-    cfg = paperzoo.load_config('fcos_tiny_shapes')
-    torch.manual_seed(0)
-    weights = paperzoo.build_model(cfg, 'cpu').state_dict()
     work = tmp_path / 'work'
-    work.mkdir()
-    file = work / 'epoch_18.pth'
-    torch.save({'state_dict': weights, 'meta': {'cfg': cfg.pretty_text}}, file)
+    file = write_checkpoint('fcos_tiny_shapes', work / 'epoch_18.pth')
     (work / 'last_checkpoint').write_text(str(file))
     return tmp_path
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoints import write_checkpoint
 
 import paperzoo
 from paperzoo.apis import export_check
@@ -33,13 +34,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     folder = tmp_path_factory.mktemp('checkpoints')
 
     def write(name: str) -> Path:
-        cfg = paperzoo.load_config(name)
-        torch.manual_seed(0)
-        weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-        file = folder / f'{name}.pth'
-        meta = {'cfg': cfg.pretty_text}
-        torch.save({'state_dict': weights, 'meta': meta}, file)
-        return file
+        return write_checkpoint(name, folder / f'{name}.pth')
 
     return write
 

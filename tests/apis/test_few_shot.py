@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from checkpoints import write_checkpoint
 from exported_files import write_few_shot
 from PIL import Image
 from torch.testing import assert_close
@@ -26,12 +27,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp('few_shot')
     found = {}
     for name in NAMES:
-        cfg = paperzoo.load_config(name)
-        torch.manual_seed(0)
-        weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-        found[name] = str(folder / f'{name}.pth')
-        meta = {'cfg': cfg.pretty_text, 'dataset_meta': {'classes': ('old',)}}
-        torch.save({'state_dict': weights, 'meta': meta}, found[name])
+        more = {'dataset_meta': {'classes': ('old',)}}
+        found[name] = str(write_checkpoint(name, folder / f'{name}.pth', **more))
     return found
 
 
@@ -193,9 +190,7 @@ def test_images_of_different_shapes_are_one_message(
 
 def test_an_empty_pipeline_is_one(tmp_path: Path) -> None:
     cfg = paperzoo.load_config('protonet_tiny_glyphs_cluttered')
-    weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-    meta = {'cfg': cfg.pretty_text}
-    torch.save({'state_dict': weights, 'meta': meta}, tmp_path / 'a.pth')
+    write_checkpoint(cfg, tmp_path / 'a.pth')
     for config in (None, cfg):
         model: Any = paperzoo.load(tmp_path / 'a.pth', config, device='cpu')
         assert model.pipeline.transforms == []
@@ -204,9 +199,7 @@ def test_an_empty_pipeline_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize('name', ['can_resnet12', 'dmf_resnet12', 'feat_resnet12'])
 def test_the_headline_configs(name: str, tmp_path: Path) -> None:
     cfg = paperzoo.load_config(name)
-    weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-    meta = {'cfg': cfg.pretty_text}
-    torch.save({'state_dict': weights, 'meta': meta}, tmp_path / 'a.pth')
+    write_checkpoint(cfg, tmp_path / 'a.pth')
     dark, light = np.random.default_rng(0).integers(0, 99, (2, 90, 120, 3), np.uint8)
     support = {'dark': [dark], 'light': [light + 150]}
     found = [

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from bombs import write_bomb
+from checkpoints import write_checkpoint
 from exported_files import write_detector
 from global_state import random_states, settings
 from mmengine.registry import DefaultScope
@@ -42,14 +43,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     def write(name: str) -> Path:
         file = folder / f'{name}.pth'
         if not file.exists():
-            cfg = paperzoo.load_config(name)
-            torch.manual_seed(0)
-            weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-            meta: dict[str, Any] = {'cfg': cfg.pretty_text}
+            more: dict[str, Any] = {}
             if name in NAMES:
-                count = len(class_names(cfg, {}))
-                meta['dataset_meta'] = {'classes': tuple(f'c{n}' for n in range(count))}
-            torch.save({'state_dict': weights, 'meta': meta}, file)
+                count = len(class_names(paperzoo.load_config(name), {}))
+                more['dataset_meta'] = {'classes': tuple(f'c{n}' for n in range(count))}
+            write_checkpoint(name, file, **more)
         return file
 
     return write

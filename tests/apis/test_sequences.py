@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoints import write_checkpoint
 from torch.testing import assert_close
 
 import paperzoo
@@ -28,11 +29,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     def loaded(name: str) -> Any:
         file = folder / f'{name}.pth'
         if not file.exists():
-            cfg = paperzoo.load_config(name)
-            torch.manual_seed(0)
-            weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-            meta = {'cfg': cfg.pretty_text}
-            torch.save({'state_dict': weights, 'meta': meta}, file)
+            write_checkpoint(name, file)
         return paperzoo.load(file, device='cpu')
 
     return loaded

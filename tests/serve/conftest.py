@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
+from checkpoints import write_checkpoint
 from served_pages import Served, start
 
 import paperzoo
@@ -17,10 +17,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     pytest.importorskip('gradio', reason='no gradio here')
     folder = tmp_path_factory.mktemp('served')
     cfg = paperzoo.load_config('fcos_tiny_shapes', {'model.test_cfg.score_thr': 0.0})
-    torch.manual_seed(0)
-    weights = paperzoo.build_model(cfg, 'cpu').state_dict()
-    file = folder / 'w.pth'
-    torch.save({'state_dict': weights, 'meta': {'cfg': cfg.pretty_text}}, file)
+    file = write_checkpoint(cfg, folder / 'w.pth')
     image = Path(ensure_generated('data/shapes/val')) / '000004.jpg'
     process, url = start(folder, file, '--max-upload-mb', '1', '--device', 'cpu')
     yield Served(url, process, folder, file, image)
