@@ -220,15 +220,15 @@ def config_in(work_dir: str | Path) -> Path:
         'mine.py'
     """
     _, checkpoints = checkpoints_in(work_dir)
-    # MMEngine names an experiment after its config and the time.
+    files = {file.stem: file for file in sorted(Path(work_dir).glob('*.py'))}
+    if len(files) == 1:
+        return next(iter(files.values()))
+    # MMEngine names an experiment after its config and the time. The checkpoint only
+    # chooses among these files, for the one it names is run.
     meta = read_checkpoint(list(checkpoints.values())[-1]).get('meta') or {}
     name = str(meta.get('experiment_name', '')).rpartition('_')[0].rpartition('_')[0]
-    own = Path(work_dir) / f'{name}.py'
-    if own.is_file():
-        return own
-    files = sorted(Path(work_dir).glob('*.py'))
-    if len(files) == 1:
-        return files[0]
+    if name in files:
+        return files[name]
     raise UserError(
         f"'{work_dir}' holds {len(files)} configs, so it is not known which one the "
         'training had: give it (in Python as cfg=FILE)'

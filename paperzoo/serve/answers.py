@@ -21,7 +21,7 @@ from paperzoo.apis.prediction import as_written
 from paperzoo.apis.results import Result
 from paperzoo.errors import UserError
 from paperzoo.serve.uploads import check_upload
-from paperzoo.utils.files import write_json
+from paperzoo.utils.files import write_json, write_text
 from paperzoo.visualization.overlays import write_picture
 
 # Moving the threshold asks for the same image again.
@@ -149,7 +149,8 @@ class Answers:
                 own.model, upload, support=self.support, cfg=own.cfg, score_thr=score
             )
             html = render(report.title, report.sections)
-            file = report.save(self._new_folder() / f'{upload.stem}_explained.html')
+            file = self._new_folder() / f'{upload.stem}_explained.html'
+            write_text(file, html)
         except Exception as error:
             return Explanation(_refusal(upload, error))
         return Explanation(html=html, file=file)

@@ -106,6 +106,9 @@ class Gate:
             return 403, 'only the page itself may send'
         if method != 'POST' or not _WRITTEN.fullmatch(path):
             return 404, 'there is no such page'
+        # Of the two lengths that of the pieces would count, which nobody knows.
+        if 'transfer-encoding' in headers:
+            return 411, 'say the length'
         return self._oversized(path, headers.get('content-length', ''))
 
     def _readable(self, path: str) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from paperzoo.errors import UserError
 from paperzoo.serve.answers import Answer, Answers, Explanation
+from paperzoo.utils.wording import some
 
 if TYPE_CHECKING:
     import gradio
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 # Seconds: how often old uploads are looked for, and how old they may get.
 _CLEAN = (600, 3600)
 _WAITING = 20
+# Seconds between two looks at the queue; Gradio's thousand a second cost a tenth of a
+# core while nobody asks anything.
+_IDLE = 0.05
 _FIRST = 'Upload an image, or take one with the camera.'
 STYLE = """
 .gradio-container {
@@ -63,13 +67,13 @@ def build(answers: Answers, title: str, score: float = 0.3) -> 'gradio.Blocks':
                         inside = _inside()
         _connect(answers, upload, threshold, said, found, inside)
     page.queue(max_size=_WAITING, default_concurrency_limit=1, api_open=False)
+    page._queue.sleep_when_free = _IDLE
     return page
 
 
 def _heading(answers: Answers, title: str) -> str:
     classes = answers.model.classes
-    some = ', '.join(classes[:12]) + (', ...' if len(classes) > 12 else '')
-    text = f'{len(classes)} classes: {some}'
+    text = f'{len(classes)} classes: {some(classes, 12)}'
     more = f'<p>Not explained here: {escape(answers.unexplained)}.</p>'
     return (
         f'<h1>{escape(title)}</h1><p>{escape(text)}</p>'
@@ -130,7 +134,7 @@ def _result() -> list[Any]:
             visible=False,
             elem_id='table',
         ),
-        gr.DownloadButton('Download the records', visible=False, elem_id='records'),
+        gr.DownloadButton('Download the records', visible='hidden', elem_id='records'),
     ]
 
 
@@ -141,8 +145,18 @@ def _inside() -> list[Any]:
     return [
         gr.Button('Explain this image', variant='primary', elem_id='explain'),
         gr.HTML(elem_id='inside'),
-        gr.DownloadButton('Download this page', visible=False, elem_id='explained'),
+        gr.DownloadButton('Download this page', visible='hidden', elem_id='explained'),
     ]
+
+
+def _offered(file: Path | None) -> Any:
+    """Return the new state of a button: there with its file, or hidden without.
+
+    What is not visible at all is made when it is shown, and gets its file later.
+    """
+    import gradio as gr
+
+    return gr.update(value=file, visible='hidden' if file is None else True)
 
 
 def _connect(
@@ -165,7 +179,7 @@ def _connect(
             _line(answer.said),
             answer.picture,
             gr.update(value=rows, visible=bool(answer.rows)),
-            gr.update(value=answer.records, visible=answer.records is not None),
+            _offered(answer.records),
         ]
 
     def explain(image: Path | None, score: float) -> list[Any]:
@@ -176,7 +190,7 @@ def _connect(
         page = f'<iframe sandbox="allow-scripts" srcdoc="{escape(html)}"></iframe>'
         return [
             _line(told.said) if told.said else page,
-            gr.update(value=told.file, visible=told.file is not None),
+            _offered(told.file),
         ]
 
     one_at_a_time: Any = {
@@ -194,7 +208,7 @@ def _connect(
         **one_at_a_time,
     )
     upload.change(
-        lambda: ['', gr.update(visible=False)],
+        lambda: ['', _offered(None)],
         outputs=[frame, file],
         api_visibility='private',
     )

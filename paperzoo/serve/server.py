@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -155,7 +156,8 @@ def _server(
     )
     gradio_app = app.routes[-1].app
     host = listening.getsockname()[0]
-    gate = Gate(app, answers.folder, most, _LOCAL if host in _LOCAL else None)
+    own = _LOCAL | {host} if ip_address(host).is_loopback else None
+    gate = Gate(app, answers.folder, most, own)
 
     class Server(uvicorn.Server):
         """Ends the pages' heartbeats first, or would wait for every open page."""

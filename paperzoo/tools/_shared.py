@@ -79,6 +79,15 @@ def add_precision(parser: argparse.ArgumentParser, default: str | None) -> None:
     )
 
 
+def add_support(parser: argparse.ArgumentParser) -> None:
+    """Add the option that `fit` takes."""
+    parser.add_argument(
+        '--support',
+        metavar='DIR',
+        help='few-shot models: a folder of images for each class, or with a CSV file',
+    )
+
+
 def config_of(args: argparse.Namespace) -> 'Config':
     """Return the config that the command line asks for, with its overrides.
 

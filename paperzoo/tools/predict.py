@@ -7,6 +7,7 @@ from paperzoo.runtime.card import is_exported
 from paperzoo.tools._shared import (
     add_config_arguments,
     add_precision,
+    add_support,
     config_of,
     fit,
     one_message,
@@ -25,11 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'images', nargs='*', help='files, folders, globs, addresses (URLs), videos'
     )
-    parser.add_argument(
-        '--support',
-        metavar='DIR',
-        help='few-shot models: a folder of images for each class, or with a CSV file',
-    )
+    add_support(parser)
     parser.add_argument(
         '--out', default='predictions', metavar='DIR', help='a new folder'
     )

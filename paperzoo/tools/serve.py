@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from paperzoo.errors import UserError
-from paperzoo.tools._shared import Overrides, fit, one_message
+from paperzoo.tools._shared import Overrides, add_support, fit, one_message
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,11 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'checkpoint', nargs='?', help='checkpoint file, work dir or URL'
     )
-    parser.add_argument(
-        '--support',
-        metavar='DIR',
-        help='few-shot models: a folder of images for each class, or with a CSV file',
-    )
+    add_support(parser)
     parser.add_argument(
         '--score', type=float, default=0.3, help='threshold that the page begins with'
     )
@@ -44,15 +40,20 @@ def parse_args() -> argparse.Namespace:
 
 
 def _port(text: str) -> int:
-    if not 0 <= int(text) < 2**16:
-        raise argparse.ArgumentTypeError(f'{text}: ports go from 0 to {2**16 - 1}')
+    if not text.isdecimal() or int(text) >= 2**16:
+        raise argparse.ArgumentTypeError(f"'{text}': a number from 0 to {2**16 - 1}")
     return int(text)
 
 
 def _size(text: str) -> float:
-    if not 0 < float(text) <= 1024:
-        raise argparse.ArgumentTypeError(f'{text}: more than 0 and up to 1024')
-    return float(text)
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size <= 1024:
+        said = f"'{text}': a number of megabytes, more than 0 and up to 1024"
+        raise argparse.ArgumentTypeError(said)
+    return size
 
 
 def main() -> None:

@@ -91,6 +91,22 @@ def test_the_config_is_that_of_the_training(tmp_path: Path) -> None:
     assert explain_history(work, cfg=small_protonet(), device='cpu').sections
 
 
+def test_a_checkpoint_names_no_config_elsewhere(tmp_path: Path) -> None:
+    """It is data, and the config is run."""
+    work = tmp_path / 'work'
+    work.mkdir()
+    for name in ('mine', 'yours'):
+        (work / f'{name}.py').touch()
+    (tmp_path / 'other.py').touch()
+    for name in ('../other', str(tmp_path / 'other')):
+        for epoch in (1, 2):
+            meta = {'experiment_name': f'{name}_20260101_120000'}
+            weights = {'state_dict': {'w': torch.ones(1)}, 'meta': meta}
+            torch.save(weights, work / f'epoch_{epoch}.pth')
+        with pytest.raises(UserError, match='holds 2 configs'):
+            config_in(work)
+
+
 def test_what_has_no_history_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'is no folder'):
         explain_history(tmp_path / 'none', 'a.jpg')

@@ -94,6 +94,8 @@ def test_only_the_page_itself_may_send(gate: Gate) -> None:
     assert status('/gradio_api/upload', 'OPTIONS') == 404
     assert status('/gradio_api/upload', **{'content-length': str(2**21)}) == 413
     assert status('/gradio_api/queue/join', **{'content-length': str(2**20)}) == 413
+    # In pieces it is as long as one likes, whatever else is said of the length.
+    assert status('/gradio_api/queue/join', **{'transfer-encoding': 'chunked'}) == 411
     for length in ('', '-1', 'many'):  # of unknown length: as long as one likes
         assert status('/gradio_api/upload', **{'content-length': length}) == 411
 
