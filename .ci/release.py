@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 # What the build writes into the two.
@@ -73,7 +74,7 @@ def installed_with(requirements: Iterable[str], extras: set[str]) -> set[str]:
     while left:
         text, wanted = left.pop()
         need = Requirement(text)
-        name = need.name.lower().replace('_', '-')
+        name = canonicalize_name(need.name)
         asked = [{'extra': one} for one in ('', *wanted)]
         if need.marker and not any(need.marker.evaluate(one) for one in asked):
             continue

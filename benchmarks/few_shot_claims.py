@@ -519,7 +519,6 @@ def measure(args: argparse.Namespace) -> None:
         'earlier': earlier,
         **run_info(),
     }
-    target.unlink(missing_ok=True)
     print(f'Written: {write_json(target, record, replace=True)}')
     write_text(args.out / 'few_shot_claims.md', tables(record))
 

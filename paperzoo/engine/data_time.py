@@ -43,13 +43,7 @@ class DataTimeHook(Hook):
         """Begin anew."""
         self._seen, self._data, self._whole = 0, 0.0, 0.0
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Note the step; at the end of the steps to look at, warn."""
         hub = runner.message_hub
         try:

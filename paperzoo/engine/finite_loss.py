@@ -89,13 +89,7 @@ class FiniteLossHook(Hook):
         self._batch = data_batch
         self._random = _random_states()
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Let go of the batch."""
         self._batch = None
 

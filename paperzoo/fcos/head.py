@@ -553,11 +553,10 @@ class FCOSHead(AnchorFreeHead):
             ltrb = distances.flatten(1)[:, point].T
             kept.append((ltrb, places[point], point + start, label, score, *there))
             start += len(places)
-        ltrb, places, *found = map(torch.cat, zip(*kept, strict=True))
+        every = map(torch.cat, zip(*kept, strict=True))
+        ltrb, places, chosen, labels, scores, *there = every
         bboxes = self.bbox_coder.decode(places, ltrb, max_shape=img_shape)
-        chosen, labels, scores, *known = found
-        there = known[0] if known else None
-        return Candidates(chosen, labels, scores, bboxes, there)
+        return Candidates(chosen, labels, scores, bboxes, *there)
 
     def class_scores(
         self, logits: Float[Tensor, 'points channels']
