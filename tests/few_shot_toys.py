@@ -32,6 +32,24 @@ def write_set(root: Path, seed: int = 0) -> Path:
     return root
 
 
+def noise_episodes(labels: Tensor) -> dict[str, Tensor]:
+    """Return episodes of noise whose queries have the labels of the supports.
+
+    Args:
+        labels: Of each support (episodes, supports).
+    """
+    shape = (*labels.shape, 3, 28, 28)
+    return {
+        f'{part}{kind}': value
+        for part in ('support', 'query')
+        for kind, value in (
+            ('', torch.randint(0, 256, shape, dtype=torch.uint8)),
+            ('_label', labels),
+            ('_class', labels * 3),
+        )
+    }
+
+
 class ToyModel(BaseModel):
     """The nearest mean colour, after one linear layer."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from few_shot_toys import noise_episodes
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from small_models import images, samples, small_model
@@ -160,16 +161,7 @@ def test_episodes(device: str) -> None:
     cfg.model.meta_filter.groups = 4
     labels = torch.arange(5).repeat_interleave(2).expand(2, -1)
     torch.manual_seed(0)
-    shape = (*labels.shape, 3, 28, 28)
-    episode = {
-        f'{part}{kind}': value
-        for part in ('support', 'query')
-        for kind, value in (
-            ('', torch.randint(0, 256, shape, dtype=torch.uint8)),
-            ('_label', labels),
-            ('_class', labels * 3),
-        )
-    }
+    episode = noise_episodes(labels)
     totals = []
     for place in ('cpu', device):
         torch.manual_seed(0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from few_shot_toys import noise_episodes
 from mmcv.ops import batched_nms
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -100,16 +101,7 @@ def test_episodes(name: str) -> None:
     model = move(MODELS.build(cfg.model)).train()
     data = cfg.train_dataloader.dataset
     labels = torch.arange(data.ways).repeat_interleave(data.shots).expand(2, -1)
-    shape = (*labels.shape, 3, 28, 28)
-    episode = {
-        f'{part}{kind}': value
-        for part in ('support', 'query')
-        for kind, value in (
-            ('', torch.randint(0, 256, shape, dtype=torch.uint8)),
-            ('_label', labels),
-            ('_class', labels * 3),
-        )
-    }
+    episode = noise_episodes(labels)
     batch = model.data_preprocessor(episode, True)
     with PretendedGpu() as gpu:
         total, _ = model.parse_losses(model(**move(batch), mode='loss'))

@@ -24,7 +24,6 @@ from mmengine.model import NormalInit
 from mmengine.structures import InstanceData
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from paperzoo.common import FocalLoss
@@ -323,16 +322,15 @@ class FCOSHead(AnchorFreeHead):
         every_label, every_box = (
             pad_sequence(list(one), batch_first=True) for one in (labels, boxes)
         )
-        every_label = F.pad(every_label, (1, 0), value=self.num_classes)
-        every_box = F.pad(every_box, (0, 0, 1, 0))
+        every_label = nn.functional.pad(every_label, (1, 0), value=self.num_classes)
+        every_box = nn.functional.pad(every_box, (0, 0, 1, 0))
         box = every_box.gather(1, gt_inds[..., None].expand(-1, -1, 4))
         # Of a list of its own: a compiled graph takes no subclass of it.
         ltrb = encode_ltrb(torch.cat(list(points)), box)
         if self.norm_on_bbox:
             ltrb = ltrb / self.units(points)
-        return every_label.gather(1, gt_inds), torch.where(
-            gt_inds[..., None] > 0, ltrb, 0.0
-        )
+        ltrb = torch.where(gt_inds[..., None] > 0, ltrb, 0.0)
+        return every_label.gather(1, gt_inds), ltrb
 
     def units(self, points: list[Float[Tensor, '_ 2']]) -> Float[Tensor, 'points 4']:
         """Return what `norm_on_bbox` divides distances by: the stride of each side.
