@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 # Seconds: how often old uploads are looked for, and how old they may get.
 _CLEAN = (600, 3600)
 _WAITING = 20
-# Seconds between two looks at the queue; Gradio's thousand a second cost a tenth of a
-# core while nobody asks anything.
+# Seconds between two looks at the queue; Gradio's thousand looks a second are felt
+# while nobody asks anything.
 _IDLE = 0.05
 _FIRST = 'Upload an image, or take one with the camera.'
 STYLE = """
