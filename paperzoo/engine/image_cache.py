@@ -108,28 +108,38 @@ def cache_images(dataset: Any, limit_mib: float) -> tuple[int, int, float]:
     used = 0.0
     for one in _bare(dataset):
         transforms: Any = getattr(getattr(one, 'pipeline', None), 'transforms', [])
-        for place, load in enumerate(transforms):
-            if isinstance(load, LoadImageFromFile):
-                images: dict[str, dict[str, Any]] = {}
-                total += len(one)
-                for index in range(len(one)):
-                    if used >= limit_mib:
-                        break
-                    info = one.get_data_info(index)
-                    path = info['img_path']
-                    if path in images:
-                        kept += 1
-                        continue
-                    added = _added(load, info)
-                    size = 0.0 if added is None else added['img'].nbytes / 2**20
-                    if added is None or used + size > limit_mib:
-                        continue
-                    images[path] = added
-                    used += size
-                    kept += 1
-                transforms[place] = CachedLoad(load, images)
-                break
+        loads = (
+            place
+            for place, step in enumerate(transforms)
+            if isinstance(step, LoadImageFromFile)
+        )
+        if (place := next(loads, None)) is not None:
+            load = transforms[place]
+            images, own, size = _decoded(one, load, limit_mib - used)
+            transforms[place] = CachedLoad(load, images)
+            kept, total, used = kept + own, total + len(one), used + size
     return kept, total, used
+
+
+def _decoded(
+    dataset: Any, load: Any, limit_mib: float
+) -> tuple[dict[str, dict[str, Any]], int, float]:
+    """Return what loading adds, by image; of how many samples; and their MiB."""
+    images: dict[str, dict[str, Any]] = {}
+    kept, used = 0, 0.0
+    for index in range(len(dataset)):
+        if used >= limit_mib:
+            break
+        info = dataset.get_data_info(index)
+        if info['img_path'] not in images:
+            added = _added(load, info)
+            size = 0.0 if added is None else added['img'].nbytes / 2**20
+            if added is None or used + size > limit_mib:
+                continue
+            images[info['img_path']] = added
+            used += size
+        kept += 1
+    return images, kept, used
 
 
 def _added(load: Any, info: dict) -> dict[str, Any] | None:
