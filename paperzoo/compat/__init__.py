@@ -16,6 +16,7 @@ from paperzoo.compat import (
     glip_attention,
     hub,
     image_sizes,
+    late_dynamo,
     loss_log,
     meshgrid,
     mmcv_ext,
@@ -33,6 +34,7 @@ from paperzoo.compat import (
 
 for _remedy in (
     slow_imports,  # before anything imports mmengine.optim
+    late_dynamo,
     image_sizes,  # before anything imports OpenCV
     find_loader,
     package_utils,

@@ -1,10 +1,10 @@
-"""Puts off imports that mmengine and mmdet make at start-up and hardly ever use.
+"""Puts off imports that mmengine, mmdet and mmseg make at start-up and hardly ever use.
 
 Ailment: a prediction of one image takes a third of its start-up for matplotlib's pyplot
 (a picture of tracking errors), scipy's optimizers and linear algebra (an assignment, a
-Kalman filter), and torch's distributed optimizers and FSDP with sympy behind them (two
-classes for trainings on many GPUs). What is put off is imported when it is called,
-asked for an attribute, or inherited from.
+Kalman filter), CLIP's tokenizer, and torch's distributed optimizers and FSDP with sympy
+behind them (two classes for trainings on many GPUs). What is put off is imported when
+it is called, asked for an attribute, or inherited from.
 Upstream thread: none.
 Delete when: the entry of a module, when that imports inside of what needs it.
 """
@@ -25,6 +25,7 @@ from paperzoo.utils.when_imported import (
 
 _TASKS = 'mmdet.models.task_modules'
 _ASSIGNMENT: dict[str, tuple[str, ...]] = {'scipy.optimize': ('linear_sum_assignment',)}
+_SEG_LOSS = 'mmseg.models.losses.huasdorff_distance_loss'
 # What a module imports from packages, and uses inside of functions only.
 _USES: dict[str, dict[str, tuple[str, ...]]] = {
     f'{_TASKS}.assigners.hungarian_assigner': _ASSIGNMENT,
@@ -36,6 +37,11 @@ _USES: dict[str, dict[str, tuple[str, ...]]] = {
         'scipy.sparse': ('csr_matrix',),
         'scipy.sparse.csgraph': ('maximum_bipartite_matching',),
     },
+    'mmseg.datasets.transforms.transforms': {'scipy.ndimage': ('gaussian_filter',)},
+    'mmseg.models.assigners.hungarian_assigner': _ASSIGNMENT,
+    # It takes scipy.interpolate from scipy, as an attribute.
+    'mmseg.models.backbones.beit': {'scipy.interpolate': ()},
+    _SEG_LOSS: {'scipy.ndimage': ('distance_transform_edt',)},
 }
 # Modules of one class each, with the registry that it is in.
 _CLASSES = {
@@ -49,7 +55,10 @@ _CLASSES = {
     ),
     'mmengine._strategy.fsdp': ('FSDPStrategy', 'STRATEGIES'),
 }
-_FUNCTIONS = {'mmdet.utils.mot_error_visualize': 'imshow_mot_errors'}
+_FUNCTIONS = {
+    'mmdet.utils.mot_error_visualize': 'imshow_mot_errors',
+    'mmseg.utils.tokenizer': 'tokenize',
+}
 
 
 def apply() -> None:
@@ -117,6 +126,13 @@ def _late(module: Callable[[], ModuleType], name: str) -> Callable[..., Any]:
 def _with_function(module: ModuleType, *, name: str) -> None:
     own = partial(import_after_all, module.__name__)
     setattr(module, name, _late(own, name))
+    vars(module)['__getattr__'] = partial(_of_the_other, own)
+
+
+def _of_the_other(own: Callable[[], ModuleType], name: str) -> Any:
+    if name.startswith('__'):
+        raise AttributeError(name)
+    return getattr(own(), name)
 
 
 def _with_class(module: ModuleType, *, name: str, registry: str) -> None:

@@ -116,6 +116,30 @@ def test_a_detector_needs_nothing_slow() -> None:
         else:
             raise AssertionError
         """,
+        """
+        from mmseg.datasets.transforms import transforms as module
+        assert 'scipy.ndimage' not in sys.modules
+        import numpy as np
+        spread = module.gaussian_filter(np.eye(3), 1.0)
+        assert spread[0, 0] > spread[0, 2] > 0
+        """,
+        """
+        import mmseg.models
+        assert not {'scipy.ndimage', 'scipy.interpolate', 'ftfy'} & set(sys.modules)
+        from mmseg.models.losses import huasdorff_distance_loss as module
+        import numpy as np
+        assert module.distance(np.array([0, 1, 1])).tolist() == [0, 1, 2]
+        from mmseg.models.backbones import beit
+        assert beit.interpolate.interp1d([0, 1], [0, 2])(0.5) == 1
+        import scipy.interpolate
+        assert scipy.interpolate.__file__
+        """,
+        """
+        from mmseg.utils import tokenizer
+        assert 'ftfy' not in sys.modules
+        assert tokenizer.tokenize.__name__ == 'tokenize'
+        assert tokenizer.HFTokenizer.__module__ == 'mmseg.utils.tokenizer'
+        """,
     ],
 )
 def test_what_is_put_off_is_the_real_thing_when_used(code: str) -> None:
