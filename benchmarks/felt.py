@@ -8,6 +8,7 @@ python benchmarks/felt.py --only first_prediction export
 | epoch_... | one epoch, `paperzoo train` | `tools/train.py` with its head |
 | first_prediction | `paperzoo predict` of an image | `DetInferencer` |
 | predictions | the same of 100 images | the same |
+| first_step | `paperzoo train` of a single step | `tools/train.py` with its head |
 | test | `paperzoo test` of 100 images | `tools/test.py` |
 | check_coco | `paperzoo check` of a set of COCO's size | |
 | export | `paperzoo export` to ONNX, compared with the model | |
@@ -177,6 +178,7 @@ def waits(checkpoint: Path, folder: Path, coco_images: int) -> dict[str, Wait]:
         **{f'epoch_{name}': epoch(name, theirs) for name in SMALL},
         'first_prediction': Wait(partial(predict, 1), 5, partial(infer, 1)),
         'predictions': Wait(partial(predict, 100), 5, partial(infer, 100)),
+        'first_step': first_step(theirs),
         'test': Wait(
             lambda at: [(*OURS, 'test', FCOS, saved, '--work-dir', str(at / 'w'))],
             5,
@@ -203,6 +205,29 @@ def epoch(name: str, theirs: str) -> Wait:
         return [mmdet_tool('train.py', theirs, *work, *once)]
 
     return Wait(ours, 1, peer if name == FCOS else None)
+
+
+def first_step(theirs: str) -> Wait:
+    """Return a training of one batch that neither validates nor saves."""
+    short = (
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_begin=9',
+        'train_dataloader.dataset.indices=8',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'default_hooks.checkpoint.interval=9',
+        'default_hooks.checkpoint.save_last=False',
+    )
+
+    def ours(place: Path) -> list[Command]:
+        work = ('--work-dir', str(place / 'work'))
+        return [(*OURS, 'train', FCOS, *work, '--cfg-options', *short)]
+
+    def peer(place: Path) -> list[Command]:
+        work = ('--work-dir', str(place / 'work'))
+        return [mmdet_tool('train.py', theirs, *work, '--cfg-options', *short)]
+
+    return Wait(ours, 5, peer)
 
 
 def demo(place: Path) -> list[Command]:
