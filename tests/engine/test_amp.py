@@ -39,13 +39,22 @@ def test_bf16_wrapper_casts_accumulates_and_updates() -> None:
 
 
 @pytest.mark.skipif(is_cuda_available(), reason='the remedy is for machines without')
-def test_amp_option_takes_bfloat16_on_a_cpu() -> None:
+@pytest.mark.parametrize('supported', [True, False])
+def test_amp_option_takes_bfloat16_on_a_cpu(
+    supported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('paperzoo.utils.precision.native_bfloat16', lambda _: supported)
     cfg = ConfigDict(
         optim_wrapper={**WRAPPER, 'type': 'AmpOptimWrapper', 'loss_scale': 'dynamic'}
     )
-    use_amp(cfg)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the next test looks at it
+        use_amp(cfg)
     assert cfg.optim_wrapper == WRAPPER | {'type': 'paperzoo.Bf16OptimWrapper'}
-    assert cfg.custom_hooks == [{'type': 'paperzoo.ChannelsLastHook'}]
+    evaluation = {'type': 'paperzoo.PrecisionHook', 'evaluation': 'bfloat16'}
+    expected = [{'type': 'paperzoo.ChannelsLastHook'}]
+    # Where it is slower, nobody waits for an evaluation in it.
+    assert cfg.custom_hooks == expected + [evaluation] * supported
     build_optim_wrapper(nn.Linear(2, 2), cfg.optim_wrapper)
 
 
