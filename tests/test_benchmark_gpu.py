@@ -51,6 +51,7 @@ def test_all_sections_have_a_share() -> None:
     assert all(name in gpu.__doc__ for name in gpu.SHARES)
 
 
+@pytest.mark.slow
 def test_the_file_holds_what_worked_and_what_did_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def run(repository: Path, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_its_test_passes_and_its_config_trains_for_a_step(repository: Path) -> None:
     # In one process, for importing everything takes longer than either.
     code = (

@@ -47,6 +47,7 @@ def test_each_name_is_what_it_says() -> None:
     assert python(code) == ''
 
 
+@pytest.mark.slow
 def test_mypy_knows_their_types(tmp_path: Path) -> None:
     pytest.importorskip('mypy')
     file = tmp_path / 'uses.py'

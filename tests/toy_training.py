@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 import paperzoo.compat  # noqa: F401
 from paperzoo.engine.random_state import adopt_seed, make_resumable
 from paperzoo.engine.resume import resume_completely
+from paperzoo.engine.workers import workers_ended
 
 _RUNS = count()
 
@@ -149,7 +150,8 @@ def train(
     if stop is not None:
         runner.register_hook(StopHook(stop))
     try:
-        runner.train()
+        with workers_ended(runner):
+            runner.train()
     except InterruptedError:
         assert hooks or stop is not None
     return runner

@@ -100,6 +100,7 @@ def evaluate_checkpoint(
 def _tested(cfg: 'Config', preflight: bool) -> 'tuple[Runner, dict[str, float], float]':
     """Return what has run the test, its metrics, and its seconds."""
     from paperzoo.engine.first_steps import first_steps_explained
+    from paperzoo.engine.workers import workers_ended
     from paperzoo.preflight.build_errors import building_explained
     from paperzoo.preflight.checkpoint_classes import SameClassesHook
 
@@ -110,7 +111,11 @@ def _tested(cfg: 'Config', preflight: bool) -> 'tuple[Runner, dict[str, float], 
         if preflight and model is not None and family(model):
             runner.register_hook(SameClassesHook())
         start = time.time()
-        with building_explained(cfg), first_steps_explained(runner):
+        with (
+            building_explained(cfg),
+            first_steps_explained(runner),
+            workers_ended(runner),
+        ):
             metrics = runner.test()
     return runner, metrics, round(time.time() - start, 1)
 

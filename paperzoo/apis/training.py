@@ -105,6 +105,7 @@ def train(
     from paperzoo.engine.random_state import make_resumable
     from paperzoo.engine.resume import resume_completely
     from paperzoo.engine.work_dir_lock import own_work_dir
+    from paperzoo.engine.workers import workers_ended
     from paperzoo.preflight.build_errors import building_explained
 
     launcher = cfg.get('launcher', 'none')
@@ -117,6 +118,7 @@ def train(
             building_explained(cfg),
             curves_drawn(runner),
             first_steps_explained(runner),
+            workers_ended(runner),
         ):
             runner.train()
     written = Path(runner.work_dir, 'last_checkpoint')

@@ -146,7 +146,11 @@ def kill_and_resume(run: Run, model: str, folder: Path, moment: list) -> Path:
 # epoch is being validated; in DMF an outdated checkpoint is about to be removed.
 @pytest.mark.parametrize(
     ('model', 'phase', 'share'),
-    [('fcos', 'best', 0.35), ('knet', 'validation', 0.4), ('dmf', 'saving', 0.99)],
+    [
+        ('knet', 'validation', 0.4),
+        pytest.param('fcos', 'best', 0.35, marks=pytest.mark.slow),
+        pytest.param('dmf', 'saving', 0.99, marks=pytest.mark.slow),
+    ],
 )
 def test_killed_and_resumed(
     run: Run, whole: Callable, tmp_path: Path, model: str, phase: str, share: float

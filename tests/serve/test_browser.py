@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from served_pages import Served
 import paperzoo
 
 SOON = 60_000  # milliseconds, where several tests share a machine
+SHORTLY = 2_000
 
 
 class Visit:
@@ -107,10 +109,15 @@ def _look_inside(visit: Visit, served: Served) -> None:
 
 
 def _downloaded(page: Any, button: str) -> Any:
-    """Return what a button gives as soon as it is seen."""
-    with page.expect_download() as waiting:
-        page.click(button)
-    return waiting.value
+    """Return what a button gives; Gradio shows it a moment before it has its file."""
+    from playwright.sync_api import TimeoutError as NotYet
+
+    for _ in range(SOON // SHORTLY):
+        with suppress(NotYet):
+            with page.expect_download(timeout=SHORTLY) as waiting:
+                page.click(button)
+            return waiting.value
+    pytest.fail(f'{button} gives nothing')
 
 
 def test_what_is_no_image_is_said_on_the_page(

@@ -29,9 +29,9 @@ def test_every_name_is_there(room: str) -> None:
 @pytest.mark.parametrize(
     ('model', 'more'),
     [
-        ('CANClassifier', {}),
+        pytest.param('CANClassifier', {}, marks=pytest.mark.slow),
         ('DMFClassifier', {'meta_filter': FILTER}),
-        ('FEATClassifier', {}),
+        pytest.param('FEATClassifier', {}, marks=pytest.mark.slow),
     ],
 )
 def test_mmengine_is_enough(model: str, more: dict) -> None:
