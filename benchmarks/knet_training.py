@@ -8,6 +8,7 @@ python benchmarks/knet_training.py shapes_panoptic --seeds 0 1 2 \
 | shapes_instance, shapes_panoptic | three stages; no stages |
 | shapes_semantic | the same; mmseg's IterativeDecodeHead; half the epochs |
 | camvid | three stages; mmseg's FCNHead |
+| camvid_limits | one stage; no auxiliary head; other rates; both twice as long |
 | overfit_instance, overfit_panoptic | 8 images, tested on the same |
 
 Those of one seed train at the same time, as many as there are processors, each on one
@@ -110,8 +111,30 @@ def use_eight_images(cfg: Config) -> None:
     cfg.default_hooks.logger.interval = 20
 
 
+def changed(**options: Any) -> Callable[[Config], None]:
+    """Return what sets options of a config, double underscores for dots."""
+
+    def change(cfg: Config) -> None:
+        cfg.merge_from_dict({k.replace('__', '.'): v for k, v in options.items()})
+
+    return change
+
+
+def double_the_epochs(cfg: Config) -> None:
+    """Train twice as long."""
+    cfg.train_cfg.max_epochs *= 2
+    cfg.param_scheduler[1].end *= 2
+
+
+def without_auxiliary_head(cfg: Config) -> None:
+    """Train with the losses of the decode head alone."""
+    cfg.model.auxiliary_head = None
+
+
 Variant = tuple[str, Callable[[Config], None]]
 TINY = 'knet_tiny_shapes_'
+CAMVID_CONFIG = 'knet_tiny_camvid'
+LR = 'optim_wrapper__optimizer__lr'
 TRAININGS: dict[str, tuple[str, dict[str, Variant]]] = {
     **{
         f'shapes_{task}': (
@@ -126,8 +149,19 @@ TRAININGS: dict[str, tuple[str, dict[str, Variant]]] = {
     'camvid': (
         CAMVID,
         {
-            '3 stages': ('knet_tiny_camvid', as_it_is),
+            '3 stages': (CAMVID_CONFIG, as_it_is),
             "mmseg's FCNHead": ('fcn_tiny_camvid', as_it_is),
+        },
+    ),
+    'camvid_limits': (
+        CAMVID,
+        {
+            '1 stage': (CAMVID_CONFIG, changed(model__decode_head__num_stages=1)),
+            'no auxiliary head': (CAMVID_CONFIG, without_auxiliary_head),
+            'half the learning rate': (CAMVID_CONFIG, changed(**{LR: 0.001})),
+            'twice the learning rate': (CAMVID_CONFIG, changed(**{LR: 0.004})),
+            'twice the epochs': (CAMVID_CONFIG, double_the_epochs),
+            "mmseg's FCNHead, twice the epochs": ('fcn_tiny_camvid', double_the_epochs),
         },
     ),
     **{

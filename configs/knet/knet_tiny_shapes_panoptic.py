@@ -29,8 +29,3 @@ model['roi_head']['mask_head'].update(
 model['test_cfg'] = dict(
     rcnn=dict(merge_stuff_thing=dict(instance_score_thr=0.2, overlap_thr=0.6))
 )
-
-# As measured; instances have learnt better since, with the longer schedule.
-optim_wrapper['optimizer'].update(lr=0.001)
-train_cfg.update(max_epochs=18, val_interval=18)
-param_scheduler[1].update(end=18)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paperzoo.apis.images import check_image_file, reason_of
-from paperzoo.apis.progress import track
 from paperzoo.errors import UserError
 from paperzoo.evaluation.analysis import (
     by_image,
@@ -26,6 +25,7 @@ from paperzoo.utils.files import (
     write_json,
     write_safely,
 )
+from paperzoo.utils.progress import track
 from paperzoo.utils.run_info import run_info
 
 # What a confusion matrix counts; pixels, of others.

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.build import build_dataset
-from paperzoo.apis.progress import track
 from paperzoo.errors import UserError
 from paperzoo.utils.files import free_path, new_folder, refuse_unwritable
+from paperzoo.utils.progress import track
 
 if TYPE_CHECKING:
     from mmengine.config import Config

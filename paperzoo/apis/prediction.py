@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from paperzoo.apis.image_model import ImageModel, attempted
 from paperzoo.apis.images import ImageError, reason_of
-from paperzoo.apis.progress import track
 from paperzoo.apis.results import Result
 from paperzoo.apis.sequences import TakesSequences
 from paperzoo.apis.tiling import predict_tiled
@@ -22,6 +21,7 @@ from paperzoo.errors import UserError
 from paperzoo.evaluation.results import categories
 from paperzoo.utils.files import free_path, new_folder, write_json
 from paperzoo.utils.masks import Record
+from paperzoo.utils.progress import track
 from paperzoo.utils.run_info import run_info
 
 # As of `ImageModel.attempt`.

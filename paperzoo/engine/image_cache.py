@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from paperzoo.registry import HOOKS
+from paperzoo.utils.progress import track
 
 # Of the memory that is free when the training begins.
 SHARE = 0.5
@@ -127,7 +128,7 @@ def _decoded(
     """Return what loading adds, by image; of how many samples; and their MiB."""
     images: dict[str, dict[str, Any]] = {}
     kept, used = 0, 0.0
-    for index in range(len(dataset)):
+    for index in track(range(len(dataset)), 'decoding images'):
         if used >= limit_mib:
             break
         info = dataset.get_data_info(index)

@@ -5,9 +5,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.config import load_config
-from paperzoo.apis.progress import track as track  # other scripts show it, too
 from paperzoo.errors import UserError
 from paperzoo.utils.messages import one_message as one_message
+from paperzoo.utils.progress import track as track  # other scripts show it, too
 
 if TYPE_CHECKING:
     from mmengine.config import Config

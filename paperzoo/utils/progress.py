@@ -17,7 +17,7 @@ def track(items: Iterable[T], text: str, total: int | None = None) -> Iterable[T
         total: How many, where they do not know it themselves.
 
     Example:
-        >>> from paperzoo.apis.progress import track
+        >>> from paperzoo.utils.progress import track
         >>> list(track([1, 2], 'images'))
         [1, 2]
     """
