@@ -18,13 +18,13 @@ import gpu
 
 slow = pytest.mark.slow
 # A compiler, a large head, processes of their own.
-LONG = ('fcos_compiled', 'knet', 'tests', 'trainings')
+LONG = ('fcos', 'fcos_compiled', 'graphs', 'knet', 'tests', 'trainings')
 
 
 @pytest.mark.parametrize(
     'name',
     [
-        *('fcos', 'graphs', 'ops', 'dmf'),
+        *('ops', 'dmf'),
         *(pytest.param(name, marks=slow) for name in LONG),
     ],
 )

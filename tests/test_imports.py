@@ -51,6 +51,7 @@ def modules() -> list[str]:
     return [n.removesuffix('.__init__') for n in names if not n.startswith(left_out)]
 
 
+@pytest.mark.slow
 def test_every_module_applies_the_remedies_before_it_imports_mmdet_or_mmseg() -> None:
     run = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', IMPORT_EACH, *modules()],

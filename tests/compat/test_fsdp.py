@@ -86,6 +86,7 @@ _FSDP_OPTIONS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(get_device() != 'cpu', reason='two processes need two GPUs')
 def test_builds_steps_saves_and_resumes_as_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

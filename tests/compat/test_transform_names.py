@@ -56,7 +56,13 @@ def _own_scope(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     DefaultScope._instance_dict.update(before)
 
 
-@pytest.fixture(scope='module', params=list(CLASSES))
+@pytest.fixture(
+    scope='module',
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if 'instance' in name else ())
+        for name in CLASSES
+    ],
+)
 def given(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:

@@ -177,6 +177,7 @@ def test_the_maximum_of_a_huge_roi_is_refused():
         mmcv_ops.roi_align(torch.ones(1, 1, 4, 4), table, 1, 1.0, 0, 'max', True)
 
 
+@pytest.mark.slow
 def test_more_samples_than_half_precision_can_number_are_named():
     image = torch.ones(1, 1, 4, 4, dtype=torch.half)
     table = torch.tensor([[0.0, 0, 0, 3, 3], [0, 0, 0, 200, 200]]).half()

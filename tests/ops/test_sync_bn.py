@@ -12,7 +12,8 @@ from two_processes import two_processes
 from paperzoo.ops.sync_bn import synced_batch_norm
 
 # How many images each process has.
-SPLITS = [(2, 1), (1, 2), (3, 0)]
+slow = pytest.mark.slow
+SPLITS = [(2, 1), pytest.param((1, 2), marks=slow), pytest.param((3, 0), marks=slow)]
 
 
 def layers(channels: int) -> dict[str, nn.Module]:
