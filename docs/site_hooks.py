@@ -34,6 +34,7 @@ ROOT_PAGES = {
 }
 LINK = re.compile(r'(\]\()([^)\s#]+)((?:#[^)\s]*)?\))')
 FENCED = re.compile(r'(^```.*?^```|`[^`\n]+`)', re.MULTILINE | re.DOTALL)
+CHINESE_BREAK = re.compile(r'(?<=[^\x00-\x7f])\n(?=[^\x00-\x7f])')
 MATH = re.compile(r'\$\$(.+?)\$\$|\$([^$\n]+?)\$', re.DOTALL)
 # Scripts, repairs of the stack and the pages of `explain` are no interface.
 NO_API = re.compile(
@@ -325,6 +326,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     sources = {page: name for name, page in ROOT_PAGES.items()}
     source = sources.get(path, f'docs/{path}')
     markdown = page_links(live(markdown, source), source)
+    # A line break between two Chinese characters would be shown as a space.
+    markdown = outside_code(CHINESE_BREAK, '', markdown)
     return outside_code(MATH, formula, markdown)
 
 

@@ -93,6 +93,16 @@ def test_the_tables_have_every_config_and_every_result(site: Path) -> None:
         assert f'/{file.name}"' in results
 
 
+@pytest.mark.slow
+def test_no_space_stands_within_chinese_sentences(site: Path) -> None:
+    pages = [*site.glob('*.zh-CN/*.html'), *site.glob('papers/*.zh-CN/*.html')]
+    assert len(pages) >= 8
+    for page in pages:
+        for paragraph in re.findall(r'<(?:p|li)>([^<]+)', page.read_text()):
+            # Of a character or mark of Chinese to another.
+            assert not re.search(r'[\u3001-\uff5e]\s+[\u3001-\uff5e]', paragraph), page
+
+
 # In a browser: a page of each kind.
 PAGES = [
     '',

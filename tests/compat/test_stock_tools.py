@@ -114,6 +114,15 @@ def test_mmdets_analyses_of_results(results: tuple[Path, Path], tmp_path: Path) 
     run(tmp_path, 'mmdet', f'{tools}/eval_metric.py', config, found)
 
 
+def test_values_that_refer_to_others_are_still_replaced() -> None:
+    from mmdet.utils import replace_cfg_vals
+
+    cfg = replace_cfg_vals(Config({'a': {'b': 3}, 'c': '${a.b}'}))
+    assert cfg.c == 3
+    plain = Config({'a': 1})
+    assert replace_cfg_vals(plain) is plain
+
+
 @pytest.mark.slow
 def test_mmdets_browser_of_data(tmp_path: Path) -> None:
     options = '--cfg-options', 'train_dataloader.dataset.indices=2'
@@ -124,6 +133,7 @@ def test_mmdets_browser_of_data(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_mmdets_curves_of_a_log(tmp_path: Path) -> None:
+    pytest.importorskip('seaborn', reason='mmdet draws them with seaborn')
     import paperzoo
 
     options = {
