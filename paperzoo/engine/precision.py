@@ -116,11 +116,13 @@ def memory_format(model: nn.Module) -> str:
         >>> memory_format(nn.Conv2d(3, 4, 3)), memory_format(nn.Linear(2, 2))
         ('channels first', 'channels first')
     """
-    # Of 1x1 kernels and of one channel both formats are the same memory.
+    # Of 1x1 kernels and of one channel both formats are the same memory; those that a
+    # process shares with others (FSDP) are a flat part of them.
     telling = [
         one.weight
         for one in model.modules()
         if isinstance(one, nn.Conv2d)
+        and one.weight.dim() == 4
         and one.weight.size(1) > 1
         and one.weight[0, 0].numel() > 1
     ]

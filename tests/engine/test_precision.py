@@ -97,6 +97,9 @@ def test_the_memory_format_is_that_of_the_weights() -> None:
     keep_channels_last(model)
     assert memory_format(model) == 'channels last'
     assert memory_format(nn.Conv2d(3, 4, 1)) == 'channels first'
+    shared = nn.Conv2d(3, 4, 3)
+    shared.weight = nn.Parameter(shared.weight.detach().flatten()[:20])  # as of FSDP
+    assert memory_format(shared) == 'channels first'
 
 
 def test_the_log_says_what_a_training_computes_in() -> None:
