@@ -34,7 +34,7 @@ ROOT_PAGES = {
 }
 LINK = re.compile(r'(\]\()([^)\s#]+)((?:#[^)\s]*)?\))')
 FENCED = re.compile(r'(^```.*?^```|`[^`\n]+`)', re.MULTILINE | re.DOTALL)
-CHINESE_BREAK = re.compile(r'(?<=[^\x00-\x7f])\n(?=[^\x00-\x7f])')
+CHINESE_BREAK = re.compile(r'(?<=[^\x00-\x7f])\n *(?=[^\x00-\x7f])')
 MATH = re.compile(r'\$\$(.+?)\$\$|\$([^$\n]+?)\$', re.DOTALL)
 # Scripts, repairs of the stack and the pages of `explain` are no interface.
 NO_API = re.compile(

@@ -153,7 +153,9 @@ def test_a_keyboard_is_enough(address: str, browser: Any) -> None:
         page.keyboard.press('Tab')
         focus = 'document.activeElement'
         assert 'md-skip' in page.evaluate(f'{focus}.className')
-        assert page.evaluate(f'getComputedStyle({focus}).opacity') == '1'
+        page.wait_for_function(
+            f"getComputedStyle({focus}).opacity == '1'"
+        )  # it fades in
         page.keyboard.press('Enter')
         assert '#' in page.url
         seen = set()
