@@ -246,8 +246,8 @@ def test_knet_stages_are_those_of_the_result_files() -> None:
         after = [*(run['after_stage'][key][metric] for key in '012'), run[metric]]
         assert sentence.format(*(f'{value:{form}}' for value in after)) in text
         assert (after == sorted(after)) == rises
-        # "Nearly all in their first stage".
-        assert rises or after[1] - after[0] > 0.9 * (after[3] - after[0])
+        # "Most in its first stage".
+        assert rises or after[1] - after[0] > 0.7 * (after[3] - after[0])
 
 
 def test_knet_limits_are_those_of_the_result_file() -> None:
@@ -273,7 +273,7 @@ def test_knet_limits_are_those_of_the_result_file() -> None:
         ('train', 'trained on {} and {}.'),
     ):
         models = of('panoptic', images)
-        assert len(models) == 3
+        assert len(models) == 2
         shares = [
             said(models, 'segmented', 'objects'),
             said(models, 'named', 'segmented'),

@@ -1,7 +1,7 @@
 """A small K-Net for everything on the built-in Shapes set, minutes on two CPU cores.
 
 Paper: knet (arXiv 2106.14855), "K-Net"
-Expect: PQ 42.4 on Shapes, mean of 3 seeds
+Expect: PQ 49.3 on Shapes, mean of 2 seeds
     (benchmarks/results/knet_shapes_panoptic.json)
 Run: mim train paperzoo knet_tiny_shapes_panoptic.py
 """

@@ -3,7 +3,7 @@
 No stages: each kernel keeps its first mask and the class of its pixels.
 
 Paper: knet (arXiv 2106.14855), "K-Net"
-Expect: PQ 37.2 on Shapes, mean of 3 seeds
+Expect: PQ 45.2 on Shapes, mean of 2 seeds
     (benchmarks/results/knet_shapes_panoptic.json)
 Run: mim train paperzoo knet_tiny_shapes_panoptic_no_update.py
 """
