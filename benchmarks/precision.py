@@ -2,9 +2,9 @@
 
 python benchmarks/precision.py fcos_tiny_shapes=demo/epoch_18.pth dmf_tiny_glyphs=d.pth
 
-Every model is tested by `paperzoo test`, on the whole test set, in float32 and with
-`--precision bfloat16`, which refuses where the processor has no units for it. Models
-are small and trained for minutes: what counts is the difference.
+Every model is tested by `paperzoo test` in float32 and with `--precision bfloat16`, which
+refuses where the processor has no units for it. Models are small and trained for minutes:
+what counts is the difference. Rows of configs that are not given stay in the file.
 """
 
 import argparse
@@ -23,21 +23,24 @@ PRECISIONS = ('float32', 'bfloat16')
 MAIN = ('bbox_mAP', 'segm_mAP', 'PQ', 'mIoU', 'test_accuracy')
 
 
-def compared(config: str, checkpoint: str, folder: Path) -> dict[str, Any]:
+def compared(
+    config: str, checkpoint: str, options: list[str], folder: Path
+) -> dict[str, Any]:
     """Return the main metric of a checkpoint in each precision, and all of them.
 
     Args:
         config: Its config.
         checkpoint: The file.
+        options: Of the config.
         folder: For the outputs of the tests.
     """
     metrics = {}
     seconds = {}
+    extra = ['--cfg-options', *options] if options else []
     for precision in PRECISIONS:
         place = folder / f'{config}_{precision}'
-        finish(
-            place, start(place, 'test', config, checkpoint, '--precision', precision)
-        )
+        asked = ('test', config, checkpoint, '--precision', precision)
+        finish(place, start(place, *asked, *extra))
         metrics[precision] = metrics_of(place)
         (file,) = place.glob('*/test_metrics.json')
         seconds[precision] = json.loads(file.read_text())['seconds']
@@ -49,6 +52,8 @@ def compared(config: str, checkpoint: str, folder: Path) -> dict[str, Any]:
         **values,
         'difference': round(values['bfloat16'] - values['float32'], 4),
         'seconds': seconds,
+        'cfg_options': options,
+        'commit': commit(),
         'all': metrics,
     }
 
@@ -61,13 +66,19 @@ def main() -> None:
     parser.add_argument(
         '--out', type=Path, default='benchmarks/results/precision_cpu.json'
     )
+    parser.add_argument('--cfg-options', nargs='*', default=[])
     args = parser.parse_args()
+    given = [one.partition('=')[::2] for one in args.given]
     rows = []
+    if args.out.is_file():
+        names = [config for config, _ in given]
+        kept = json.loads(args.out.read_text())['rows']
+        rows = [row for row in kept if row['config'] not in names]
     with tempfile.TemporaryDirectory(prefix='paperzoo_precision_') as folder:
-        for one in args.given:
-            config, _, checkpoint = one.partition('=')
-            rows.append(compared(config, checkpoint, Path(folder)))
-            print({k: v for k, v in rows[-1].items() if k != 'all'}, flush=True)
+        for config, checkpoint in given:
+            row = compared(config, checkpoint, args.cfg_options, Path(folder))
+            rows.append(row)
+            print({k: v for k, v in row.items() if k != 'all'}, flush=True)
     record = {
         'what': 'small models tested in float32 and in bfloat16, the same weights',
         'rows': rows,
