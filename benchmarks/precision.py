@@ -2,9 +2,9 @@
 
 python benchmarks/precision.py fcos_tiny_shapes=demo/epoch_18.pth dmf_tiny_glyphs=d.pth
 
-Every model is tested by `paperzoo test` in float32 and with `--precision bfloat16`, which
-refuses where the processor has no units for it. Models are small and trained for minutes:
-what counts is the difference. Rows of configs that are not given stay in the file.
+Every model is tested by `paperzoo test` in float32 and with `--precision bfloat16`,
+which refuses where the processor has no units for it. Models are small and trained for
+minutes: what counts is the difference. Rows of other configs stay in the file.
 """
 
 import argparse
