@@ -294,6 +294,24 @@ def test_knet_limits_are_those_of_the_result_file() -> None:
     assert f'come to AP {bound} (' in text
 
 
+def test_scores_in_bfloat16_are_those_of_the_result_file() -> None:
+    rows = {
+        row['config']: row
+        for row in json.loads((RESULTS / 'precision_cpu.json').read_text())['rows']
+    }
+    text = ' '.join((ROOT / 'docs' / 'distributed.md').read_text().split())
+    for config, form, name in (
+        ('fcos_tiny_shapes', '.3f', 'FCOS AP'),
+        ('knet_tiny_shapes_panoptic', '.2f', 'K-Net PQ'),
+        ('knet_tiny_camvid', '.2f', 'mIoU'),
+    ):
+        row = rows.pop(config)
+        assert f'{name} {row["float32"]:{form}} and {row["bfloat16"]:{form}}' in text
+    assert len(rows) == 4
+    assert max(abs(row['difference']) for row in rows.values()) < 0.08
+    assert 'four few-shot classifiers within 0.08 points' in text
+
+
 DMF_NAMES = ('DMF', 'DMF without meta-filter', 'ProtoNet', 'nearest prototype')
 
 
