@@ -81,7 +81,7 @@ def main() -> None:
             print({k: v for k, v in row.items() if k != 'all'}, flush=True)
     record = {
         'what': 'small models tested in float32 and in bfloat16, the same weights',
-        'data': 'Shapes, Glyphs and CamVid as the configs name them; no paper has these',
+        'data': 'Shapes, Glyphs and CamVid as in the configs; no paper has these',
         'rows': rows,
         'threads': 1,
         'commit': commit(),
