@@ -8,7 +8,7 @@ python benchmarks/knet_training.py shapes_panoptic --seeds 0 1 2 \
 | shapes_instance, shapes_panoptic | three stages; no stages |
 | shapes_semantic | the same; mmseg's IterativeDecodeHead; half the epochs |
 | camvid | three stages; mmseg's FCNHead |
-| camvid_limits | no auxiliary head; other learning rates; both twice as long |
+| camvid_limits | no auxiliary head; half the learning rate; both twice as long |
 | overfit_instance, overfit_panoptic | 8 images, tested on the same |
 
 Those of one seed train at the same time, as many as there are processors, each on one
@@ -111,13 +111,9 @@ def use_eight_images(cfg: Config) -> None:
     cfg.default_hooks.logger.interval = 20
 
 
-def changed(**options: Any) -> Callable[[Config], None]:
-    """Return what sets options of a config, double underscores for dots."""
-
-    def change(cfg: Config) -> None:
-        cfg.merge_from_dict({k.replace('__', '.'): v for k, v in options.items()})
-
-    return change
+def halve_the_rate(cfg: Config) -> None:
+    """Train with half the learning rate."""
+    cfg.optim_wrapper.optimizer.lr /= 2
 
 
 def double_the_epochs(cfg: Config) -> None:
@@ -134,7 +130,6 @@ def without_auxiliary_head(cfg: Config) -> None:
 Variant = tuple[str, Callable[[Config], None]]
 TINY = 'knet_tiny_shapes_'
 CAMVID_CONFIG = 'knet_tiny_camvid'
-LR = 'optim_wrapper__optimizer__lr'
 TRAININGS: dict[str, tuple[str, dict[str, Variant]]] = {
     **{
         f'shapes_{task}': (
@@ -157,8 +152,7 @@ TRAININGS: dict[str, tuple[str, dict[str, Variant]]] = {
         CAMVID,
         {
             'no auxiliary head': (CAMVID_CONFIG, without_auxiliary_head),
-            'half the learning rate': (CAMVID_CONFIG, changed(**{LR: 0.001})),
-            'twice the learning rate': (CAMVID_CONFIG, changed(**{LR: 0.004})),
+            'half the learning rate': (CAMVID_CONFIG, halve_the_rate),
             'twice the epochs': (CAMVID_CONFIG, double_the_epochs),
             "mmseg's FCNHead, twice the epochs": ('fcn_tiny_camvid', double_the_epochs),
         },
