@@ -65,7 +65,7 @@ def octagons(boxes: np.ndarray) -> list[dict]:
     x, y, w, h = (boxes[:, [k]] for k in range(4))
     across = np.array([0.3, 0.7, 1, 1, 0.7, 0.3, 0, 0])
     down = np.array([0, 0, 0.3, 0.7, 1, 1, 0.7, 0.3])
-    points = np.stack([x + across * w, y + down * h], axis=-1).reshape(len(boxes), -1)
+    points = np.stack([x + across * w, y + down * h], axis=-1).reshape(len(boxes), 16)
     return [
         coco_mask.frPyObjects([polygon], HEIGHT, WIDTH)[0]
         for polygon in points.tolist()
