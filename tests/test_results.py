@@ -230,6 +230,20 @@ def test_knet_on_camvid_says_what_its_stages_bring() -> None:
     assert f'{first} before the first stage, {one}, {two} and {three} after' in text
 
 
+def test_what_limits_knet_on_camvid_is_measured() -> None:
+    text = ' '.join(knet_readme())
+    record = knet_record('camvid_limits')
+    found = {name: f'{mean:.1f}' for name, mean in record['mean_mIoU'].items()}
+    longer, fcn = found['twice the epochs'], found["mmseg's FCNHead, twice the epochs"]
+    assert f'K-Net comes to {longer} and FCN to {fcn}' in text
+    assert f'half the learning rate ({found["half the learning rate"]})' in text
+    assert f'no auxiliary head ({found["no auxiliary head"]})' in text
+    (run,) = (r for r in record['runs'] if r['what'] == 'twice the epochs')
+    after = [f'{one["mIoU"]:.1f}' for one in run['after_stage'].values()]
+    stages = '{} before the first and {}, {} and {} after each'
+    assert stages.format(*after, longer) in text
+
+
 def test_knet_stages_are_those_of_the_result_files() -> None:
     text = ' '.join(knet_readme())
     for name, form, rises, sentence in (
