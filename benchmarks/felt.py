@@ -276,20 +276,23 @@ def check_coco(folder: Path, count: int, _: Path) -> list[Command]:
 
 
 def make_coco(root: Path, count: int) -> None:
-    """Write annotations of random boxes, and images that are all one file."""
+    """Write annotations of random boxes, and images that are a few files under many names."""
     from coco_eval import make
     from mmdet.datasets import CocoDataset
     from PIL import Image
 
     (root / 'images').mkdir(parents=True)
-    Image.new('RGB', (640, 480)).save(root / 'one.jpg')
     truth, _ = make(count, 0, masks=False, seed=0)
     names = CocoDataset.METAINFO['classes']
     for category, name in zip(truth['categories'], names, strict=True):
         category['name'] = name
     for image in truth['images']:
         image['file_name'] = f'{image["id"]:012}.jpg'
-        os.link(root / 'one.jpg', root / 'images' / image['file_name'])
+        # A file can have some ten thousand names.
+        file = root / f'{image["id"] // 10_000}.jpg'
+        if not file.exists():
+            Image.new('RGB', (640, 480)).save(file)
+        os.link(file, root / 'images' / image['file_name'])
     (root / 'all.json').write_text(json.dumps(truth))
 
 
