@@ -276,7 +276,7 @@ def check_coco(folder: Path, count: int, _: Path) -> list[Command]:
 
 
 def make_coco(root: Path, count: int) -> None:
-    """Write annotations of random boxes, and images that are a few files under many names."""
+    """Write annotations of random boxes, and images: few files under many names."""
     from coco_eval import make
     from mmdet.datasets import CocoDataset
     from PIL import Image
