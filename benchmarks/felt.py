@@ -267,11 +267,13 @@ def check_coco(folder: Path, count: int, _: Path) -> list[Command]:
     root = folder / 'coco_size'
     if not root.is_dir():
         make_coco(root, count)
-    splits = ('train', 'val')
+    splits = ('train', 'val', 'test')
     options = [f'{one}_dataloader.dataset.data_root={root}' for one in splits]
     options += [f'{one}_dataloader.dataset.ann_file=all.json' for one in splits]
     options += [f'{one}_dataloader.dataset.data_prefix.img=images/' for one in splits]
-    options += [f'val_evaluator.ann_file={root / "all.json"}']
+    options += [
+        f'{one}_evaluator.ann_file={root / "all.json"}' for one in ('val', 'test')
+    ]
     return [(*OURS, 'check', 'fcos_r50_fpn', '--cfg-options', *options)]
 
 
