@@ -24,10 +24,12 @@ an evaluation of 5000 images takes is in coco_eval.json.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -230,6 +232,17 @@ def first_step(theirs: str) -> Wait:
     return Wait(ours, 5, peer)
 
 
+def imports(command: Command, folder: Path) -> dict[str, float]:
+    """Return the seconds of the imports of a command, by package, the longest."""
+    begun = (command[0], '-X', 'importtime', *command[1:])
+    timed([begun], folder)
+    seconds: Counter[str] = Counter()
+    for line in (folder / 'output.txt').read_text().splitlines():
+        if found := re.match(r'import time: +(\d+) \| +\d+ \| +(\w+)', line):
+            seconds[found[2]] += int(found[1]) / 1e6
+    return {name: round(own, 2) for name, own in seconds.most_common(8)}
+
+
 def demo(place: Path) -> list[Command]:
     """Return the commands of `make demo`."""
     work, last = place / 'work', str(place / 'work' / 'epoch_18.pth')
@@ -325,6 +338,9 @@ def main() -> None:
                 'load_average_before': load,
                 'commit': commit(),
             }
+            if what == 'first_step':
+                (command,) = wait.ours(folder / 'imports')
+                rows[what]['import_seconds'] = imports(command, folder / 'imports')
             print(what, rows[what], flush=True)
             write(args.out, rows)
 
