@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -236,11 +236,12 @@ def imports(command: Command, folder: Path) -> dict[str, float]:
     """Return the seconds of the imports of a command, by package, the longest."""
     begun = (command[0], '-X', 'importtime', *command[1:])
     timed([begun], folder)
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for line in (folder / 'output.txt').read_text().splitlines():
         if found := re.match(r'import time: +(\d+) \| +\d+ \| +(\w+)', line):
             seconds[found[2]] += int(found[1]) / 1e6
-    return {name: round(own, 2) for name, own in seconds.most_common(8)}
+    longest = sorted(seconds.items(), key=lambda one: -one[1])[:8]
+    return {name: round(own, 2) for name, own in longest}
 
 
 def demo(place: Path) -> list[Command]:
