@@ -11,7 +11,6 @@ Below its root:
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from paperzoo.data.generated import ensure_set
 from paperzoo.data.shapes_draw import STUFF_CLASSES, THING_CLASSES, Scene, draw_scene
 from paperzoo.errors import UserError
 from paperzoo.utils.masks import Record, encode
+from paperzoo.utils.progress import track
 
 __all__ = ['STUFF_CLASSES', 'THING_CLASSES', 'ShapesSpec', 'generate_shapes']
 
@@ -91,15 +91,6 @@ def generate_shapes(root: Path, spec: ShapesSpec = ShapesSpec()) -> Path:
     )
 
 
-def _with_progress(jobs: list, text: str) -> Iterable:
-    """Show a line with the time left on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console()
-    return track(jobs, text, console=console, disable=not console.is_terminal)
-
-
 def _write_set(folder: Path, spec: ShapesSpec) -> None:
     counts = {'train': spec.num_train, 'val': spec.num_val}
     for split in SPLITS:
@@ -107,7 +98,7 @@ def _write_set(folder: Path, spec: ShapesSpec) -> None:
             (folder / name).mkdir(parents=True)
     files = {split: _empty_files() for split in SPLITS}
     jobs = [(split, index) for split in SPLITS for index in range(counts[split])]
-    for split, index in _with_progress(jobs, f'{len(jobs)} images'):
+    for split, index in track(jobs, 'images of Shapes'):
         rng = np.random.default_rng([spec.seed, SPLITS.index(split), index])
         scene = draw_scene(rng, spec.width, spec.height)
         _add_image(folder, split, index + 1, scene, *files[split])

@@ -1,11 +1,12 @@
 """Decoded images kept in memory: a small set is read once, not once an epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -128,7 +129,10 @@ def _decoded(
     """Return what loading adds, by image; of how many samples; and their MiB."""
     images: dict[str, dict[str, Any]] = {}
     kept, used = 0, 0.0
-    for index in track(range(len(dataset)), 'decoding images'):
+    numbers: Iterable[int] = range(len(dataset))
+    if is_main_process():
+        numbers = track(numbers, 'decoding images')
+    for index in numbers:
         if used >= limit_mib:
             break
         info = dataset.get_data_info(index)

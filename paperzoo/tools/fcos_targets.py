@@ -25,7 +25,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from paperzoo.apis.build import build_dataset
 from paperzoo.apis.config import test_scale
 from paperzoo.errors import UserError
-from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.tools._shared import (
+    add_config_arguments,
+    config_of,
+    one_message,
+    track,
+)
 from paperzoo.utils.files import refuse_unwritable, write_json, write_safely
 
 if TYPE_CHECKING:
@@ -247,12 +252,7 @@ def main() -> None:
     cfg = config_of(args)
     pyramid = pyramid_of(cfg)
     images = Annotations(cfg, args.split, args.max_images)
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    shown = track(images, 'Counting', console=console, disable=not console.is_terminal)
-    counts = count(pyramid, shown)
+    counts = count(pyramid, track(images, 'images'))
     if not counts[0].boxes:
         raise UserError(f'{images.place} has no boxes in {len(images)} images')
     print(f'{args.config}, {args.split}: {len(images)} images, {counts[0].boxes} boxes')
