@@ -2,25 +2,14 @@
 
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
+from own_process import python
 
 ROOT = Path(__file__).parents[1]
 NAMES = {'load', 'load_config', 'build_model', 'train'}
 ROOMS = {'attention', 'can', 'dmf', 'fcos', 'feat', 'knet'}
-
-
-def python(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def test_the_names_are_there_and_nothing_heavy_is() -> None:

@@ -1,7 +1,6 @@
 """The room: what it offers, and what it does without."""
 
-import subprocess
-import sys
+from own_process import python
 
 import paperzoo.attention
 
@@ -31,7 +30,4 @@ def test_every_name_is_there() -> None:
 
 
 def test_mmengine_is_enough() -> None:
-    run = subprocess.run(
-        [sys.executable, '-c', PROGRAM], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    python(PROGRAM)

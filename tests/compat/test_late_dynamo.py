@@ -1,7 +1,6 @@
 """Optimizers do the same without torch's compiler, which comes when it is asked for."""
 
-import subprocess
-import sys
+from own_process import python
 
 START = """
 import sys, torch, paperzoo.compat
@@ -25,19 +24,10 @@ def trained(name, steps=3):
 """
 
 
-def run(code: str) -> None:
-    """Run code in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, '-c', START + code],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_a_training_imports_no_compiler_and_does_the_same() -> None:
-    run("""
+    python(
+        START
+        + """
 names = ('SGD', 'Adam', 'AdamW', 'RMSprop', 'Adagrad')
 before = [trained(name)[0].weight for name in names]
 assert not {'torch._dynamo', 'sympy'} & set(sys.modules)
@@ -45,12 +35,15 @@ import torch._dynamo
 after = [trained(name)[0].weight for name in names]
 for mine, theirs in zip(before, after):
     assert torch.equal(mine, theirs)
-    assert not torch.equal(mine, nn.Linear(4, 4).weight)
-""")
+    assert not torch.equal(mine, trained('SGD', steps=0)[0].weight)
+"""
+    )
 
 
 def test_gradients_flow_only_where_they_are_asked_for() -> None:
-    run("""
+    python(
+        START
+        + """
 for asked in (False, True):
     leaf = torch.ones(1, requires_grad=True)
     moved = leaf.clone()
@@ -61,11 +54,14 @@ for asked in (False, True):
     assert (leaf.item(), moved.item()) == ((1, -1) if asked else (-1, 1))
     assert (moved.grad_fn.name() == 'CloneBackward0') == (not asked)
 assert 'torch._dynamo' not in sys.modules
-""")
+"""
+    )
 
 
 def test_a_step_can_be_compiled_afterwards() -> None:
-    run("""
+    python(
+        START
+        + """
 model, plain = nn.Linear(4, 4), trained('SGD', steps=0)[0]
 model.load_state_dict(plain.state_dict())
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -84,4 +80,5 @@ torch.compile(optimizer.step, backend=kept)()
 assert graphs
 other.step()
 assert torch.equal(model.weight, plain.weight)
-""")
+"""
+    )

@@ -1,12 +1,13 @@
 """What is put off is not imported, and is the real thing as soon as it is used."""
 
 import json
-import subprocess
 import sys
 import threading
+from textwrap import dedent
 
 import numpy as np
 import pytest
+from own_process import python
 
 SLOW = (
     'matplotlib.pyplot',
@@ -20,22 +21,12 @@ SLOW = (
 )
 
 
-def run(code: str) -> str:
-    """Run code in a process of its own that has imported what detection needs."""
-    start = 'import sys, paperzoo, mmdet.models, mmengine.runner, mmengine._strategy\n'
-    done = subprocess.run(
-        [sys.executable, '-c', start + code],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+START = 'import sys, paperzoo, mmdet.models, mmengine.runner, mmengine._strategy\n'
 
 
 def test_a_detector_needs_nothing_slow() -> None:
-    found = run(
-        'import json\nfrom paperzoo.registry import MODELS\n'
+    found = python(
+        START + 'import json\nfrom paperzoo.registry import MODELS\n'
         "MODELS.get('paperzoo.FCOSHead'); MODELS.get('mmdet.MaskRCNN')\n"
         f'print(json.dumps([name for name in {SLOW} if name in sys.modules]))'
     )
@@ -143,8 +134,7 @@ def test_a_detector_needs_nothing_slow() -> None:
     ],
 )
 def test_what_is_put_off_is_the_real_thing_when_used(code: str) -> None:
-    lines = (line.removeprefix(8 * ' ') for line in code.splitlines())
-    run('\n'.join(lines))
+    python(START + dedent(code))
 
 
 def test_another_thread_gets_the_package_itself() -> None:

@@ -1,9 +1,7 @@
 """The room: what it offers, and what it does without."""
 
-import subprocess
-import sys
-
 import pytest
+from own_process import python
 
 import paperzoo.knet
 
@@ -30,7 +28,4 @@ def test_every_name_is_there() -> None:
 )
 def test_half_a_stack_is_enough(missing: str, parts: list[str]) -> None:
     program = PROGRAM.format(missing=missing, parts=parts)
-    run = subprocess.run(
-        [sys.executable, '-c', program], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    python(program)

@@ -1,10 +1,9 @@
 """The rooms of few-shot papers: what they offer, and what they do without."""
 
-import subprocess
-import sys
 from importlib import import_module
 
 import pytest
+from own_process import python
 
 PROGRAM = """
 import sys
@@ -36,7 +35,4 @@ def test_every_name_is_there(room: str) -> None:
 )
 def test_mmengine_is_enough(model: str, more: dict) -> None:
     program = PROGRAM.format(model, more)
-    run = subprocess.run(
-        [sys.executable, '-c', program], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    python(program)
