@@ -65,3 +65,18 @@ def test_the_numbers_of_the_pages_are_those_of_the_file(page: str) -> None:
     assert len(found) > 10
     known = re.findall(number, (RESULTS / 'few_shot_claims.md').read_text('utf-8'))
     assert set(found) <= set(known)
+
+
+def test_what_sharper_scores_do_among_clutter_is_in_the_file() -> None:
+    record = json.loads((RESULTS / 'few_shot_claims.json').read_text())
+    seeds = record['results']['comparison']['glyphs_cluttered']
+    found = [
+        [
+            f'{seeds[f"seed {n}"]["5-way 1-shot"]["accuracy"][name][0]:.1f}'
+            for n in (0, 1)
+        ]
+        for name in ('DMF, scale 4', 'DMF')
+    ]
+    text = ' '.join((ROOT / 'configs' / 'dmf' / 'README.md').read_text().split())
+    said = 'came to {} and {}, without to {} and {}.'
+    assert said.format(*found[0], *found[1]) in text

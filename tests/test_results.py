@@ -230,6 +230,15 @@ def test_knet_on_camvid_says_what_its_stages_bring() -> None:
     assert f'{first} before the first stage, {one}, {two} and {three} after' in text
 
 
+def test_what_the_longer_schedule_is_worth_is_measured() -> None:
+    shorter = knet_record('shapes_panoptic_18_epochs')
+    assert {run['config'] for run in shorter['runs']} == {
+        run['config'] for run in knet_record('shapes_panoptic')['runs']
+    }
+    said = f'came to PQ {shorter["mean_PQ"]["3 stages"]:.1f} ('
+    assert said in ' '.join(knet_readme())
+
+
 def test_what_limits_knet_on_camvid_is_measured() -> None:
     text = ' '.join(knet_readme())
     record = knet_record('camvid_limits')
