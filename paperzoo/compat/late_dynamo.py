@@ -1,9 +1,9 @@
 """Lets a training that compiles nothing go without torch's compiler.
 
-Ailment: the first optimizer imports `torch._dynamo` with sympy, which takes about as long as
-torch itself, for two marks that only mean something to the compiler: where it is to
-stop, and what it is to leave alone. As long as nothing has imported it,
-the methods run without the marks; afterwards they are torch's own.
+Ailment: the first optimizer imports `torch._dynamo` with sympy, which takes about as
+long as torch itself, for two marks that only mean something to the compiler: where it
+is to stop, and what it is to leave alone. As long as nothing has imported it, the
+methods run without the marks; afterwards they are torch's own.
 Upstream thread: none.
 Delete when: creating and stepping an optimizer no longer imports `torch._dynamo`.
 """
