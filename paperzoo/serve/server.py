@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -98,7 +98,6 @@ def serve(
 
     Raises:
         UserError: If Gradio is not installed, or the model cannot look at images.
-        KeyboardInterrupt: If it was interrupted.
 
     Example:
         >>> import paperzoo
@@ -121,7 +120,9 @@ def serve(
                 f'Open in a browser: http://{_shown(host)}:{port} (Ctrl-C ends it)',
                 flush=True,
             )
-            server.run(sockets=[listening])
+            # Once stopped, uvicorn raises the signal again; that may come too late.
+            with suppress(KeyboardInterrupt):
+                server.run(sockets=[listening])
 
 
 def _server(

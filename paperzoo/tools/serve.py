@@ -77,17 +77,15 @@ def main() -> None:
             score=args.score,
         )
         fit(model, args.support)
-        try:
-            serve(
-                model,
-                listening,
-                title=_title(args.config),
-                most_mb=args.max_upload_mb,
-                info=_info(args.config, checkpoint),
-                support=args.support,
-            )
-        except KeyboardInterrupt:
-            print('\nThe page is closed, what was uploaded is deleted.')
+        serve(
+            model,
+            listening,
+            title=_title(args.config),
+            most_mb=args.max_upload_mb,
+            info=_info(args.config, checkpoint),
+            support=args.support,
+        )
+        print('\nThe page is closed, what was uploaded is deleted.')
 
 
 def _alone(given: str) -> str:
