@@ -99,6 +99,7 @@ _METRICS = [
 _HOOKS = [
     'paperzoo.engine.compile',
     'paperzoo.engine.data_time',
+    'paperzoo.engine.early_stopping',
     'paperzoo.engine.finite_loss',
     'paperzoo.engine.image_cache',
     'paperzoo.engine.memory_format',

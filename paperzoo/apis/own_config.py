@@ -59,7 +59,7 @@ def config_text(data: OwnData, target: Path) -> str:
         'few-shot': _few_shot,
     }[data.task]
     imports, lines = write(data, target)
-    imports = ['from mmengine.hooks import EarlyStoppingHook', *imports]
+    imports = ['from paperzoo.engine import EarlyStoppingHook', *imports]
     head = [
         f'"""Own data: {data.task}, {len(data.train)} images to train on. Change it '
         'at will."""',

@@ -1,6 +1,7 @@
 from .amp import Bf16OptimWrapper as Bf16OptimWrapper
 from .compile import CompileHook as CompileHook
 from .data_time import DataTimeHook as DataTimeHook
+from .early_stopping import EarlyStoppingHook as EarlyStoppingHook
 from .episode_loop import EpisodeTestLoop as EpisodeTestLoop
 from .episode_loop import EpisodeValLoop as EpisodeValLoop
 from .fine_tuning import FitClassesHook as FitClassesHook
