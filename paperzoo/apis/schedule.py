@@ -2,11 +2,12 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.config import type_name
+from paperzoo.apis.config_errors import merge
 from paperzoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ _EPOCHS = ('begin_epoch', 'switch_epoch', 'num_last_epochs')
 _STEPS = ('begin_iter', 'switch_iter', 'num_last_iters')
 # Rates beside the optimizer's own.
 _RATES = ('eta_min', 'eta_max')
+# Where all of these are.
+_MOVED = ('train_cfg', 'param_scheduler', 'default_hooks', 'custom_hooks')
+# What an option sets, by its other names.
+_SAME = {
+    'epochs': ('train_cfg.max_epochs', 'train_cfg.max_iters'),
+    'batch-size': ('train_dataloader.batch_size',),
+    'lr': ('optim_wrapper.optimizer.lr',),
+}
 
 
 def set_schedule(
@@ -28,6 +37,7 @@ def set_schedule(
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Give a training another length, batch size or learning rate.
 
@@ -43,9 +53,12 @@ def set_schedule(
             iterations; the data set is built to know its length.
         batch_size: Of each process, in the training.
         lr: Learning rate.
+        cfg_options: What was set by dotted key is already for the new training: it
+            stays as it was given.
 
     Raises:
-        UserError: If a number is not above zero, or the config has no place for it.
+        UserError: If a number is not above zero, the config has no place for it, or
+            `cfg_options` sets the same.
 
     Example:
         >>> from paperzoo.apis.config import load_config
@@ -57,9 +70,19 @@ def set_schedule(
         >>> cfg.optim_wrapper.optimizer.lr
         0.02
     """
+    cfg_options = cfg_options or {}
     for name, value in (('epochs', epochs), ('batch-size', batch_size), ('lr', lr)):
-        if value is not None and not (0 < value < math.inf):
+        if value is None:
+            continue
+        if not 0 < value < math.inf:
             raise UserError(f'--{name} {value}: it must be a number above zero')
+        for key in _SAME[name]:
+            other = _option(cfg_options, key)
+            if other is not None:
+                raise UserError(
+                    f'--{name} {value} and --cfg-options {key}={other} set the same: '
+                    'leave one of them out'
+                )
     if lr is not None:
         _set_rate(cfg, lr)
     images = Fraction(1)
@@ -75,8 +98,29 @@ def set_schedule(
     passes = Fraction(1)
     if epochs is not None:
         passes = _passes(cfg, epochs, images)
-    if passes != 1 or images != 1:
+    moves = passes != 1 or images != 1
+    if moves:
         _move(cfg, passes, images)
+    merge(
+        cfg,
+        {
+            key: value
+            for key, value in cfg_options.items()
+            if key.partition('.')[0] in _MOVED
+        },
+    )
+    if moves:
+        _drop_warm_up(cfg)
+
+
+def _option(options: Mapping[str, Any], key: str) -> Any:
+    """Return what options set at a dotted key; None if they leave it alone."""
+    for name, value in options.items():
+        if key == name:
+            return value
+        if key.startswith(f'{name}.') and isinstance(value, Mapping):
+            return _option(value, key.removeprefix(f'{name}.'))
+    return None
 
 
 def _passes(cfg: 'Config', epochs: int, images: Fraction) -> Fraction:
@@ -161,7 +205,6 @@ def _move_schedulers(cfg: 'Config', passes: Fraction, images: Fraction) -> None:
             one['begin'] = begin
         if not by_epoch or counted:
             _end_last(one, cfg)
-    _drop_warm_up(cfg)
 
 
 def _tenth(cfg: 'Config', steps: Fraction) -> Fraction:

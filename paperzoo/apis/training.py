@@ -62,7 +62,8 @@ def train(
         compile_backend: Of `torch.compile`, such as `'inductor'`, for backbone, neck
             and heads, each by itself; by default what the config says.
         vis: Also log to these: `'tensorboard'`, `'wandb'`, `'mlflow'`.
-        epochs: Passes over the training images; the schedule moves along.
+        epochs: Passes over the training images; the schedule moves along, but for what
+            `cfg_options` sets.
         batch_size: Of each process, in the training; the schedule moves along, the
             learning rate does not.
         lr: Learning rate.
@@ -99,6 +100,7 @@ def train(
         from_scratch=from_scratch,
         resume=resume,
         cache_images=cache_images,
+        cfg_options=cfg_options,
     )
     from paperzoo.apis.curves import curves_drawn
     from paperzoo.engine.first_steps import first_steps_explained
@@ -217,6 +219,7 @@ def set_training_options(
     from_scratch: bool = False,
     resume: bool | str | Path = False,
     cache_images: bool = False,
+    cfg_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the options of `train` into a config.
 
@@ -232,6 +235,7 @@ def set_training_options(
         from_scratch: As of `train`.
         resume: As of `train`.
         cache_images: As of `train`.
+        cfg_options: What of the config was set so; it stays, whatever moves along.
 
     Raises:
         UserError: If the config has no base batch size to scale by, or no place for
@@ -245,6 +249,12 @@ def set_training_options(
         >>> cfg.auto_scale_lr.enable, cfg.resume, cfg.load_from
         (True, True, 'epoch_3.pth')
     """
+    if (epochs, batch_size, lr) != (None, None, None):
+        from paperzoo.apis.schedule import set_schedule
+
+        set_schedule(
+            cfg, epochs=epochs, batch_size=batch_size, lr=lr, cfg_options=cfg_options
+        )
     if amp:
         use_amp(cfg)
     from paperzoo.engine.compile import use_compile
@@ -255,10 +265,6 @@ def set_training_options(
         add_backend(cfg, name)
     if cache_images:
         _add_hook(cfg, {'type': 'paperzoo.CacheImagesHook'})
-    if (epochs, batch_size, lr) != (None, None, None):
-        from paperzoo.apis.schedule import set_schedule
-
-        set_schedule(cfg, epochs=epochs, batch_size=batch_size, lr=lr)
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError(

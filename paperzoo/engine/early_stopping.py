@@ -93,7 +93,9 @@ def _read(runner: Runner, monitor: str) -> dict[int, tuple[int, float]]:
         with suppress(OSError, ValueError, TypeError, KeyError):
             content = json.loads(Path(runner.work_dir, RECORD).read_text('utf-8'))
             if content['monitor'] == monitor:
-                rows = content['seen']
-                found = [{int(at): (int(waits), float(best)) for at, waits, best in rows}]
+                found[0].update(
+                    (int(at), (int(waits), float(best)))
+                    for at, waits, best in content['seen']
+                )
     broadcast_object_list(found)
     return found[0]

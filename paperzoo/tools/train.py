@@ -93,6 +93,7 @@ def main() -> None:
         from_scratch=args.from_scratch,
         resume=args.resume,
         cache_images=args.cache_images,
+        cfg_options=args.cfg_options,
     )
     if args.replay:
         print(replay_step(cfg, args.replay))

@@ -1,5 +1,6 @@
 """Another length, batch size or rate: all that is counted moves along."""
 
+import re
 from typing import Any
 
 import pytest
@@ -126,3 +127,58 @@ def test_the_schedules_of_our_configs_end_with_the_training(file: Any) -> None:
             assert 0 <= begin < end
             if ended and one.get('by_epoch', True):
                 assert end == epochs
+
+
+def test_what_the_options_set_stays_as_it_is_given() -> None:
+    """A list that is given whole, too, beside the hooks that other options add."""
+    options = {
+        'train_cfg.val_interval': 5,
+        'param_scheduler.1.milestones': [30, 34],
+        'default_hooks.checkpoint.interval': 36,
+        'custom_hooks': [dict(type='EMAHook', begin_epoch=3)],
+        'model.bbox_head.strides': [1],
+    }
+    cfg = load_config('fcos_r50_fpn', options)
+    set_training_options(cfg, epochs=36, amp=True, cfg_options=options)
+    assert cfg.train_cfg == dict(cfg.train_cfg, max_epochs=36, val_interval=5)
+    assert cfg.param_scheduler[1].milestones == [30, 34]
+    assert cfg.param_scheduler[1].end == 36
+    assert cfg.default_hooks.checkpoint.interval == 36
+    ours, *others = cfg.custom_hooks
+    assert ours == options['custom_hooks'][0]
+    assert others  # of mixed precision
+
+
+def test_a_rate_of_the_options_is_not_scaled() -> None:
+    options = {'param_scheduler.1.eta_min': 0.5}
+    cfg = load_config('knet_tiny_shapes_instance', options)
+    set_schedule(cfg, lr=0.1, cfg_options=options)
+    assert cfg.param_scheduler[1].eta_min == 0.5
+
+
+@pytest.mark.parametrize(
+    ('options', 'set_to', 'message'),
+    [
+        ({'train_cfg.max_epochs': 5}, dict(epochs=3), 'train_cfg.max_epochs=5'),
+        ({'train_cfg': dict(max_epochs=5)}, dict(epochs=3), 'train_cfg.max_epochs=5'),
+        (
+            {'train_dataloader.batch_size': 4},
+            dict(batch_size=8),
+            '--batch-size 8 and --cfg-options train_dataloader.batch_size=4',
+        ),
+        (
+            {'optim_wrapper.optimizer.lr': 0.1},
+            dict(lr=0.2),
+            'set the same: leave one of them out',
+        ),
+    ],
+)
+def test_two_options_for_one_thing(
+    options: dict[str, Any], set_to: dict[str, Any], message: str
+) -> None:
+    cfg = load_config('fcos_r50_fpn', options)
+    before = cfg.pretty_text
+    with pytest.raises(UserError, match=re.escape(message)):
+        set_schedule(cfg, cfg_options=options, **set_to)
+    assert cfg.pretty_text == before
+    set_schedule(cfg, epochs=None, cfg_options=options)
