@@ -2,6 +2,7 @@
 
 import gc
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,11 +72,14 @@ def instances_of_this_file() -> Iterator[None]:
 def own_instances(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let no test meet the default scope, visualizer or logger of another one.
 
-    What MMEngine logs is no part of an example's output.
+    What MMEngine logs is no part of an example's output, and what an example writes
+    goes where all tests write.
     """
-    with restored():
+    with restored(), pytest.MonkeyPatch.context() as patch:
         if isinstance(request.node, pytest.DoctestItem):
             MMLogger.get_instance('mmengine', log_level='ERROR')
+            folder = request.getfixturevalue('tmp_path')
+            patch.setattr(tempfile, 'tempdir', str(folder))
         yield
 
 
