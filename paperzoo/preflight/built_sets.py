@@ -1,7 +1,7 @@
 """What a data set says of itself when it is built: of any type, where mmengine's is."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from mmengine.dataset import BaseDataset
 from paperzoo.errors import UserError
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, check_sizes, evenly_spaced
-from paperzoo.preflight.issues import Issue
+from paperzoo.preflight.issues import Example, Issue
+from paperzoo.utils.wording import some
 
 
 def check_built(data: DataSpec) -> list[Issue]:
@@ -93,14 +94,22 @@ def _image_issues(infos: list[dict], key: str) -> Iterator[Issue]:
 
 def _label_issues(dataset: Any, data: DataSpec) -> Iterator[Issue]:
     """Yield what is wrong with the labels of objects, where there are any."""
+    if 'instances' not in dataset.get_data_info(0):
+        return
+    from paperzoo.preflight.coco_masks import wants_masks  # a set of mmdet's
+
     classes = list(dataset.metainfo.get('classes') or ())
     labels: Counter[int] = Counter()
+    masks = wants_masks(data)
+    flaws: dict[str, list[Example]] = {}
     for number in range(len(dataset)):
         info = dataset.get_data_info(number)
-        if 'instances' not in info:
-            return
         labels.update(one.get('bbox_label', 0) for one in info['instances'])
-    if not labels and not data.spec.get('test_mode'):
+        for flaw, example in _flaws(info, masks):
+            flaws.setdefault(flaw, []).append(example)
+    yield from _name_issues(dataset, data, classes)
+    training = not data.spec.get('test_mode')
+    if not labels and training:
         yield Issue(
             f'{data.key}: none of {len(dataset)} images has an object of the classes '
             f'{classes[:5]}\n  Are metainfo.classes the names in the annotations?',
@@ -111,3 +120,96 @@ def _label_issues(dataset: Any, data: DataSpec) -> Iterator[Issue]:
             f'{data.key}: objects have the label {max(beyond)}, but there are '
             f'{len(classes)} classes\n  Correct metainfo.classes.'
         )
+    elif training:
+        seen = {classes[one] for one in labels if one < len(classes)}
+        yield from unseen_classes(data.key, classes, seen)
+    total = labels.total()
+    for flaw, examples in flaws.items():
+        shown = some([f'{one.file.name}: {one.text}' for one in examples], 3)
+        yield Issue(
+            f'{data.key}: {len(examples)} of {total} objects {flaw}\n  {shown}\n'
+            '  Are they in pixels, of the images as they are?',
+            stops=flaw != _BEYOND and 2 * len(examples) > total,
+            examples=tuple(examples[:3]),
+        )
+
+
+def unseen_classes(key: str, classes: Sequence[str], seen: Set[str]) -> list[Issue]:
+    """Return an issue if the training has no object of some classes.
+
+    Args:
+        key: Of the data set.
+        classes: All names.
+        seen: Those of the objects.
+
+    Example:
+        >>> (issue,) = unseen_classes('train', ['cat', 'dog'], {'cat'})
+        >>> issue.text
+        "train: no object of 'dog', which is never learned"
+    """
+    missing = [name for name in classes if name not in seen]
+    if not missing or not seen:
+        return []
+    shown = some(map(repr, missing))
+    return [Issue(f'{key}: no object of {shown}, which is never learned', stops=False)]
+
+
+def _name_issues(
+    dataset: Any, data: DataSpec, classes: Sequence[str]
+) -> Iterator[Issue]:
+    """Yield where the names of a labelled folder and of the config are not the same."""
+    names = getattr(dataset, 'folder_classes', ())
+    missing = [name for name in classes if names and name not in names]
+    if missing:
+        testing = data.spec.get('test_mode', False)
+        yield Issue(
+            f'{data.key}.metainfo.classes: {some(map(repr, missing))}: no class of '
+            f'{dataset.data_root}\n  It has {len(names)}: '
+            f'{some(map(repr, names), 12)}. Set metainfo=dict(classes=...) to them.',
+            stops=not testing or len(missing) == len(classes),
+        )
+    if left_out := getattr(dataset, 'left_out', []):
+        shown = '\n'.join(f'  {one}' for one in left_out[:3])
+        yield Issue(
+            f'{data.key}: {len(left_out)} labels or images of {dataset.data_root} are '
+            f'left out, such as\n{shown}',
+            stops=False,
+        )
+    if others := getattr(dataset, 'other_names', {}):
+        shown = some([f'{count} of {name!r}' for name, count in others.items()])
+        yield Issue(
+            f'{data.key}: objects of other names are left out: {shown}\n'
+            '  metainfo.classes does not name them.',
+            stops=False,
+        )
+
+
+_FLAT = 'have a box with a side below 1 pixel'
+_OUTSIDE = 'have a box outside of their image'
+_BEYOND = 'have a box that reaches out of their image by more than 1 pixel'
+_APART = 'have a mask that does not touch their box'
+
+
+def _flaws(info: dict, masks: bool) -> Iterator[tuple[str, Example]]:
+    """Yield what is wrong with boxes and masks of an image."""
+    from paperzoo.preflight.coco_masks import apart
+
+    width, height = info.get('width') or 0, info.get('height') or 0
+    for one in info['instances']:
+        if len(box := one.get('bbox') or ()) != 4:
+            continue
+        left, top, right, bottom = map(float, box)
+        sides = (left, top, right - left, bottom - top)
+        flaw = ''
+        if min(sides[2:]) < 1:
+            flaw = _FLAT
+        elif width and height:
+            inside = min(right, width) > max(left, 0), min(bottom, height) > max(top, 0)
+            reach = max(-left, -top, right - width, bottom - height)
+            flaw = _OUTSIDE if not all(inside) else _BEYOND if reach > 1 else ''
+        mask = one.get('mask')
+        if not flaw and masks and isinstance(mask, list) and mask:
+            flaw = _APART if apart(mask, sides) else ''
+        if flaw:
+            shown = ', '.join(f'{side:g}' for side in (left, top, right, bottom))
+            yield flaw, Example(Path(info['img_path']), sides, f'box {shown}')

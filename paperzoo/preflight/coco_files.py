@@ -13,7 +13,7 @@ from paperzoo.data.coco_api import NamedCOCO
 from paperzoo.data.coco_files import categories_by_name, check_ids, parse
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
-from paperzoo.preflight.built_sets import check_built
+from paperzoo.preflight.built_sets import check_built, unseen_classes
 from paperzoo.preflight.coco_masks import Examples, check_masks, wants_masks
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, check_sizes
@@ -33,6 +33,7 @@ class BoxCounts:
         kept: Boxes of the data set's classes that a training sees, crowds included.
         crowds: How many of them are crowds, which nothing is learned from.
         images: The ids of images with such boxes.
+        categories: The ids of their categories.
         numberless: Ids of boxes with NaN or infinity.
         flat: Ids of boxes without area.
         outside: Ids of boxes that do not touch their image.
@@ -40,17 +41,20 @@ class BoxCounts:
             worst first.
         foreign: Annotations of an image that is not in the file.
         unknown: Annotations of a category that is not in the file.
+        worded: Boxes whose iscrowd is a text, which is true for mmdet, also `'0'`.
     """
 
     kept: int = 0
     crowds: int = 0
     images: set[Any] = field(default_factory=set)
+    categories: set[Any] = field(default_factory=set)
     numberless: list[Any] = field(default_factory=list)
     flat: list[Any] = field(default_factory=list)
     outside: list[Any] = field(default_factory=list)
     beyond: list[Any] = field(default_factory=list)
     foreign: list[Any] = field(default_factory=list)
     unknown: list[Any] = field(default_factory=list)
+    worded: list[Any] = field(default_factory=list)
 
 
 def reads_coco(data: DataSpec) -> bool:
@@ -154,6 +158,10 @@ def _check_content(
     counts = count_boxes(content, set(names), set(known.values()))
     issues += _box_issues(data, counts, file, _examples(content, folder))
     issues += _check_empty(data, content['images'], counts, file)
+    if not data.spec.get('test_mode'):
+        of = {one['id']: one['name'] for one in content['categories']}
+        seen = {of[one] for one in counts.categories}
+        issues += unseen_classes(data.key, names, seen)
     if wants_masks(data):
         issues += check_masks(data, content, file, _examples(content, folder))
     files = [folder / image['file_name'] for image in content['images']]
@@ -306,7 +314,10 @@ def count_boxes(
         if _sort_box(one, sizes[one['image_id']], counts):
             counts.kept += 1
             counts.crowds += bool(one.get('iscrowd'))
+            if isinstance(one.get('iscrowd'), str):
+                counts.worded.append(one.get('id'))
             counts.images.add(one['image_id'])
+            counts.categories.add(one['category_id'])
     # The worst first.
     counts.beyond = [number for _, number in sorted(counts.beyond, key=_badness)]
     return counts
@@ -379,6 +390,11 @@ def _box_issues(
         (
             counts.unknown,
             'annotations are of a category_id that categories do not list',
+        ),
+        (
+            counts.worded,
+            'boxes have a text as iscrowd, which mmdet takes as a crowd, also "0". '
+            'Write the number 0 or 1',
         ),
     )
     return [

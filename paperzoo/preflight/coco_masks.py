@@ -1,6 +1,6 @@
 """Do the masks of a COCO file belong to its objects? Before polygons become pixels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,11 +103,21 @@ def _flaws(one: dict, size: tuple[int, int], keep_polygons: bool) -> Iterator[st
         points = [part for part in mask if isinstance(part, list) and len(part) >= 6]
         if not points:
             yield _SHORT
-        elif _apart(points, one['bbox']):
+        elif apart(points, one['bbox']):
             yield _APART
 
 
-def _apart(polygons: list[list[float]], box: list[float]) -> bool:
+def apart(polygons: list[list[float]], box: Sequence[float]) -> bool:
+    """Return whether polygons do not touch a box.
+
+    Args:
+        polygons: x and y in turn, in pixels.
+        box: Left, top, width, height.
+
+    Example:
+        >>> apart([[0, 0, 4, 0, 4, 4]], [5, 0, 9, 9])
+        True
+    """
     xs = [x for part in polygons for x in part[0::2]]
     ys = [y for part in polygons for y in part[1::2]]
     left, top, width, height = box

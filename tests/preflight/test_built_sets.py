@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import labelled_folders as made
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -157,3 +158,131 @@ def test_a_softmax_over_one_channel_is_refused() -> None:
     assert found(num_classes=1, loss_decode=[soft]) == 1
     assert found(num_classes=2, loss_decode=soft) == 0
     assert found(num_classes=2, out_channels=1, loss_decode=soft | sigmoid) == 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., list]:
+    """Look at a folder of LabelMe's as `init` writes its config."""
+
+    def look(some: list, classes: tuple = ('cat', 'dog'), **more: Any) -> list:
+        root = tmp_path / str(len(list(tmp_path.iterdir())))
+        made.write_labelme(root, some)
+        step = {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True}
+        data = {
+            'type': 'paperzoo.LabelMeDataset',
+            'data_root': str(root),
+            'metainfo': {'classes': classes},
+            'pipeline': [step],
+        }
+        cfg = {
+            'default_scope': 'mmdet',
+            'work_dir': str(tmp_path / 'work'),
+            'train_dataloader': {'dataset': data | more},
+        }
+        return preflight(Config(cfg))
+
+    return look
+
+
+def pictures(*polygons: tuple[str, list[float]]) -> list[made.Scene]:
+    """Return a picture of 40 x 30 for each object."""
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    return [
+        made.Scene(f'{number}.jpg', pixels, [made.Thing(*one)])
+        for number, one in enumerate(polygons)
+    ]
+
+
+def triangle(left: float, top: float, side: float = 8) -> list[float]:
+    return [left, top, left + side, top, left, top + side]
+
+
+INSIDE = triangle(5, 5)
+
+
+def test_a_sound_folder_is_passed(folder: Callable) -> None:
+    assert folder(pictures(('cat', INSIDE), ('dog', INSIDE))) == []
+
+
+@pytest.mark.parametrize(
+    ('polygon', 'said', 'stops'),
+    [
+        (triangle(35, 5), 'have a box that reaches out of their image', False),
+        (triangle(0.2, 0.1, 0.5), 'have a box with a side below 1 pixel', True),
+    ],
+)
+def test_boxes_of_a_folder(
+    folder: Callable, polygon: list[float], said: str, stops: bool
+) -> None:
+    classes = ('cat', 'dog')
+    one, three = pictures(('cat', polygon)), [('dog', INSIDE)] * 3
+    (issue,) = folder([*one, *pictures(('cat', INSIDE), *three)[1:]])
+    assert f'1 of 4 objects {said}' in issue.text
+    assert '0.jpg: box' in issue.text
+    assert not issue.stops
+    (example,) = issue.examples
+    assert example.file.name == '0.jpg'
+    (issue,) = folder(pictures(*((name, polygon) for name in classes)))
+    assert issue.stops is stops  # most are
+
+
+def test_masks_that_lie_elsewhere(tmp_path: Path) -> None:
+    """COCO with something missing is read as a folder is."""
+    some = pictures(('cat', INSIDE), ('cat', INSIDE))
+    mask = [[0.1, 0.1, 0.3, 0.1, 0.3, 0.3]]
+    image = {'width': 40, 'height': 30}
+    box = {'category_id': 1, 'bbox': [5, 5, 8, 8], 'iscrowd': 0}  # and no area
+    content = {
+        'images': [{'id': k, 'file_name': f'{k}.jpg', **image} for k in range(2)],
+        'annotations': [
+            {'id': k, 'image_id': k, 'segmentation': mask, **box} for k in range(2)
+        ],
+        'categories': [{'id': 1, 'name': 'cat'}],
+    }
+    for one in some:
+        made.save(one, tmp_path / one.name)
+    made.write_json(tmp_path / 'a.json', content)
+    step = {'type': 'LoadAnnotations', 'with_mask': True}
+    data = {'type': 'paperzoo.CocoFolderDataset', 'data_root': str(tmp_path)}
+    cfg = {
+        'default_scope': 'mmdet',
+        'work_dir': str(tmp_path / 'work'),
+        'train_dataloader': {'dataset': {**data, 'pipeline': [step]}},
+    }
+    (issue,) = preflight(Config(cfg))
+    assert '2 of 2 objects have a mask that does not touch their box' in issue.text
+    assert issue.stops
+
+
+def test_names_of_the_config_and_of_the_folder(folder: Callable) -> None:
+    some = pictures(('cat', INSIDE), ('dog', INSIDE), ('cow', INSIDE))
+    (issue,) = folder(some)
+    assert "objects of other names are left out: 1 of 'cow'" in issue.text
+    assert not issue.stops
+    first, second, third = folder(some, ('cat', 'Dog'))
+    assert "'Dog': no class of" in first.text
+    assert "It has 3: 'cat', 'cow', 'dog'" in first.text
+    assert first.stops
+    assert "1 of 'dog', 1 of 'cow'" in second.text
+    assert "no object of 'Dog', which is never learned" in third.text
+    first, _ = folder(some, ('cat', 'Dog'), test_mode=True)
+    assert not first.stops  # no result for it
+
+
+def test_a_class_without_objects_in_the_training(folder: Callable) -> None:
+    some = pictures(('cat', INSIDE), ('dog', INSIDE))
+    some[1].split = 'val'
+    for one in some:
+        one.name = f'{one.split}/{one.name}'
+    (issue,) = folder(some, split='train')
+    assert "no object of 'dog', which is never learned" in issue.text
+    assert not issue.stops
+
+
+def test_what_a_folder_leaves_out_is_said(folder: Callable) -> None:
+    (issue,) = folder(
+        pictures(('cat', INSIDE), ('dog', INSIDE), ('dog', triangle(60, 5)))
+    )
+    assert '1 labels or images of' in issue.text
+    assert '2.json' in issue.text
+    assert not issue.stops

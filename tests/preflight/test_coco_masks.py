@@ -153,9 +153,10 @@ def test_exif_turns_an_image(look: Callable, tmp_path: Path) -> None:
 def test_identities(
     look: Callable, change: Callable[[dict], object], said: str, stops: bool
 ) -> None:
-    (issue,) = look(change)
+    issue, *others = look(change)
     assert said in issue.text
     assert issue.stops is stops
+    assert all("no object of 'cat'" in other.text for other in others)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from bombs import write_bomb
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from paperzoo.preflight.image_files import evenly_spaced, is_broken, too_large
 
@@ -62,3 +63,23 @@ def test_an_image_that_would_fill_the_memory_is_not_decoded(
     assert str(too_large(file)).startswith('Image size (3600000000 pixels) exceeds')
     assert is_broken(file)
     assert too_large(write_bomb(tmp_path / 'b.png', 8000)) is None
+
+
+@pytest.mark.parametrize(
+    ('pixels', 'options', 'broken'),
+    [
+        (np.zeros((8, 8, 3), np.uint8), {}, False),
+        (np.zeros((8, 8), np.uint16), {}, False),
+        (np.zeros((8, 8), np.float32), {}, True),
+        (np.zeros((8, 8, 3), np.uint8), {'compression': 'zstd'}, True),
+    ],
+)
+def test_what_only_other_programs_read(
+    tmp_path: Path, pixels: np.ndarray, options: dict, broken: bool
+) -> None:
+    """Images are loaded with OpenCV: a TIFF of floats would end the training."""
+    file = tmp_path / 'a.tif'
+    Image.fromarray(pixels).save(file, **options)
+    decoded = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    assert (decoded is None) is broken
+    assert is_broken(file) is broken

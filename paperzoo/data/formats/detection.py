@@ -1,5 +1,6 @@
 """Detection and instance sets in the formats of others, as data sets of mmdet."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,13 @@ class LabelledFolderDataset(BaseDetDataset):
             `seed`; 0 leaves the splits as the folder has them.
         seed: Of the choice.
         kwargs: Further arguments of mmdet's `BaseDetDataset`. `metainfo` names the
-            classes in their order; by default they are those of the folder.
+            classes in their order; by default they are those of the folder. Objects of
+            others are left out.
+
+    Attributes:
+        folder_classes: The classes of the folder, of all splits.
+        other_names: How many objects of the split have a name that is no class.
+        left_out: What of the folder cannot be used, and why.
 
     Raises:
         UserError: If the folder cannot be read, or the split has no images.
@@ -47,6 +54,9 @@ class LabelledFolderDataset(BaseDetDataset):
         **kwargs: Any,
     ) -> None:
         self.split, self.val, self.seed = split, val, seed
+        self.folder_classes: tuple[str, ...] = ()
+        self.other_names: Counter[str] = Counter()
+        self.left_out: list[str] = []
         super().__init__(data_root=resolve(data_root), **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -56,6 +66,11 @@ class LabelledFolderDataset(BaseDetDataset):
         classes = self._metainfo.setdefault('classes', found.classes)
         label_of = {name: label for label, name in enumerate(classes)}
         images = images_of(found, self.split, self.val, self.seed)
+        self.folder_classes, self.left_out = found.classes, found.left_out
+        names = Counter(one.name for image in images for one in image.objects)
+        self.other_names = Counter(
+            {name: names[name] for name in names if name not in label_of}
+        )
         return [
             _record(image, number, label_of) for number, image in enumerate(images, 1)
         ]

@@ -6,10 +6,12 @@ import re
 import stat
 import unicodedata
 from collections.abc import Collection, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from paperzoo.errors import UserError
@@ -60,10 +62,15 @@ class Folder:
                 found.setdefault(key, []).append(one)
         return found
 
+    @cached_property
+    def _image_folders(self) -> set[str]:
+        return {part for one in self.images for part in one.split('/')[:-1]}
+
     def image_of(self, name: str, near: str) -> str | None:
         """Return the image that an annotation names, or None.
 
-        Only files of this folder are returned, whatever the name says.
+        Only files of this folder are returned, whatever the name says. A folder of the
+        name counts if there is one here that has images.
 
         Args:
             name: As in the annotation; its folder may be that of another machine.
@@ -78,13 +85,22 @@ class Folder:
         )
         if exact in candidates:
             return exact
+        folder = PurePosixPath(name).parent.name or base.name
+        if folder in self._image_folders:
+            # It is here: an image of that name in another one is another image.
+            candidates = [one for one in candidates if folder in one.split('/')[:-1]]
         wanted = {*base.parts, *PurePosixPath(name).parts[:-1]}
         wanted |= {split_of(near)} - {''}
 
         def fit(one: str) -> int:
             return len(wanted & {*PurePosixPath(one).parts[:-1], split_of(one)})
 
-        return max(candidates, key=fit, default=None)
+        if not candidates:
+            return None
+        best = max(map(fit, candidates))
+        fitting = [one for one in candidates if fit(one) == best]
+        # A folder that is not here tells none of them from the others.
+        return None if '/' in name and not best and fitting[1:] else fitting[0]
 
     def only_image_of(self, name: str, file: str, used: Collection[str]) -> str:
         """Return the image of a file that is about one image.
@@ -252,11 +268,31 @@ def image_size(path: Path) -> tuple[int, int]:
             raise UserError(f'{path} is no regular file')
         with Image.open(path) as image:
             width, height = image.size
-            # OpenCV turns JPEG files; the header of others holds no orientation.
-            turned = image.format == 'JPEG' and image.getexif().get(_ORIENTATION, 1) > 4
+            turned = image.getexif().get(_ORIENTATION, 1) > 4 and _turns(image.format)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f'{path} is no readable image ({error})') from error
     return (height, width) if turned else (width, height)
+
+
+@cache
+def _turns(kind: str | None) -> bool:
+    """Return whether OpenCV turns a format that Pillow leaves as it is stored.
+
+    Which it turns has changed with its versions: it is asked. Telephones write JPEG
+    files of several pictures, MPO.
+    """
+    if kind in ('JPEG', 'MPO'):
+        return True
+    if kind not in ('PNG', 'WEBP'):
+        return False
+    import cv2
+
+    orientation = Image.Exif()
+    orientation[_ORIENTATION] = 6
+    content = BytesIO()
+    Image.new('RGB', (2, 1)).save(content, kind, exif=orientation)
+    stored = np.frombuffer(content.getvalue(), np.uint8)
+    return np.shape(cv2.imdecode(stored, cv2.IMREAD_COLOR))[:2] == (2, 1)
 
 
 def size_as_stated(

@@ -275,3 +275,101 @@ def test_nothing_usable_says_why(tmp_path: Path) -> None:
 def test_sizes_of_a_picture_in_grey(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 7), np.uint8)).save(tmp_path / 'a.png')
     assert image_size(tmp_path / 'a.png') == (7, 4)
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'MPO', 'PNG', 'WEBP', 'TIFF'])
+@pytest.mark.parametrize('orientation', [1, 3, 6])
+def test_the_size_is_what_is_loaded(
+    kind: str, orientation: int, tmp_path: Path
+) -> None:
+    """Telephones write MPO; which formats are turned depends on OpenCV's version."""
+    import mmcv
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / 'a.jpg'
+    Image.new('RGB', (40, 20)).save(path, kind, exif=exif)
+    loaded = mmcv.imfrombytes(path.read_bytes(), flag='color', backend='cv2')
+    assert image_size(path) == loaded.shape[1::-1]
+
+
+@pytest.mark.parametrize(
+    ('name', 'near', 'found'),
+    [
+        ('cam1/1.jpg', 'a.json', 'cam1/1.jpg'),
+        ('cam1/2.jpg', 'a.json', None),  # not the one of cam2
+        ('cam3/1.jpg', 'a.json', None),  # which of two?
+        ('cam3/2.jpg', 'a.json', 'cam2/2.jpg'),  # another machine's folder
+        ('/home/me/cam2/1.jpg', 'a.json', 'cam2/1.jpg'),
+        ('C:\\data\\cam2\\1.jpg', 'a.json', 'cam2/1.jpg'),
+        ('2.jpg', 'labels/cam1/2.txt', None),
+        ('1.jpg', 'labels/cam2/1.txt', 'cam2/1.jpg'),
+        ('2.jpg', 'labels/2.txt', 'cam2/2.jpg'),
+        ('../cam2/2.jpg', 'labels/2.txt', 'cam2/2.jpg'),
+    ],
+)
+def test_an_image_of_the_same_name_elsewhere(
+    name: str, near: str, found: str | None, tmp_path: Path
+) -> None:
+    for one in ('cam1/1.jpg', 'cam2/1.jpg', 'cam2/2.jpg'):
+        (tmp_path / one).parent.mkdir(exist_ok=True)
+        (tmp_path / one).touch()
+    assert Folder(tmp_path).image_of(name, near) == found
+
+
+def test_words_of_a_pictures_name_are_no_split_in_labelme(tmp_path: Path) -> None:
+    some = made.scenes(4)
+    names = ('crash_test_01.jpg', 'dev-board_1.jpg', 'val_gardena.jpg', 'train.jpg')
+    for one, name in zip(some, names, strict=True):
+        one.name = name
+    made.write_labelme(tmp_path / 'all', some)
+    assert read_folder(tmp_path / 'all').splits() == {'': 4}
+    some[0].split = 'val'
+    made.write_labelme(tmp_path / 'parts', some)
+    assert read_folder(tmp_path / 'parts').splits() == {'train': 3, 'val': 1}
+
+
+def test_shapes_of_labelme_that_have_no_class_or_wrong_types(tmp_path: Path) -> None:
+    (scene,) = made.scenes(1)
+    content = made.labelme_content(scene, masks=False)
+    good = {**content['shapes'][0], 'label': ' a '}
+    content['shapes'] = [
+        good,
+        {**good, 'label': 'a'},
+        {**good, 'label': None},
+        {**good, 'label': '  '},
+        {**good, 'label': ['a']},
+        5,
+        {**good, 'points': 7},
+        {**good, 'points': [[1, None], [9, 9]]},
+        {**good, 'shape_type': 'mask', 'mask': 3},
+        {**good, 'shape_type': 'mask', 'points': None},
+    ]
+    made.save(scene, tmp_path / scene.name)
+    file = (tmp_path / scene.name).with_suffix('.json')
+    made.write_json(file, content)
+    found = read_folder(tmp_path)
+    assert found.classes == ('a',)
+    assert [one.partition(', shape ')[2] for one in found.left_out] == [
+        '3: it has no label',
+        '4: it has no label',
+        '5: its label is no text',
+        '6: it has no keys: it needs label and points',
+        '7: its points are no pairs of numbers',
+        '8: its points are no pairs of numbers',
+        '9: its mask is no picture (PNG in base64)',
+        '10: it has no points',
+    ]
+    assert str(file) in found.left_out[0]
+
+
+def test_labelme_without_a_list_of_shapes_is_left_out(tmp_path: Path) -> None:
+    some = made.scenes(2)
+    made.write_labelme(tmp_path, some)
+    content = made.labelme_content(some[1], masks=False)
+    made.write_json(tmp_path / 'scene 1.json', {**content, 'shapes': None})
+    found = read_folder(tmp_path)
+    assert [one.path.name for one in found.images] == ['scene 0.jpg']
+    assert found.left_out == [
+        'scene 1.json: shapes is no list. Label the image again'
+    ]  # fmt: skip
