@@ -7,6 +7,7 @@ left out.
 import base64
 import io
 import math
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,7 @@ from paperzoo.data.formats.folder import Folder, size_as_stated, split_of
 from paperzoo.errors import UserError
 
 _CORNERS = 64  # of a circle's polygon
-_UNREADABLE = (
-    *(ValueError, KeyError, TypeError, AttributeError, OSError, OverflowError),
-    Image.DecompressionBombError,
-)
+_WRONG_TYPE = (ValueError, TypeError, OverflowError)
 
 
 def is_labelme(folder: Folder) -> bool:
@@ -78,6 +76,8 @@ def read_labelme(folder: Folder) -> LabelledSet:
             content = folder.read_json(file)
             if not isinstance(content, dict) or 'shapes' not in content:
                 raise UserError(f'{file}: no file of LabelMe (no shapes)')
+            if not isinstance(content['shapes'], list):
+                raise UserError(f'{file}: shapes is no list; it is [] without objects')
             named = str(content.get('imagePath') or '')
             name = folder.only_image_of(named, file, used)
             image = _image(folder, file, name, content, found)
@@ -99,25 +99,24 @@ def _image(
     width, height = size_as_stated(
         folder.path(name), stated if all(stated) else None, file
     )
+    # Only folders tell: the file has a picture's name, such as crash_test.json.
+    beside = PurePosixPath(file).with_name(PurePosixPath(name).name)
     image = LabelledImage(
-        folder.path(name), width, height, split=split_of(file) or split_of(name)
+        folder.path(name), width, height, split=split_of(str(beside)) or split_of(name)
     )
     groups: dict[Any, list[Polygon]] = {}
-    shapes = content['shapes'] if isinstance(content['shapes'], list) else []
-    for number, shape in enumerate(shapes, 1):
+    for number, shape in enumerate(content['shapes'], 1):
         place = f'{folder.path(file)}, shape {number}'
         try:
-            label = str(shape['label'])
+            label = _label(shape)
             if shape.get('shape_type') == 'mask':
                 image.objects.append(_drawn(shape, label, (width, height)))
                 continue
             polygon = _polygon(shape)
             if flaw := flaw_of(bounding_box([polygon]), width, height):
                 raise ValueError(flaw)
-        except _UNREADABLE as error:
-            missing = isinstance(error, KeyError)
-            why = f'it has no {error}' if missing else str(error)
-            found.left_out.append(f'{place}: {why}')
+        except ValueError as error:
+            found.left_out.append(f'{place}: {error}')
             continue
         group = shape.get('group_id')
         key = (number, label) if group is None else (f'group {group}', label)
@@ -129,6 +128,34 @@ def _image(
     return image
 
 
+def _label(shape: Any) -> str:
+    """Return the class of a shape.
+
+    Raises:
+        ValueError: If the shape has none.
+    """
+    if not isinstance(shape, dict):
+        raise ValueError('it has no keys: it needs label and points')
+    label = shape.get('label')
+    if label is None or label == '' or str(label).isspace():
+        raise ValueError('it has no label')
+    if not isinstance(label, str | int | float):
+        raise ValueError('its label is no text')
+    return str(label).strip()
+
+
+def _points(shape: dict[str, Any]) -> list[tuple[float, float]]:
+    """Return the points of a shape.
+
+    Raises:
+        ValueError: If they are no pairs of numbers.
+    """
+    try:
+        return [(float(x), float(y)) for x, y in shape.get('points') or ()]
+    except _WRONG_TYPE:
+        raise ValueError('its points are no pairs of numbers') from None
+
+
 def _polygon(shape: dict[str, Any]) -> Polygon:
     """Return the corners of a shape as x, y, x, y, ...
 
@@ -136,7 +163,7 @@ def _polygon(shape: dict[str, Any]) -> Polygon:
         ValueError: If the shape has no area.
     """
     kind = shape.get('shape_type') or 'polygon'
-    points = [(float(x), float(y)) for x, y in shape['points']]
+    points = _points(shape)
     if kind == 'rectangle' and len(points) == 2:
         (left, top), (right, bottom) = points
         points = [(left, top), (right, top), (right, bottom), (left, bottom)]
@@ -154,10 +181,14 @@ def _drawn(shape: dict[str, Any], label: str, size: tuple[int, int]) -> Labelled
     """Return the object of a painted mask, which lies in the file as a small PNG.
 
     Raises:
-        ValueError: If the mask is empty or reaches out of the image.
+        ValueError: If the mask is no picture, is empty, or reaches out of the image.
     """
-    (left, top), *_ = shape['points']
-    corner = (float(left), float(top))
-    with Image.open(io.BytesIO(base64.b64decode(shape['mask']))) as picture:
-        small = np.asarray(picture.convert('L')) > 0
-    return painted_object(label, small, corner, size)
+    if not (points := _points(shape)):
+        raise ValueError('it has no points')
+    try:
+        content = base64.b64decode(shape.get('mask') or '')
+        with Image.open(io.BytesIO(content)) as picture:
+            small = np.asarray(picture.convert('L')) > 0
+    except (*_WRONG_TYPE, OSError, SyntaxError, Image.DecompressionBombError):
+        raise ValueError('its mask is no picture (PNG in base64)') from None
+    return painted_object(label, small, points[0], size)

@@ -371,5 +371,5 @@ def test_labelme_without_a_list_of_shapes_is_left_out(tmp_path: Path) -> None:
     found = read_folder(tmp_path)
     assert [one.path.name for one in found.images] == ['scene 0.jpg']
     assert found.left_out == [
-        'scene 1.json: shapes is no list. Label the image again'
+        'scene 1.json: shapes is no list; it is [] without objects'
     ]  # fmt: skip
