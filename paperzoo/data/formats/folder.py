@@ -42,7 +42,7 @@ class Folder:
         self.root = Path(root)
         if not self.root.is_dir():
             raise UserError(f"there is no folder '{self.root}'")
-        self.files = tuple(_walk(self.root))
+        self.files, self.notes = _walk(self.root)
 
     def ending(self, *suffixes: str) -> list[str]:
         """Return the files with a suffix, in any case, relative to the root."""
@@ -64,7 +64,7 @@ class Folder:
 
     @cached_property
     def _image_folders(self) -> set[str]:
-        return {part for one in self.images for part in one.split('/')[:-1]}
+        return {PurePosixPath(one).parent.name for one in self.images}
 
     def image_of(self, name: str, near: str) -> str | None:
         """Return the image that an annotation names, or None.
@@ -397,16 +397,20 @@ def _plain(name: str) -> str:
     return unicodedata.normalize('NFC', PurePosixPath(name).name.lower())
 
 
-def _walk(root: Path) -> list[str]:
-    """Return all files, sorted; links are followed, circles of them once."""
-    found, seen = [], set()
+def _walk(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return all files, sorted, and a note on each link to what is read already."""
+    found, notes = [], []
+    seen: dict[str, str] = {}
     for place, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:
+        if first := seen.get(real):
+            notes.append(f'{place} leads to {first}, whose files count once')
             folders.clear()
             continue
-        seen.add(real)
-        folders[:] = sorted(f for f in folders if not f.startswith(('.', '__MACOSX')))
+        seen[real] = place
+        shown = [f for f in folders if not f.startswith(('.', '__MACOSX'))]
+        # Links come last: the folder itself has the name that tells its split.
+        folders[:] = sorted(shown, key=lambda f: (os.path.islink(Path(place, f)), f))
         base = Path(place).relative_to(root)
         found += [(base / f).as_posix() for f in files if not f.startswith('.')]
-    return sorted(found)
+    return tuple(sorted(found)), tuple(notes)

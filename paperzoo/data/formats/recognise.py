@@ -81,8 +81,11 @@ def read_folder(
         name = _only(folder)
     check_choice('read_folder', 'name', name, tuple(FORMATS))
     if name == 'coco':
-        return read_coco(folder, panoptic)
-    return FORMATS[name].read(folder)
+        found = read_coco(folder, panoptic)
+    else:
+        found = FORMATS[name].read(folder)
+    found.notes += folder.notes
+    return found
 
 
 def _only(folder: Folder) -> str:

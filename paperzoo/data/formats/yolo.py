@@ -12,6 +12,7 @@ all as fractions of the image.
 """
 
 import os
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -35,6 +36,7 @@ from paperzoo.errors import UserError
 from paperzoo.utils.plain_yaml import plain_yaml
 
 _NAME_LISTS = ('obj.names', 'classes.txt', 'labels.txt', 'class_names.txt')
+_IMAGE_LISTS = ('train', 'val', 'valid', 'test')
 # Labels are written with a few digits: what is beyond the edge by less is no fault.
 _SLACK = 0.01
 
@@ -53,9 +55,8 @@ def is_yolo(folder: Folder) -> bool:
     """
     if _yaml_file(folder) is not None:
         return True
-    labels = {one for one in folder.ending('.txt') if _is_label(one)}
-    named = any(PurePosixPath(one).name in _NAME_LISTS for one in folder.files)
-    return named and any(_label_of(image, labels) for image in folder.images[:1000])
+    labels = _labels(folder, folder.images[:1000]).values()
+    return bool(labels) and bool(_name_lists(folder, labels))
 
 
 def read_yolo(folder: Folder) -> LabelledSet:
@@ -79,27 +80,38 @@ def read_yolo(folder: Folder) -> LabelledSet:
         >>> read_yolo(Folder(root)).images[0].objects[0].box
         (8.0, 3.0, 12.0, 7.0)
     """
-    names, places = _names(folder)
-    found = LabelledSet('yolo', folder.root, names)
-    labels = {one for one in folder.ending('.txt') if _is_label(one)}
-    used, bare = set(), 0
+    found = LabelledSet('yolo', folder.root)
+    labels = _labels(folder, folder.images)
+    found.classes, places = _names(folder, labels.values(), found)
+    bare, outside, twice = 0, [], []
     for image in folder.images:
-        split = _split(image, places)
-        if split is None:
+        splits = _splits(image, places)
+        if not splits:
+            outside.append(image)
             continue
-        label = _label_of(image, labels)
-        used.add(label)
+        if len(splits) > 1:
+            twice.append(image)
+        label = labels.get(image)
         bare += label is None
         try:
             width, height = image_size(folder.path(image))
-            one = LabelledImage(folder.path(image), width, height, split=split)
+            one = LabelledImage(folder.path(image), width, height, split=splits[0])
             if label is not None:
-                one.objects = _objects(folder, label, names, (width, height), found)
+                one.objects = _objects(folder, label, (width, height), found)
         except UserError as error:
             found.left_out.append(str(error))
             continue
         found.images.append(one)
-    found.left_out += without_image(sorted(labels - used), 'label file')
+    alone = {one for one in folder.ending('.txt') if _is_label(one)}
+    alone -= set(labels.values())
+    found.left_out += without_image(sorted(alone), 'label file')
+    found.note_unused(outside, 'place in train, val or test')
+    if twice:
+        splits = _splits(twice[0], places)
+        found.notes.append(
+            f'{len(twice)} images are in {" and in ".join(splits)}, such as '
+            f'{twice[0]}: they are used for {splits[0]} only'
+        )
     if bare:
         found.notes.append(
             f'{bare} images have no label file: YOLO takes them as images without an '
@@ -122,26 +134,44 @@ def _yaml_file(folder: Folder) -> str | None:
     return None
 
 
-def _names(folder: Folder) -> tuple[tuple[str, ...], dict[str, set[str]]]:
+def _names(
+    folder: Folder, labels: Collection[str], found: LabelledSet
+) -> tuple[tuple[str, ...], dict[str, set[str]]]:
     """Return the classes, and for each split the folders and images that it has."""
     if file := _yaml_file(folder):
-        return _from_yaml(folder, file)
-    lists = [one for one in folder.files if PurePosixPath(one).name in _NAME_LISTS]
+        return _from_yaml(folder, file, found)
+    lists = _name_lists(folder, labels)
     if not lists:
         raise UserError(
             f'{folder.root}: no data.yaml, obj.names or classes.txt names the classes'
         )
-    lines = folder.read_text(min(lists, key=lambda name: name.count('/'))).splitlines()
-    places = {
-        split: set(_listed(folder, one))
-        for one in folder.ending('.txt')
-        if (split := split_of(PurePosixPath(one).name)) and not _is_label(one)
-    }
-    return tuple(line.strip() for line in lines if line.strip()), places
+    file = min(lists, key=lambda name: name.count('/'))
+    names = [line.strip() for line in folder.read_text(file).rstrip().splitlines()]
+    if '' in names:
+        raise UserError(
+            f'{folder.path(file)}, line {names.index("") + 1} is blank, so the numbers '
+            'of the classes below it are not certain. Name the class, or remove the '
+            'line'
+        )
+    places: dict[str, set[str]] = {}
+    for one in folder.ending('.txt'):
+        stem = PurePosixPath(one).stem.lower()
+        if stem in _IMAGE_LISTS and one not in labels:
+            images = _listed(folder, one, found)
+            places.setdefault(split_named(stem), set()).update(images)
+    return tuple(names), places
+
+
+def _name_lists(folder: Folder, labels: Collection[str]) -> list[str]:
+    return [
+        one
+        for one in folder.files
+        if PurePosixPath(one).name.lower() in _NAME_LISTS and one not in labels
+    ]
 
 
 def _from_yaml(
-    folder: Folder, file: str
+    folder: Folder, file: str, found: LabelledSet
 ) -> tuple[tuple[str, ...], dict[str, set[str]]]:
     path = folder.path(file)
     try:
@@ -168,84 +198,110 @@ def _from_yaml(
         raise UserError(
             f'{path}: nc is {content["nc"]}, but names has {len(names)} classes'
         )
-    places = {
-        split: set(_places(folder, file, content.get('path'), content.get(key)))
-        for key in ('train', 'val', 'valid', 'test')
-        if (split := split_named(key)) and content.get(key)
-    }
+    places: dict[str, set[str]] = {}
+    for key in ('train', 'val', 'valid', 'test'):
+        entry = content.get(key)
+        for one in entry if isinstance(entry, list) else [entry]:
+            if not one:
+                continue
+            here = _places(folder, file, content.get('path'), str(one), found)
+            if not here:
+                found.left_out.append(
+                    f'{path}, {key}: no image is found at {str(one)!r}. Correct the '
+                    'path'
+                )
+            places.setdefault(split_named(key), set()).update(here)
     return tuple(map(str, names)), places
 
 
-def _places(folder: Folder, file: str, root: Any, entry: Any) -> list[str]:
-    """Return the folders or images that an entry of data.yaml means, if found here."""
+def _places(
+    folder: Folder, file: str, root: Any, entry: str, found: LabelledSet
+) -> list[str]:
+    """Return the folder or images that an entry of data.yaml means, if found here."""
     base = str(PurePosixPath(file).parent)
-    found = []
-    for one in entry if isinstance(entry, list) else [entry]:
-        name = str(one).replace('\\', '/')
-        if name.endswith('.txt'):
-            listed = os.path.normpath(os.path.join(base, str(root or ''), name))
-            for choice in (listed, os.path.normpath(os.path.join(base, name))):
-                if choice in folder.files:
-                    found += _listed(folder, choice)
-                    break
-            continue
-        # Roboflow writes ../train/images and means train/images; other paths may be
-        # those of another machine: what counts is how they end.
-        parts = [part for part in PurePosixPath(name).parts if part not in ('..', '.')]
-        for start in range(len(parts)):
-            place = '/'.join(parts[start:])
-            near = os.path.normpath(os.path.join(base, place)).replace(os.sep, '/')
-            if hit := next((p for p in (near, place) if _has(folder, p)), None):
-                found.append(hit)
-                break
-    return found
+    name = entry.replace('\\', '/')
+    if name.endswith('.txt'):
+        for start in (str(root or ''), ''):
+            choice = os.path.normpath(os.path.join(base, start, name))
+            if choice in folder.files:
+                return _listed(folder, choice, found)
+        return []
+    # Roboflow writes ../train/images and means train/images; other paths may be those
+    # of another machine: what counts is how they end.
+    parts = [part for part in PurePosixPath(name).parts if part not in ('..', '.')]
+    for start in range(max(1, len(parts))):
+        place = '/'.join(parts[start:])
+        near = os.path.normpath(os.path.join(base, place)).replace(os.sep, '/')
+        if hit := next((p for p in (near, place) if _has(folder, p)), None):
+            return [hit]
+    return []
 
 
 def _has(folder: Folder, place: str) -> bool:
-    return place == '.' or any(one.startswith(f'{place}/') for one in folder.files)
+    return place == '.' or any(one.startswith(f'{place}/') for one in folder.images)
 
 
-def _listed(folder: Folder, file: str) -> list[str]:
+def _listed(folder: Folder, file: str, found: LabelledSet) -> list[str]:
     """Return the images that a text file lists."""
-    lines = folder.read_text(file).splitlines()
-    found = [folder.image_of(line.strip(), file) for line in lines if line.strip()]
-    return [one for one in found if one is not None]
+    images = []
+    for number, line in enumerate(folder.read_text(file).splitlines(), 1):
+        if not (name := line.strip()):
+            continue
+        image = folder.image_of(name, file)
+        if image is None:
+            place = f'{folder.path(file)}, line {number}'
+            found.left_out.append(f'{place}: no image {name!r} in the folder')
+        else:
+            images.append(image)
+    return images
 
 
-def _split(image: str, places: dict[str, set[str]]) -> str | None:
-    """Return the split of an image, or None if it belongs to none of those named."""
+def _splits(image: str, places: dict[str, set[str]]) -> list[str]:
+    """Return the splits that have an image, or what its folders say if none has any."""
+    if not any(places.values()):
+        return [split_of(image)]
     around = {image, *map(str, PurePosixPath(image).parents)}
-    for split, starts in places.items():
-        if around & starts:
-            return split
-    return None if any(places.values()) else split_of(image)
+    return [split for split, starts in places.items() if around & starts]
 
 
 def _is_label(name: str) -> bool:
-    """Return whether a text file may be that of an image."""
+    """Return whether a text file that no image has is still meant as a label file."""
     path = PurePosixPath(name)
     known = path.name.lower() in _NAME_LISTS or path.stem.lower() in (
-        'train', 'val', 'valid', 'test', 'notes', 'license', 'requirements', 'darknet',
+        *_IMAGE_LISTS, 'notes', 'license', 'requirements', 'darknet',
     )  # fmt: skip
     return not known and 'readme' not in path.name.lower()
 
 
-def _label_of(image: str, labels: set[str]) -> str | None:
+def _labels(folder: Folder, images: Collection[str]) -> dict[str, str]:
+    """Return the label file of each image that has one."""
+    texts = {_label_path(one): one for one in folder.ending('.txt')}
+    found = {image: _label_of(image, texts) for image in images}
+    return {image: label for image, label in found.items() if label is not None}
+
+
+def _label_of(image: str, texts: dict[str, str]) -> str | None:
     """Return the label file of an image: in `labels` instead of `images`, or beside."""
-    path = PurePosixPath(image).with_suffix('.txt')
-    parts = list(path.parts)
+    path = _label_path(image)
+    parts = path.split('/')
     for place in reversed(range(len(parts) - 1)):
         if parts[place].lower() in ('images', 'imgs', 'img'):
             other = '/'.join([*parts[:place], 'labels', *parts[place + 1 :]])
-            if other in labels:
-                return other
-    return str(path) if str(path) in labels else None
+            if other in texts:
+                return texts[other]
+    return texts.get(path)
+
+
+def _label_path(name: str) -> str:
+    """Return a path with `.txt` and folders `labels` in lower case, to compare."""
+    *folders, last = PurePosixPath(name).with_suffix('.txt').parts
+    plain = (one.lower() if one.lower() == 'labels' else one for one in folders)
+    return '/'.join([*plain, last])
 
 
 def _objects(
     folder: Folder,
     file: str,
-    names: tuple[str, ...],
     size: tuple[int, int],
     found: LabelledSet,
 ) -> list[LabelledObject]:
@@ -253,7 +309,7 @@ def _objects(
     for number, line in enumerate(folder.read_text(file).splitlines(), 1):
         if not line.strip():
             continue
-        one = _object(line.split(), names, size)
+        one = _object(line.split(), found.classes, size)
         if isinstance(one, str):
             found.left_out.append(f'{folder.path(file)}, line {number}: {one}')
         else:

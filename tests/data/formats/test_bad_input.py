@@ -373,3 +373,110 @@ def test_labelme_without_a_list_of_shapes_is_left_out(tmp_path: Path) -> None:
     assert found.left_out == [
         'scene 1.json: shapes is no list; it is [] without objects'
     ]  # fmt: skip
+
+
+def write_boxes(root: Path, *names: str, labels: str = 'labels') -> None:
+    """Write images below `images` with one box each, of the class 0."""
+    (scene,) = made.scenes(1)
+    for name in names:
+        made.save(scene, root / 'images' / f'{name}.jpg')
+        path = root / labels / f'{name}.txt'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('0 0.5 0.5 0.2 0.2\n')
+
+
+def test_yolo_pictures_with_the_names_of_lists(tmp_path: Path) -> None:
+    names = ('train', 'val', 'test', 'valid', 'notes', 'license', 'labels', 'a readme')
+    write_boxes(tmp_path, *names)
+    for name in ('classes', 'notes_of_mine_readme'):
+        (tmp_path / 'labels' / f'{name}.txt').write_text('car\n')
+    found = read_folder(tmp_path)
+    assert found.classes == ('car',)
+    assert found.splits() == {'': 8}
+    assert [len(one.objects) for one in found.images] == [1] * 8
+    assert not found.notes
+    assert not found.left_out
+    made.write_labels(made.scenes(1)[0], tmp_path / 'beside/test.txt', masks=False)
+    made.save(made.scenes(1)[0], tmp_path / 'beside/test.jpg')
+    (tmp_path / 'data.yaml').write_text('names: [a, b, c]\n')
+    assert read_folder(tmp_path).images[0].objects
+
+
+def test_yolo_labels_in_any_case(tmp_path: Path) -> None:
+    write_boxes(tmp_path, 'a', 'A', labels='Labels')
+    (tmp_path / 'Labels/a.txt').rename(tmp_path / 'Labels/a.TXT')
+    (tmp_path / 'Labels/A.txt').write_text('')
+    (tmp_path / 'data.yaml').write_text('names: [car]\n')
+    found = read_folder(tmp_path)
+    assert {one.path.stem: len(one.objects) for one in found.images} == {'a': 1, 'A': 0}
+    assert not found.notes
+    assert not found.left_out
+
+
+def test_yolo_names_the_key_whose_path_is_wrong(tmp_path: Path) -> None:
+    write_boxes(tmp_path, 'train/0', 'val/1', 'val/2')
+    file = tmp_path / 'data.yaml'
+    file.write_text('names: [car]\ntrain: images/train\nval: images/valid_set\n')
+    found = read_folder(tmp_path)
+    assert found.splits() == {'train': 1}
+    assert found.left_out == [
+        f"{file}, val: no image is found at 'images/valid_set'. Correct the path"
+    ]
+    assert found.notes == [
+        '2 images have no place in train, val or test and are not used, such as '
+        'images/val/1.jpg'
+    ]
+    file.write_text('names: [car]\ntrain: ./\nval: [images/val, lost.txt]\n')
+    found = read_folder(tmp_path)
+    assert found.splits() == {'train': 3}
+    assert [one.partition(': ')[0] for one in found.left_out] == [f'{file}, val']
+    assert found.notes == [
+        '2 images are in train and in val, such as images/val/1.jpg: they are used '
+        'for train only'
+    ]
+
+
+def test_yolo_lists_of_images(tmp_path: Path) -> None:
+    write_boxes(tmp_path, '0', '1', '2', '3')
+    (tmp_path / 'train.txt').write_text(
+        '/home/me/images/0.jpg\n.\\images\\1.jpg\r\n\nimages/99.jpg\n./images/2.jpg\n'
+    )
+    (tmp_path / 'val.txt').write_text('images/2.jpg\nimages/3.jpg\n')
+    text = 'names: [car]\ntrain: train.txt\nval: val.txt\n'
+    for name, content in (('data.yaml', text), ('obj.names', 'car\n')):
+        (tmp_path / name).write_text(content)
+        found = read_folder(tmp_path)
+        (tmp_path / name).unlink()
+        assert found.splits() == {'train': 3, 'val': 1}
+        assert found.left_out == [
+            f"{tmp_path / 'train.txt'}, line 4: no image 'images/99.jpg' in the folder"
+        ]
+        assert found.notes == [
+            '1 images are in train and in val, such as images/2.jpg: they are used '
+            'for train only'
+        ]
+
+
+def test_yolo_classes_with_a_blank_line(tmp_path: Path) -> None:
+    write_boxes(tmp_path, 'a')
+    (tmp_path / 'classes.txt').write_text('zero\none\n\n \n')
+    assert read_folder(tmp_path).classes == ('zero', 'one')
+    (tmp_path / 'classes.txt').write_text('zero\n\ntwo\n')
+    with pytest.raises(UserError, match=r'classes\.txt, line 2 is blank'):
+        read_folder(tmp_path)
+
+
+def test_a_link_to_a_folder_that_is_read_is_said(tmp_path: Path) -> None:
+    write_boxes(tmp_path, 'train/0', 'train/1')
+    # It comes before `train` by name, and tells another split.
+    (tmp_path / 'images/dev').symlink_to('train')
+    (tmp_path / 'data.yaml').write_text(
+        'names: [car]\ntrain: images/train\nval: images/dev\n'
+    )
+    found = read_folder(tmp_path)
+    assert found.splits() == {'train': 2}
+    assert "val: no image is found at 'images/dev'" in found.left_out[0]
+    images = tmp_path / 'images'
+    assert found.notes == [
+        f'{images / "dev"} leads to {images / "train"}, whose files count once'
+    ]
