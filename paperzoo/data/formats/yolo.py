@@ -196,7 +196,7 @@ def _from_yaml(
         )
     if content.get('nc', len(names)) != len(names):
         raise UserError(
-            f'{path}: nc is {content["nc"]}, but names has {len(names)} classes'
+            f'{path}: nc is {content["nc"]!r}, but names has {len(names)} classes'
         )
     places: dict[str, set[str]] = {}
     for key in ('train', 'val', 'valid', 'test'):
@@ -221,8 +221,8 @@ def _places(
     base = str(PurePosixPath(file).parent)
     name = entry.replace('\\', '/')
     if name.endswith('.txt'):
-        for start in (str(root or ''), ''):
-            choice = os.path.normpath(os.path.join(base, start, name))
+        for above in (str(root or ''), ''):
+            choice = os.path.normpath(os.path.join(base, above, name))
             if choice in folder.files:
                 return _listed(folder, choice, found)
         return []
