@@ -1,7 +1,8 @@
 """Images and label maps: a picture of equal size that gives every pixel its class.
 
 A label map is a palette picture, grey, 16 bit, or coloured; what its values mean is
-told by one of the tables in `_TABLES`, or by the values themselves.
+told by one of the tables in `_TABLES`, or by the values themselves. Colours of a table
+are looked for in palettes too; grey colours are numbers.
 
 | layout | who writes it |
 | --- | --- |
@@ -14,17 +15,20 @@ import csv
 import io
 import re
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Int64, Integer
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from paperzoo.data.formats.description import LabelledImage, LabelledSet
 from paperzoo.data.formats.folder import Folder, image_size, split_of, suffix
 from paperzoo.errors import UserError
 
-Value = int | tuple[int, int, int]
+Colour = tuple[int, int, int]
+Value = int | Colour
+Key = tuple[str, ...]
 
 _IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'img_dir', 'jpegimages', 'rgb')
 _MAP_FOLDERS = (
@@ -32,7 +36,7 @@ _MAP_FOLDERS = (
     'segmentationclass', 'segmentation', 'seg', 'labelids', 'ground_truth', 'targets',
 )  # fmt: skip
 _MAP_ENDS = re.compile(
-    r'(_mask|_masks|_label|_labels|_labelids|_seg|_segmentation|_gt|_L|_P'
+    r'(_mask|_masks|_label|_labels|_labelids|_seg|_segmentation|_gt|(?-i:_L|_P)'
     r'|_gtFine_labelIds)$',
     re.IGNORECASE,
 )
@@ -40,11 +44,16 @@ _IMAGE_ENDS = re.compile(r'(_leftImg8bit|_image|_img|_sat)$', re.IGNORECASE)
 _TABLES = ('labelmap.txt', '_classes.csv', 'class_dict.csv', 'classes.txt',
            'codes.txt', 'labels.txt')  # fmt: skip
 VOID = 255
+# What stands for void where numbers have a sign, or 16 bits.
+_WIDE_VOIDS = {-1, 65535}
 # Modes of pictures with one number for each pixel; all others are coloured.
-_PLAIN = ('1', 'LA', 'P', 'L', 'I', 'I;16', 'I;16B', 'I;16L')
+_PLAIN = ('1', 'LA', 'P', 'L', 'I', 'I;16', 'I;16B', 'I;16L', 'F')
+_WIDE = ('I', 'I;16', 'I;16B', 'I;16L', 'F')
 _LOOK_AT = 500
 # More different values are a photograph.
 _MOST = 256
+# So many values without an area are not those of classes that are thin.
+_THIN = 4
 
 
 def is_masks(folder: Folder) -> bool:
@@ -58,7 +67,7 @@ def is_masks(folder: Folder) -> bool:
         >>> is_masks(Folder(root))
         False
     """
-    pairs, alone = _pairs(folder)
+    pairs, alone, _ = _pairs(folder)
     return len(pairs) > len(alone)
 
 
@@ -83,18 +92,17 @@ def read_masks(folder: Folder) -> LabelledSet:
         >>> read_masks(Folder(root)).images[0].label_map.name
         'a.png'
     """
-    pairs, alone = _pairs(folder)
+    pairs, alone, more = _pairs(folder)
     found = LabelledSet('masks', folder.root)
     found.left_out += [f'{name}: no image belongs to this label map' for name in alone]
+    found.left_out += [
+        f'{name}: its image has another label map, {other}'
+        for name, other in more.items()
+    ]
     splits = _image_sets(folder)
     for image, label_map in pairs:
         try:
-            size, other = (image_size(folder.path(one)) for one in (image, label_map))
-            if size != other:
-                raise UserError(
-                    f'{label_map}: the label map has {other[0]} x {other[1]} pixels, '
-                    f'its image {size[0]} x {size[1]}'
-                )
+            size = _common_size(folder, image, label_map)
         except UserError as error:
             found.left_out.append(str(error))
             continue
@@ -106,7 +114,8 @@ def read_masks(folder: Folder) -> LabelledSet:
         )
     if not found.images:
         return found.checked()
-    bare = set(folder.images) - {name for pair in pairs for name in pair} - {*alone}
+    paired = {name for pair in pairs for name in pair}
+    bare = set(folder.images) - paired - {*alone, *more}
     found.note_unused(sorted(bare), 'label map')
     _set_classes(folder, found)
     return found.checked()
@@ -117,12 +126,16 @@ def read_map(
 ) -> Integer[np.ndarray, 'height width *colours']:
     """Return the raw values of a label map: (height, width), or colours with 3 more.
 
+    It is turned by its EXIF orientation, as OpenCV turns images.
+
     Args:
-        path: The picture. A palette picture gives the numbers in it, not its colours.
-        colours: Whether to return the colours of a palette picture all the same.
+        path: The picture. A palette picture gives the numbers in it, not its colours; a
+            coloured one whose colours are all grey gives the numbers of the greys.
+        colours: Whether to return the colours all the same; numbers of more than 8 bits
+            have none.
 
     Raises:
-        UserError: If the file cannot be read.
+        UserError: If the file cannot be read, or holds fractions.
 
     Example:
         >>> import pathlib, tempfile
@@ -135,15 +148,26 @@ def read_map(
     """
     try:
         with Image.open(path) as picture:
-            if picture.mode == 'P' and colours:
-                return np.asarray(picture.convert('RGB'))
-            if picture.mode in ('1', 'LA'):
-                return np.asarray(picture.convert('L'))
-            if picture.mode not in _PLAIN:
-                return np.asarray(picture.convert('RGB'))
-            return np.asarray(picture)
+            ImageOps.exif_transpose(picture, in_place=True)
+            mode = picture.mode
+            if mode not in _PLAIN or (colours and mode not in _WIDE):
+                raw = np.asarray(picture.convert('RGB'))
+            else:
+                bare = picture.convert('L') if mode in ('1', 'LA') else picture
+                raw = np.asarray(bare)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f'the label map {path} cannot be read ({error})') from error
+    if mode == 'F':
+        whole = np.isfinite(raw) & (raw == raw.round())
+        if not whole.all():
+            raise UserError(
+                f'{path}: the label map holds fractions such as {raw[~whole][0]:g}. '
+                'Save it with the whole number of a class for each pixel'
+            )
+        return raw.astype(np.int64)
+    if raw.ndim == 3 and not colours and (raw == raw[..., :1]).all():
+        return raw[..., 0]
+    return raw
 
 
 def codes(
@@ -180,10 +204,16 @@ def code_of(value: Value) -> int:
     return red << 16 | green << 8 | blue
 
 
-def _pairs(folder: Folder) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return images with their label maps, and the label maps without an image."""
-    images: dict[tuple[str, ...], str] = {}
-    maps: dict[tuple[str, ...], str] = {}
+def _pairs(
+    folder: Folder,
+) -> tuple[list[tuple[str, str]], list[str], dict[str, str]]:
+    """Return images with their label maps, maps without an image, and second maps.
+
+    Second maps are given with the map that their image has.
+    """
+    # By the whole stem first, then by the stem without its end.
+    images: tuple[dict[Key, str], ...] = ({}, {})
+    maps: tuple[list[tuple[Key, str]], ...] = ([], [])
     for one in folder.images:
         path = PurePosixPath(one)
         words = [part.lower() for part in path.parts[:-1]]
@@ -192,16 +222,65 @@ def _pairs(folder: Folder) -> tuple[list[tuple[str, str]], list[str]]:
         if in_maps or (stem != path.stem and not set(words) & set(_IMAGE_FOLDERS)):
             kept = [word for word in words if word not in _MAP_FOLDERS]
             # A map may lie among the images of its folder: images/a.png, a_mask.png.
-            maps[(*_without_images(kept), stem)] = one
-            if in_maps:
-                maps.setdefault((*_without_images(kept), path.stem), one)
+            place = _without_images(kept)
+            for listed, name in zip(maps, (path.stem, stem), strict=True):
+                listed.append(((*place, name), one))
         elif 'segmentationobject' not in words:
+            place = _without_images(words)
             stem = _IMAGE_ENDS.sub('', path.stem)
-            images[(*_without_images(words), stem)] = one
-            images.setdefault((*_without_images(words), path.stem), one)
-    pairs = {images[key]: one for key, one in maps.items() if key in images}
-    alone = sorted(set(maps.values()) - set(pairs.values()))
-    return sorted(pairs.items()), alone
+            for known, name in zip(images, (path.stem, stem), strict=True):
+                known.setdefault((*place, name), one)
+    fitting = [
+        (known[key], one)
+        for known, listed in product(images, maps)
+        for key, one in listed
+        if key in known
+    ]
+    pairs: dict[str, str] = {}
+    used = set()
+    # plant_p.png belongs to plant_p.jpg, and to plant.jpg only where that is not there.
+    for image, one in fitting:
+        if image not in pairs and one not in used:
+            pairs[image] = one
+            used.add(one)
+    more = {one: pairs[image] for image, one in fitting if one not in used}
+    alone = sorted({one for _, one in maps[0]} - used - {*more})
+    return sorted(pairs.items()), alone, more
+
+
+def _common_size(folder: Folder, image: str, label_map: str) -> tuple[int, int]:
+    """Return the size of an image and its label map, if they show the same."""
+    size, other = (image_size(folder.path(one)) for one in (image, label_map))
+    orientation = _orientation(folder.path(image))
+    if size != other:
+        text = (
+            f'{label_map}: the label map has {other[0]} x {other[1]} pixels, its image '
+            f'{size[0]} x {size[1]}'
+        )
+        if other == size[::-1] and orientation != 1:
+            text += (
+                ', turned by its EXIF orientation. Save the image without an '
+                'orientation, its pixels as those of the label map lie'
+            )
+        raise UserError(text)
+    # From 5 on width and height change places: then the size tells, but of a square.
+    unclear = orientation in range(2, 5) or (orientation > 4 and size[0] == size[1])
+    if unclear and _orientation(folder.path(label_map)) == 1:
+        raise UserError(
+            f'{image}: an EXIF orientation turns the image, and nothing tells whether '
+            f'{label_map} is turned already. Save the image without an orientation, '
+            'its pixels as those of the label map lie'
+        )
+    return size
+
+
+def _orientation(path: Path) -> int:
+    """Return the EXIF orientation of a picture; 1 is upright."""
+    with Image.open(path) as picture:
+        # A PNG may hold it behind its pixels; most hold none, and are not decoded.
+        if picture.format == 'PNG' and b'eXIf' not in path.read_bytes():
+            return 1
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def _without_images(words: Iterable[str]) -> list[str]:
@@ -228,63 +307,137 @@ def _set_classes(folder: Folder, found: LabelledSet) -> None:
         found.notes.append(
             f'{len(sample)} of {len(maps)} label maps were looked at for their classes'
         )
-    coloured, values = _values(sample)
-    table = _table(folder)
-    names = [name for name, _ in table]
-    told = [colour for _, colour in table]
-    if table and coloured and all(isinstance(one, tuple) for one in told):
-        known = {code_of(one) for one in told if one is not None}
-        _refuse_unknown(values - known, coloured, 'is no colour of the table', sample)
-        found.classes, found.pixel_values = tuple(names), tuple(told)
-        found.palette = tuple(one for one in told if isinstance(one, tuple))
-        return
-    if table and not coloured:
-        _set_named(found, table, values, sample)
+    table, file = _table(folder)
+    told = tuple(colour for _, colour in table if isinstance(colour, tuple))
+    known = {code_of(one) for one in told} if len(told) == len(table) else set()
+    coloured, values, void = _values(sample, known)
+    if known and coloured:
+        extra = values - known - void
+        _refuse_unknown(extra, coloured, 'is no colour of the table', sample)
+        found.classes = tuple(name for name, _ in table)
+        found.pixel_values = found.palette = told
+        found.ignored = tuple(map(_colour_of, sorted(values & void)))
+    elif table and not coloured:
+        _set_named(found, table, file, values, sample)
     else:
-        _set_by_value(found, values, coloured)
+        _set_by_value(found, values, coloured, file, sample)
+    if len(found.classes) > VOID:
+        raise UserError(
+            f'{folder.root}: {len(found.classes)} classes. Label maps are learned with '
+            f'{VOID} at most'
+        )
     found.palette = found.palette or _palette(sample[0], found.pixel_values)
 
 
 def _set_named(
     found: LabelledSet,
     table: list[tuple[str, Value | None]],
+    file: str,
     values: set[int],
     sample: list[Path],
 ) -> None:
     """The table's numbers are those of the maps; without them its order is."""
-    told = [
-        value if isinstance(value, int) else place
-        for place, (_, value) in enumerate(table)
-    ]
+    colours = [one for _, one in table if isinstance(one, tuple)]
+    numbers = [one for _, one in table if isinstance(one, int)]
+    if len(colours) == len(table) and all(len(set(one)) == 1 for one in colours):
+        numbers = [one[0] for one in colours]
+    counted = len(numbers) == len(table)
+    told = numbers if counted else list(range(len(table)))
+    if not counted and len(told) == 2 and values == {0, VOID}:
+        told = [0, VOID]  # a mask of one class, not one with void
+    if colours and not counted:
+        found.notes.append(
+            f'{file} tells colours, but the label maps have numbers: they are taken '
+            f'for the rows of the table, {told[0]} for {table[0][0]}'
+        )
     found.classes, found.pixel_values = tuple(name for name, _ in table), tuple(told)
-    found.ignored = (VOID,) if VOID not in told else ()
-    extra = values - {*told, VOID}
-    _refuse_unknown(extra, False, f'has no name: the table has {told}', sample)
-    colours = [colour for _, colour in table if isinstance(colour, tuple)]
+    # Beside a single class it is another one, which has no name.
+    void = {VOID} if len(told) > 1 else set()
+    void |= _WIDE_VOIDS & values
+    _ignore(found, void - {*told})
+    extra = values - {*told} - void
+    if extra and not counted:
+        _refuse_smoothed(values, sample)
+    _refuse_unknown(extra, False, f'has no name: {file} has {told}', sample)
     found.palette = tuple(colours) if len(colours) == len(table) else ()
 
 
-def _set_by_value(found: LabelledSet, values: set[int], coloured: bool) -> None:
+def _set_by_value(
+    found: LabelledSet,
+    values: set[int],
+    coloured: bool,
+    file: str,
+    sample: list[Path],
+) -> None:
     """Without a table every value is a class of its own."""
     ordered = sorted(values)
     if coloured:
-        told = [(one >> 16, one >> 8 & 255, one & 255) for one in ordered]
-        found.palette = found.pixel_values = tuple(told)
+        remedy = 'class_dict.csv (name, r, g, b)'
+        told = tuple(map(_colour_of, ordered))
+        found.palette = found.pixel_values = told
         found.classes = tuple(f'colour_{r}_{g}_{b}' for r, g, b in told)
     else:
-        rest = [one for one in ordered if one != VOID]
+        void = {-1} & values
+        rest = values - void - {VOID}
+        # 65535 beside several values. It and 0 alone: a mask of one class.
+        if len(rest - {65535}) > 1:
+            void |= {65535} & rest
+            rest -= void
         # 0, 1, 2 and 255: void, as most sets have it. 0 and 255: a mask of one class.
-        if len(rest) > 1 and rest[-1] < 2 * len(rest) and VOID in values:
-            found.ignored, ordered = (VOID,), rest
+        if len(rest) > 1 and max(rest) < 2 * len(rest) and VOID in values:
+            void.add(VOID)
+        ordered = sorted(values - void)
+        below = {one for one in ordered if one < 0}
+        _refuse_unknown(below, False, 'is no class', sample)
+        _refuse_smoothed(values, sample)
+        _ignore(found, void)
+        in_order = ordered == list(range(len(ordered)))
+        remedy = 'classes.txt' if in_order else '_classes.csv (Pixel Value, Class)'
         found.pixel_values = tuple(ordered)
         found.classes = tuple(f'class_{one}' for one in ordered)
         if len(ordered) == 2 and ordered[0] == 0:
             found.classes = ('background', 'object')
+    why = f'{file} has no colours' if file else 'no table names the classes'
     found.notes.append(
-        'no table names the classes: they are called after their values in the label '
-        f'maps ({", ".join(found.classes[:4])}, ...). Rename them in the config, or '
-        'add a classes.txt'
+        f'{why}: they are called after their values in the label maps '
+        f'({", ".join(found.classes[:4])}, ...). Rename them in the config, or '
+        f'add a {remedy}'
     )
+
+
+def _ignore(found: LabelledSet, void: set[int]) -> None:
+    """Let values not count; say so of those that are no custom."""
+    found.ignored = tuple(sorted(void))
+    found.notes += [
+        f'pixels of the value {one} in the label maps do not count'
+        for one in sorted(void & _WIDE_VOIDS)
+    ]
+
+
+def _refuse_smoothed(values: set[int], sample: list[Path]) -> None:
+    """Refuse values most of which have no area: those of maps that were resized.
+
+    A class has somewhere two by two pixels of its own. What interpolation puts between
+    two classes lies in a line along their edge, and each value of it in few pixels.
+    """
+    thin = set(values)
+    for path in sample:
+        raw = read_map(path)
+        whole = raw[1:, 1:] == raw[:-1, :-1]
+        whole &= (raw[1:, 1:] == raw[1:, :-1]) & (raw[1:, 1:] == raw[:-1, 1:])
+        thin -= set(np.unique(raw[1:, 1:][whole]).tolist())
+        if len(thin) < _THIN or 2 * len(thin) <= len(values):
+            return
+    raise UserError(
+        f'{sample[0].parent}: {len(thin)} of {len(values)} values in the label maps, '
+        f'such as {min(thin)}, lie on edges only, as after resizing with '
+        'interpolation. Resize with nearest neighbour, and save as PNG; if each value '
+        'is a class, name them in a _classes.csv (Pixel Value, Class)'
+    )
+
+
+def _colour_of(code: int) -> Colour:
+    return code >> 16, code >> 8 & 255, code & 255
 
 
 def _refuse_unknown(
@@ -293,7 +446,7 @@ def _refuse_unknown(
     if not unknown:
         return
     one = min(unknown)
-    shown = (one >> 16, one >> 8 & 255, one & 255) if coloured else one
+    shown = _colour_of(one) if coloured else one
     place = next(
         path for path in sample if (codes(read_map(path, coloured)) == one).any()
     )
@@ -302,28 +455,50 @@ def _refuse_unknown(
     )
 
 
-def _values(sample: list[Path]) -> tuple[bool, set[int]]:
-    """Return whether the maps are coloured, and all values in them."""
-    kinds: dict[bool, Path] = {}
-    palettes = set()
+def _values(sample: list[Path], known: set[int]) -> tuple[bool, set[int], set[int]]:
+    """Return whether the maps are coloured, all values, and colours that are void.
+
+    `known` are the colours of the table.
+    """
+    headers = {}
     for path in sample:
         if suffix(path.name) in ('.jpg', '.jpeg'):
             raise UserError(
                 f'{path}: a label map as JPEG has changed values. Save them as PNG'
             )
-        mode, palette = _header(path)
-        kinds.setdefault(mode not in _PLAIN, path)
-        palettes.add(palette)
-    if len(kinds) == 2:
-        raise UserError(
-            f'{kinds[True]} is coloured, {kinds[False]} is not: the label maps of a '
-            'folder must be of one kind'
-        )
+        headers[path] = _header(path)
+    coloured = [path for path, (mode, _) in headers.items() if mode not in _PLAIN]
+    indexed = [path for path, (_, palette) in headers.items() if palette]
+    palettes = sorted({one for _, one in headers.values() if one}, key=len)
     # Palettes made for each picture by itself give one colour different numbers.
-    coloured = True in kinds or len(palettes) > 1
+    apart = not all(palettes[-1].startswith(one) for one in palettes)
+    shown = coloured or (indexed if apart or known else [])
+    if shown:
+        values = _seen(shown, colours=True)
+        found = map(_void, palettes)
+        void = {one for one in found if one is not None} - known
+        if coloured:
+            grey = all(len(set(_colour_of(one))) == 1 for one in values)
+            numbers = grey and not values <= known
+        else:
+            # Colours of a palette that has none of the table's are for show.
+            numbers = not apart and not values & known
+        if not numbers and len(shown) < len(sample):
+            other = next(path for path in sample if path not in shown)
+            raise UserError(
+                f'{shown[0]} is coloured, {other} is not: the label maps of a folder '
+                'must be of one kind'
+            )
+        if not numbers:
+            return True, values, void
+    return False, _seen(sample, colours=False), set()
+
+
+def _seen(sample: list[Path], colours: bool) -> set[int]:
+    """Return all values or colours in some maps, as `codes` has them."""
     values: set[int] = set()
     for path in sample:
-        raw = read_map(path, coloured)
+        raw = read_map(path, colours)
         # Plain values are sorted faster than as codes of 8 bytes.
         values |= set(np.unique(raw if raw.ndim == 2 else codes(raw)).tolist())
         if len(values) > _MOST:
@@ -331,21 +506,32 @@ def _values(sample: list[Path]) -> tuple[bool, set[int]]:
                 f'{path}: more than {_MOST} different values in the label maps: these '
                 'look like photographs, or were smoothed when resized'
             )
-    return coloured, values
+    return values
 
 
-def _header(path: Path) -> tuple[str, bytes | None]:
-    """Return the mode of a picture, and its palette if it has one."""
+def _header(path: Path) -> tuple[str, bytes]:
+    """Return the mode of a picture, and its palette if it has one that is no ramp."""
     with Image.open(path) as picture:
-        colours = picture.getpalette('RGB') if picture.mode == 'P' else None
-        return picture.mode, None if colours is None else bytes(colours)
+        if picture.mode != 'P':
+            return picture.mode, b''
+        colours = bytes(picture.getpalette('RGB') or ())
+        ramp = np.arange(len(colours) // 3, dtype=np.uint8).repeat(3).tobytes()
+        return picture.mode, b'' if colours == ramp and len(colours) > 3 else colours
 
 
-def _palette(path: Path, values: tuple[Value, ...]) -> tuple[tuple[int, int, int], ...]:
+def _void(palette: bytes) -> int | None:
+    """Return the colour of number 255, if no other number has it."""
+    rows = np.frombuffer(palette, np.uint8).reshape(-1, 3)
+    if len(rows) <= VOID or (rows[:VOID] == rows[VOID]).all(1).any():
+        return None
+    return int(codes(rows[None, VOID:])[0, 0])
+
+
+def _palette(path: Path, values: tuple[Value, ...]) -> tuple[Colour, ...]:
     """Return the colours that a palette picture gives the values, if it is one."""
     _, colours = _header(path)
     numbers = [one for one in values if isinstance(one, int)]
-    if colours is None or max(numbers, default=0) >= len(colours) // 3:
+    if max(numbers, default=0) >= len(colours) // 3:
         return ()
     rows = tuple(
         (colours[3 * one], colours[3 * one + 1], colours[3 * one + 2])
@@ -354,16 +540,36 @@ def _palette(path: Path, values: tuple[Value, ...]) -> tuple[tuple[int, int, int
     return rows if len(set(rows)) == len(rows) else ()
 
 
-def _table(folder: Folder) -> list[tuple[str, Value | None]]:
-    """Return the named classes, each with its value or colour if that is told."""
+def _table(folder: Folder) -> tuple[list[tuple[str, Value | None]], str]:
+    """Return the classes, each with its value or colour if told, and their file."""
     for name in _TABLES:
         files = [one for one in folder.files if PurePosixPath(one).name == name]
         if files:
             file = min(files, key=lambda one: one.count('/'))
             text = folder.read_text(file)
             read = _read_csv if name.endswith('.csv') else _read_lines
-            return read(text, folder.path(file))
-    return []
+            rows = read(text, folder.path(file))
+            _refuse_shared(rows, folder.path(file))
+            return rows, file
+    return [], ''
+
+
+def _refuse_shared(rows: list[tuple[str, Value | None]], path: Path) -> None:
+    """Refuse a value or colour of two classes."""
+    named: dict[Value, str] = {}
+    for name, value in rows:
+        if value is not None and (other := named.setdefault(value, name)) != name:
+            raise UserError(
+                f'{path}: {other!r} and {name!r} both have {value}. Give each class '
+                'its own value or colour'
+            )
+
+
+def _colour(cells: list[str]) -> Colour:
+    red, green, blue = map(int, cells)
+    if not all(0 <= one <= 255 for one in (red, green, blue)):
+        raise ValueError
+    return red, green, blue
 
 
 def _read_lines(text: str, path: Path) -> list[tuple[str, Value | None]]:
@@ -379,10 +585,9 @@ def _read_lines(text: str, path: Path) -> list[tuple[str, Value | None]]:
             rows.append((line, None))
             continue
         try:
-            red, green, blue = map(int, colour)
+            rows.append((name, _colour(colour)))
         except ValueError:
             raise UserError(f'{path}, line {number}: no name:r,g,b') from None
-        rows.append((name, (red, green, blue)))
     return rows
 
 
@@ -398,8 +603,7 @@ def _read_csv(text: str, path: Path) -> list[tuple[str, Value | None]]:
             if len(cells) == 2:
                 rows.append((cells[1], int(cells[0])))
             else:
-                red, green, blue = map(int, cells[1:4])
-                rows.append((cells[0], (red, green, blue)))
+                rows.append((cells[0], _colour(cells[1:4])))
         except ValueError:
             raise UserError(
                 f'{path}, line {number}: neither value, name nor name, r, g, b'

@@ -110,7 +110,14 @@ class LoadMappedAnnotations(LoadAnnotations):
     def _load_seg_map(self, results: dict) -> None:
         values, ignored = results['pixel_values'], results['ignored_values']
         path = results['seg_map_path']
-        raw = codes(read_map(path, colours=not isinstance(values[0], int)))
+        coloured = not isinstance(values[0], int)
+        read = read_map(path, coloured)
+        if (read.ndim == 3) != coloured:
+            raise UserError(
+                f'{path}: the label map {"is not" if coloured else "is"} coloured, '
+                'unlike the others of its folder. Save all in one kind'
+            )
+        raw = codes(read)
         known = np.array([code_of(one) for one in (*values, *ignored)])
         labels = np.array([*range(len(values)), *[VOID] * len(ignored)], np.uint8)
         order = known.argsort()
