@@ -263,15 +263,23 @@ def support_of(support: Any) -> dict[str, list[Any]]:
         support: As of `FewShotPredictor.fit`.
 
     Raises:
-        UserError: If the folder cannot be read, there are fewer than two classes, or a
-            class has no image.
+        UserError: If it is neither a folder nor a dict, the folder cannot be read,
+            there are fewer than two classes, two of one name, or a class has no image.
 
     Example:
         >>> from paperzoo.apis.few_shot import support_of
         >>> support_of({'cat': 'a.png', 'dog': ['b.png', 'c.png']})
         {'cat': ['a.png'], 'dog': ['b.png', 'c.png']}
     """
+    if not isinstance(support, str | Path | Mapping):
+        raise UserError(
+            f'support: {type(support).__name__} is neither a folder nor a dict with '
+            'the images of each class by its name'
+        )
     given = support if isinstance(support, Mapping) else support_images(support)
+    names = list(map(str, given))
+    if twice := next((one for one in names if names.count(one) > 1), None):
+        raise UserError(f'support: two classes have the name {twice!r}')
     if len(given) < 2:
         raise UserError(
             f'support: {len(given)} class: {", ".join(map(str, given)) or "none"}. '

@@ -85,12 +85,17 @@ def pixels_of(image: Any) -> NDArray[np.uint8]:
         check_image_file(file)
         return _decoded(file.read_bytes(), str(file))
     if type(image).__module__.partition('.')[0] == 'PIL' or hasattr(image, 'getexif'):
-        from PIL import ImageOps
+        from PIL import Image, ImageOps
 
-        upright = ImageOps.exif_transpose(image).convert('RGB')
-        return np.ascontiguousarray(np.asarray(upright)[..., ::-1])
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith('I;16'):
+            # As OpenCV reads such a file; Pillow would cut off all above 255.
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        if upright.mode in ('I', 'F'):
+            check_array(np.asarray(upright))
+        return np.ascontiguousarray(np.asarray(upright.convert('RGB'))[..., ::-1])
     check_array(image)
-    return image
+    return image.copy()  # a result keeps it, and a video's next frame may overwrite it
 
 
 def fetch(url: str, most: int | None = None, patience: float | None = None) -> bytes:

@@ -31,6 +31,9 @@ class Result:
         score: Objects that score lower are left out; those in `sample` stay.
         palette: Colours of the classes, RGB, where it is drawn.
 
+    Raises:
+        UserError: If the score is no number.
+
     Example:
         >>> import numpy as np, torch
         >>> from mmdet.structures import DetDataSample
@@ -61,7 +64,9 @@ class Result:
         self.sample = sample
         self.classes = tuple(classes)
         self.image = image
-        self.score = score
+        if not isinstance(score, int | float | np.number) or not score == score:
+            raise UserError(f'score={score!r}: a number, at most 1, is the threshold')
+        self.score = float(score)
         self.height, self.width = map(int, sample.ori_shape[:2])
 
     @property
@@ -297,7 +302,9 @@ def as_numpy(value: Any) -> NDArray:
 
 def _plane(pixels: Any) -> NDArray:
     # mmdet names it `sem_seg`, mmseg `data`; one channel.
-    return as_numpy(pixels.sem_seg if 'sem_seg' in pixels else pixels.data)[0]
+    plane = as_numpy(pixels.sem_seg if 'sem_seg' in pixels else pixels.data)[0]
+    # mmseg's binary heads, of one channel, give floats.
+    return plane.astype(np.int64, copy=False)
 
 
 def _for_training(record: Record) -> dict[str, Any]:

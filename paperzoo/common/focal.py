@@ -11,6 +11,7 @@ from paperzoo.common.losses import (
     WeightedLoss,
     average,
     check_reduction,
+    fitting_weight,
     weighted_reduction,
 )
 from paperzoo.errors import UserError
@@ -220,7 +221,7 @@ class FocalLoss(WeightedLoss):
             pred: Logits, (samples, classes).
             target: One label per sample, `classes` meaning none of them; or one number
                 per logit.
-            weight: One weight per sample or per logit.
+            weight: One weight per sample or per logit, these also flattened.
             avg_factor: What `'mean'` divides the sum by.
             reduction_override: Replaces the reduction given to the constructor.
         """
@@ -235,11 +236,10 @@ class FocalLoss(WeightedLoss):
         if not one_pass:
             return super().forward(pred, target, weight, avg_factor, reduction)
         check_reduction(reduction, avg_factor)
-        if weight is not None and weight.dim() == 1:
-            weight = weight.unsqueeze(-1)
+        weight = fitting_weight(weight, pred)
         total = sigmoid_focal_sum(pred, target, weight, self.gamma, self.alpha)
         if reduction == 'mean' and avg_factor is None:
-            return self.loss_weight * (total / pred.numel())
+            return self.loss_weight * (total / max(pred.numel(), 1))
         return self.loss_weight * average(total, avg_factor)
 
     def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:

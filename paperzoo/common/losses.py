@@ -43,7 +43,8 @@ def weighted_reduction(
     if reduction == 'none':
         return loss
     if reduction == 'mean' and avg_factor is None:
-        return loss.mean()
+        # Of nothing it is zero, with a slope, as in mmdet's losses of boxes.
+        return loss.mean() if loss.numel() else loss.sum()
     check_reduction(reduction, avg_factor)
     return average(loss.sum(), avg_factor)
 
@@ -70,6 +71,27 @@ def check_reduction(reduction: str, avg_factor: Tensor | float | int | None) -> 
             "reduction='sum' in a loss whose caller divides by an avg_factor: set "
             "reduction='mean' in that loss of the config"
         )
+
+
+def fitting_weight(weight: Tensor | None, loss: Tensor) -> Tensor | None:
+    """Return weights in a shape that broadcasts against the loss.
+
+    Args:
+        weight: One per element, also flattened, or one per row; or None.
+        loss: Of each element, or what has its shape.
+
+    Example:
+        >>> import torch
+        >>> from paperzoo.common.losses import fitting_weight
+        >>> loss = torch.ones(2, 3)
+        >>> [fitting_weight(torch.ones(n), loss).shape for n in (2, 6)]
+        [torch.Size([2, 1]), torch.Size([2, 3])]
+    """
+    if weight is None or weight.dim() >= loss.dim():
+        return weight
+    if weight.dim() == 1 and weight.numel() == loss.numel():
+        return weight.reshape(loss.shape)  # as mmdet's FSAF gives them
+    return weight.unsqueeze(-1)
 
 
 def average(
@@ -160,13 +182,12 @@ class WeightedLoss(nn.Module):
         Args:
             pred: The prediction.
             target: What it should be.
-            weight: One weight per element, or per row of it.
+            weight: One weight per element, also flattened, or per row of it.
             avg_factor: What `'mean'` divides the sum by.
             reduction_override: Replaces the reduction given to the constructor.
         """
         loss = self.elementwise(pred, target)
-        if weight is not None and weight.dim() < loss.dim():
-            weight = weight.unsqueeze(-1)
+        weight = fitting_weight(weight, loss)
         reduction = reduction_override or self.reduction
         loss = weighted_reduction(loss, weight, reduction, avg_factor)
         return self.loss_weight * loss

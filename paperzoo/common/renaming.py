@@ -35,6 +35,18 @@ def rename_keys(
                 break
 
 
+class _Renaming:
+    # No function within another one: a model can be pickled with it.
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
+
+    def __call__(
+        self, module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any
+    ) -> None:
+        rename_keys(state_dict, prefix, self.names)
+
+
 def rename_on_load(module: nn.Module, names: Mapping[str, str]) -> None:
     """Let a module load state dicts that have other names for its children.
 
@@ -52,13 +64,7 @@ def rename_on_load(module: nn.Module, names: Mapping[str, str]) -> None:
         >>> model.load_state_dict({'linear.weight': model[0].weight})
         <All keys matched successfully>
     """
-
-    def hook(
-        module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any
-    ) -> None:
-        rename_keys(state_dict, prefix, names)
-
-    module.register_load_state_dict_pre_hook(hook)
+    module.register_load_state_dict_pre_hook(_Renaming(names))
     # Kept for `renamed_keys`, which asks without loading.
     before = getattr(module, '_names_on_load', ())
     module.__dict__['_names_on_load'] = [*before, names]

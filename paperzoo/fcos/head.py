@@ -238,7 +238,15 @@ class FCOSHead(AnchorFreeHead):
             Logits (images, classes, height, width), distances (images, 4, height,
             width) and logits (images, 1, height, width). The distances are in pixels,
             except in training with `norm_on_bbox`, when they are in strides.
+
+        Raises:
+            UserError: If there are more or fewer maps than strides.
         """
+        if len(x) != len(self.stride_pairs):
+            raise UserError(
+                f'bbox_head.strides has {len(self.stride_pairs)} levels, but the neck '
+                f'gives {len(x)}: set as many strides and regress_ranges'
+            )
         return multi_apply(self.forward_single, x, self.scales, self.stride_pairs)
 
     def forward_single(

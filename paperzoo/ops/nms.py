@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Int, Num
 from torch import Tensor
 
+from paperzoo.errors import UserError
 from paperzoo.ops import nms_cpu
 from paperzoo.ops.torchvision_ops import call_torchvision
 
 
 def nms(
     boxes: Num[Tensor, 'n 4'],
-    scores: Num[Tensor, ' n'],
+    scores: Num[Tensor, ' scores'],
     iou_threshold: float,
     offset: int = 0,
 ) -> Int[Tensor, ' kept']:
@@ -31,6 +32,9 @@ def nms(
         iou_threshold: A box that overlaps a kept one by more than this is dropped.
         offset: Added to each width and height: 1 where edges are pixel indices, else 0.
 
+    Raises:
+        UserError: If there are not as many scores as boxes.
+
     Example:
         >>> import torch
         >>> from paperzoo.ops.nms import nms
@@ -38,6 +42,8 @@ def nms(
         >>> nms(boxes, torch.tensor([0.5, 0.9, 0.7]), iou_threshold=0.5)
         tensor([1, 2])
     """
+    if len(boxes) != len(scores):
+        raise UserError(f'nms: {len(boxes)} boxes, but {len(scores)} scores')
     order = scores.sort(descending=True)[1]  # as mmcv: decides between equal scores
     if not boxes.dtype.is_floating_point or boxes.dtype.itemsize < 4:
         boxes = boxes.float()  # half precision would change decisions

@@ -1,5 +1,6 @@
 """Images as an exported file wants them: resized and padded as its card says."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +58,12 @@ def fitted(size: Size, card: Card) -> Size:
                 f'which takes {card.size[0]} x {card.size[1]}: export with --dynamic, '
                 'or resize it'
             )
+        warnings.warn(
+            f'the file takes {card.size[0]} x {card.size[1]} pixels: an image of '
+            'another shape is made smaller than its model sees it, and the results '
+            'differ. Export with --dynamic for images of any shape',
+            stacklevel=2,
+        )
         factor = min(card.size[0] / size[0], card.size[1] / size[1])
         width, height = _scaled(size, factor)
     if min(width, height) < 1:

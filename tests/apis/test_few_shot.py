@@ -13,7 +13,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 import paperzoo
-from paperzoo.apis.few_shot import support_images
+from paperzoo.apis.few_shot import support_images, support_of
 from paperzoo.apis.prediction import predict_files
 from paperzoo.apis.predictor import Predictor
 from paperzoo.errors import UserError
@@ -219,3 +219,14 @@ def test_the_headline_configs(name: str, tmp_path: Path) -> None:
 def _png(file: Path, pixels: Any) -> Path:
     cv2.imwrite(str(file), pixels)
     return file
+
+
+@pytest.mark.parametrize('support', [None, [np.zeros((4, 4, 3), np.uint8)], 3])
+def test_what_is_no_support(support: Any) -> None:
+    with pytest.raises(UserError, match='neither a folder nor a dict'):
+        support_of(support)
+
+
+def test_two_classes_of_one_name() -> None:
+    with pytest.raises(UserError, match="two classes have the name '1'"):
+        support_of({1: 'a.png', '1': 'b.png'})

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -82,3 +83,31 @@ def test_a_picture_of_pil_is_put_upright() -> None:
     turned = Image.fromarray(PIXELS[..., ::-1])
     turned.getexif()[274] = 6
     assert (pixels_of(turned) == np.rot90(PIXELS, -1)).all()
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_a_picture_of_pil_of_16_bits_is_as_its_file(
+    suffix: str, tmp_path: Path
+) -> None:
+    """Pillow would cut off all above 255."""
+    file = tmp_path / f'a{suffix}'
+    pixels = np.arange(0, 65536, 4096).astype(np.uint16).reshape(4, 4)
+    Image.fromarray(pixels).save(file)
+    with Image.open(file) as opened:
+        assert opened.mode.startswith('I;16')
+        found = pixels_of(opened)
+    np.testing.assert_array_equal(found, pixels_of(file))
+    assert found.mean() == 120
+
+
+@pytest.mark.parametrize('kind', [np.int32, np.float32])
+def test_a_picture_of_pil_of_any_numbers(kind: type) -> None:
+    with pytest.raises(ImageError, match='COLOR_GRAY2BGR'):
+        pixels_of(Image.fromarray(np.zeros((4, 4), kind)))
+
+
+def test_an_array_may_be_used_again() -> None:
+    frame = np.zeros((2, 2, 3), np.uint8)
+    kept = pixels_of(frame)
+    frame[:] = 255
+    assert kept.max() == 0

@@ -123,6 +123,23 @@ def test_a_semantic_map() -> None:
     assert repr(result) == 'Result(60 x 40 pixels: 1 cat, 1 sky)'
 
 
+def test_a_semantic_map_of_a_binary_head() -> None:
+    """Mmseg's heads of one channel give 0.0 and 1.0."""
+    sample = SegDataSample(metainfo={'ori_shape': (2, 3)})
+    sample.pred_sem_seg = PixelData(data=torch.tensor([[[0.0, 1, 1], [0, 0, 1]]]))
+    result = Result(sample, ('ground', 'crack'), np.zeros((2, 3, 3), np.uint8))
+    assert result.sem_seg is not None
+    assert result.sem_seg.dtype == np.int64
+    assert len(result) == 2
+    assert 'crack' in repr(result)
+
+
+def test_a_score_that_is_no_number() -> None:
+    sample, nan = SegDataSample(metainfo={'ori_shape': (2, 3)}), float('nan')
+    with pytest.raises(UserError, match='score=nan'):
+        Result(sample, (), Path('a'), nan)
+
+
 def test_a_class_without_a_name_is_no_crash() -> None:
     found = InstanceData(
         bboxes=torch.zeros(1, 4), labels=torch.tensor([7]), scores=torch.ones(1)

@@ -220,3 +220,21 @@ def test_common_needs_no_mmdet() -> None:
         [sys.executable, '-c', program], capture_output=True, text=True, check=True
     )
     assert run.stdout.split() == ['FocalLoss']
+
+
+@pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
+def test_weights_of_logits_may_be_flat(reduction: str) -> None:
+    """As mmdet's FSAF gives them."""
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    labels, weight = torch.tensor([0, 1, 2, 3]), torch.arange(12.0)
+    ours, theirs = FocalLoss(reduction=reduction), MMDetFocalLoss(reduction=reduction)
+    expected = theirs(logits, labels, weight)
+    torch.testing.assert_close(ours(logits, labels, weight), expected)
+    torch.testing.assert_close(ours(logits, labels, weight.view(4, 3)), expected)
+
+
+def test_no_logits_at_all() -> None:
+    logits = torch.zeros(0, 3, requires_grad=True)
+    loss = FocalLoss()(logits, torch.zeros(0, dtype=torch.long))
+    loss.backward()
+    assert loss == 0

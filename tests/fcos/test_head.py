@@ -391,3 +391,13 @@ def test_targets_and_losses_compile_as_one_graph() -> None:
         gradients = torch.autograd.grad(sum(losses.values()), flat)
         results.append(({k: v.detach() for k, v in losses.items()}, gradients))
     assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize('levels', [1, 3])
+def test_other_maps_than_strides(levels: int) -> None:
+    head = FCOSHead(2, 8, feat_channels=8, stacked_convs=1, strides=[8, 16],
+                    regress_ranges=((-1, 64), (64, 1e8)),
+                    norm_cfg=dict(type='BN'))  # fmt: skip
+    maps = [torch.zeros(1, 8, 4, 4)] * levels
+    with pytest.raises(UserError, match=f'2 levels, but the neck gives {levels}'):
+        head(maps)

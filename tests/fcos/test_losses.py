@@ -215,3 +215,13 @@ def test_their_names_do_not_disturb_mmdet() -> None:
     for name in ('IoULoss', 'GIoULoss'):
         assert MMDET_MODELS.get(name) is getattr(mmdet_losses, name)
     assert MMDET_MODELS.get('paperzoo.GIoULoss') is GIoULoss
+
+
+@pytest.mark.parametrize('kind', [IoULoss, GIoULoss])
+def test_no_boxes_at_all(kind: type) -> None:
+    """As mmdet's heads call it for an image without objects: zero, with a slope."""
+    boxes = torch.zeros(0, 4, requires_grad=True)
+    loss = kind()(boxes, torch.zeros(0, 4), torch.zeros(0))
+    loss.backward()
+    assert loss == 0
+    assert boxes.grad is not None

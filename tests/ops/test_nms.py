@@ -10,6 +10,7 @@ from references.mmcv_ops import greedy_nms
 from torch import Tensor
 
 from paperzoo.compat import mmcv_ext
+from paperzoo.errors import UserError
 from paperzoo.ops import nms as module
 from paperzoo.ops import nms_cpu
 from paperzoo.ops.bbox_overlaps import bbox_overlaps
@@ -69,6 +70,12 @@ def test_equals_the_greedy_definition(rows, threshold, offset, head, partners):
     with patch.multiple(nms_cpu, _HEAD=head, _CHUNK=7, _PAIRS=partners):
         kept = module.nms(boxes, scores, iou_threshold=threshold, offset=offset)
     torch.testing.assert_close(kept, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('scores', [3, 5])
+def test_as_many_scores_as_boxes(scores: int) -> None:
+    with pytest.raises(UserError, match=f'4 boxes, but {scores} scores'):
+        module.nms(torch.rand(4, 4), torch.rand(scores), 0.5)
 
 
 @pytest.mark.parametrize('partners', [0, 1000])

@@ -1,5 +1,7 @@
 """Images for exported files: mmcv's resizing to the last bit, padding, what fits."""
 
+import warnings
+
 import numpy as np
 import pytest
 from exported_files import detection_card
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from mmcv.transforms import Resize
 
 from paperzoo.errors import UserError
+from paperzoo.runtime.card import Card
 from paperzoo.runtime.images import fitted, prepare
 
 SIDE = st.integers(8, 300)
@@ -49,3 +52,14 @@ def test_what_does_not_fit_is_refused() -> None:
         prepare(np.zeros((10, 65, 3), np.uint8), card)
     with pytest.raises(UserError, match='too narrow'):
         fitted((5000, 1), detection_card(scale=(100, 80)))
+
+
+def test_an_upright_image_in_a_lying_file_is_said() -> None:
+    card = Card(
+        task='detection', model='FCOS', classes=(), scale=(64, 32), size=(64, 32)
+    )
+    with pytest.warns(UserWarning, match='Export with --dynamic'):
+        assert fitted((20, 40), card) == (16, 32)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert fitted((40, 20), card) == (64, 32)

@@ -292,7 +292,8 @@ def _turns(kind: str | None) -> bool:
     content = BytesIO()
     Image.new('RGB', (2, 1)).save(content, kind, exif=orientation)
     stored = np.frombuffer(content.getvalue(), np.uint8)
-    return np.shape(cv2.imdecode(stored, cv2.IMREAD_COLOR))[:2] == (2, 1)
+    loaded = cv2.imdecode(stored, cv2.IMREAD_COLOR)
+    return loaded is not None and loaded.shape[:2] == (2, 1)
 
 
 def size_as_stated(
