@@ -13,7 +13,13 @@ from paperzoo.data.formats.description import (
     LabelledSet,
     flaw_of,
 )
-from paperzoo.data.formats.folder import Folder, size_as_stated, split_of
+from paperzoo.data.formats.folder import (
+    IMAGE_SUFFIXES,
+    Folder,
+    size_as_stated,
+    split_of,
+    suffix,
+)
 from paperzoo.data.formats.xml_files import number_of, parse_xml, text_in
 from paperzoo.errors import UserError
 
@@ -43,7 +49,7 @@ def read_voc(folder: Folder) -> LabelledSet:
     """Read images and boxes; the classes are those that occur, by name.
 
     VOC's own sets count pixels from 1, which is undone; all others are read as they
-    stand.
+    stand. Where a file's own name and its `filename` tell two images, its own counts.
 
     Args:
         folder: With XML files.
@@ -66,24 +72,34 @@ def read_voc(folder: Folder) -> LabelledSet:
         (8.0, 3.0, 12.0, 7.0)
     """
     found = LabelledSet('voc', folder.root)
-    splits = _image_sets(folder)
+    splits = _image_sets(folder, found)
     used: set[str] = set()
+    renamed = []
     for file in folder.ending('.xml'):
         try:
             root = parse_xml(folder.read_bytes(file))
             if root.tag != 'annotation':
                 continue
-            name = folder.only_image_of(text_in(root, 'filename'), file, used)
+            stated = text_in(root, 'filename')
+            named_as = _named_as(folder, file, stated)
+            name = folder.only_image_of('' if named_as else stated, file, used)
             image = _image(folder, file, name, root, found)
         except (UserError, ValueError) as error:
             found.leave_out(file, error)
             continue
+        if named_as:
+            renamed.append(f'{file} (it says {stated})')
         used.add(name)
         image.split = splits.get(PurePosixPath(file).stem) or split_of(file)
         image.split = image.split or split_of(name)
         found.images.append(image)
     bare = [one for one in folder.images if one not in used and _is_photo(one)]
     found.note_unused(bare, 'XML file')
+    if renamed:
+        found.notes.append(
+            f'{len(renamed)} XML files say another filename than that of the image '
+            f'with their own name, which is used: such as {renamed[0]}'
+        )
     names = {one.name for image in found.images for one in image.objects}
     found.classes = tuple(sorted(names))
     return found.checked()
@@ -129,17 +145,43 @@ def _object(node: Element, first: int) -> LabelledObject:
     )
 
 
-def _image_sets(folder: Folder) -> dict[str, str]:
-    """Return the split of each image by VOC's lists of names."""
-    found = {}
+def _named_as(folder: Folder, file: str, stated: str) -> bool:
+    """Return whether a file has the name of an image, but states that of another."""
+    stem = PurePosixPath(file).stem
+    said = PurePosixPath(stated.replace('\\', '/'))
+    own = folder.image_of(f'{stem}.xml', file)
+    if own is None or PurePosixPath(own).stem != stem or stem in (said.name, said.stem):
+        return False
+    return folder.image_of(stated, file) not in (None, own)
+
+
+def _image_sets(folder: Folder, found: LabelledSet) -> dict[str, str]:
+    """Return the split of each XML file's name by VOC's lists of names."""
+    stems = {PurePosixPath(one).stem for one in folder.ending('.xml')}
+    splits = {}
     for one in folder.ending('.txt'):
         parts = PurePosixPath(one).parts
         # trainval.txt, and a list for each class such as cat_train.txt, say no more.
         split = split_of(parts[-1]) if '_' not in parts[-1] else ''
-        if 'ImageSets' in parts and split:
-            for line in folder.read_text(one).splitlines():
-                found[PurePosixPath(line.strip()).name] = split
-    return found
+        if 'ImageSets' not in parts or not split:
+            continue
+        lines = folder.read_text(one).split('\n')
+        names = {name for line in lines if (name := _listed(line.strip(), stems))}
+        if any(map(str.strip, lines)) and not names:
+            found.notes.append(f'{folder.path(one)} names none of the XML files')
+        splits.update(dict.fromkeys(names, split))
+    return splits
+
+
+def _listed(line: str, stems: set[str]) -> str:
+    """Return which of the names a line of a list means, or `''`."""
+    # A name may have blanks; after it may be whether a class is in the image: 0001 -1.
+    for text in (line, *line.rsplit(maxsplit=1)[:1]):
+        name = PurePosixPath(text).name
+        name = name[: -len(suffix(name))] if suffix(name) in IMAGE_SUFFIXES else name
+        if name in stems:
+            return name
+    return ''
 
 
 def _is_photo(name: str) -> bool:

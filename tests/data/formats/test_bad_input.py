@@ -480,3 +480,44 @@ def test_a_link_to_a_folder_that_is_read_is_said(tmp_path: Path) -> None:
     assert found.notes == [
         f'{images / "dev"} leads to {images / "train"}, whose files count once'
     ]
+
+
+def test_an_xml_file_of_a_renamed_picture_is_about_its_own(tmp_path: Path) -> None:
+    some = made.scenes(3)
+    size = some[0].size
+    for one in some:
+        one.pixels = some[0].pixels
+    made.write_voc_roboflow(tmp_path, some)
+    folder = tmp_path / 'train'
+    for number in (2, 1, 0):
+        for kind in ('jpg', 'xml'):
+            old = folder / f'scene {number}.{kind}'
+            old.rename(folder / f'scene {number + 1}.{kind}')
+    found = read_folder(tmp_path)
+    for image, scene in zip(found.images, some, strict=True):
+        assert image.path.name == f'scene {int(scene.name[6]) + 1}.jpg'
+        assert (image.width, image.height) == size
+        assert [one.name for one in image.objects] == [t.name for t in scene.things]
+    assert found.notes == [
+        '2 XML files say another filename than that of the image with their own name, '
+        'which is used: such as train/scene 2.xml (it says scene 1.jpg)'
+    ]
+
+
+@pytest.mark.parametrize('line', ['{}.jpg', '{} 1', '{} -1', 'JPEGImages/{}.jpg\t0'])
+def test_lists_of_voc_with_suffixes_and_flags(line: str, tmp_path: Path) -> None:
+    made.write_voc(tmp_path, made.scenes(4, splits=('train', 'val')))
+    folder = tmp_path / 'ImageSets/Main'
+    for file in folder.iterdir():
+        names = file.read_text().splitlines()
+        file.write_bytes('\r\n'.join(map(line.format, names)).encode())
+    # Of one class: says nothing about the split.
+    (folder / 'cat_train.txt').write_text('scene 0 1\nscene 1 -1\n')
+    found = read_folder(tmp_path)
+    splits = {one.path.name: one.split for one in found.images}
+    assert splits == {f'scene {n}.jpg': ('train', 'val')[n % 2] for n in range(4)}
+    assert not found.notes
+    (folder / 'val.txt').write_text('nothing\n')
+    assert read_folder(tmp_path).notes == [
+        f'{folder / "val.txt"} names none of the XML files'
+    ]
