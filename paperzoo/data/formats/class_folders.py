@@ -5,10 +5,13 @@
 | `CLASS/*.png` | no split |
 | `train/CLASS/*.png`, `val/...`, `test/...` | with splits |
 | `train.csv`, ... with the columns filename and label, `images/` | tables |
+
+`train` beside `car` and `bus`, each with its images in it, is a class, too.
 """
 
 import csv
-import io
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from paperzoo.data.formats.description import LabelledImage, LabelledSet
@@ -58,12 +61,17 @@ def read_class_folders(folder: Folder) -> LabelledSet:
     """
     found = LabelledSet('class_folders', folder.root)
     if tables := _tables(folder):
-        for file in tables:
-            _read_table(folder, file, found)
+        lines: dict[str, str] = {}
+        # Tables that tell a split come first: others may list the same images again.
+        for file in sorted(tables, key=lambda one: not _split(one)):
+            _read_table(folder, file, tables[file], lines, found)
     else:
+        classes = _named_as_splits(folder)
         for name in folder.images:
             parts = PurePosixPath(name).parts[:-1]
             split = split_named(parts[0]) if parts else ''
+            if split and parts[0] in classes:
+                split = ''
             label = '/'.join(parts[1:] if split else parts)
             if not label:
                 found.left_out.append(f'{name}: it lies in no folder of a class')
@@ -75,28 +83,70 @@ def read_class_folders(folder: Folder) -> LabelledSet:
     return found.checked()
 
 
-def _tables(folder: Folder) -> list[str]:
-    found = []
+def _named_as_splits(folder: Folder) -> set[str]:
+    """Return the folders that have the name of a split, but are classes like others."""
+    parents = {PurePosixPath(one).parent.parts for one in folder.images}
+    deeper = {parts[0] for parts in parents if len(parts) > 1}
+    classes = {parts[0] for parts in parents if len(parts) == 1} - deeper
+    named = {one for one in classes if split_named(one)}
+    return named if classes - named else set()
+
+
+def _tables(folder: Folder) -> dict[str, str]:
+    """Return the tables of classes, and what is between the cells of each."""
+    found = {}
     for one in folder.ending('.csv'):
-        head = folder.read_text(one).partition('\n')[0]
-        if _COLUMNS.issubset(cell.strip() for cell in head.split(',')):
-            found.append(one)
+        head = folder.read_text(one).splitlines()[:1]
+        for delimiter in ',;\t':
+            with suppress(csv.Error):
+                if any(map(_COLUMNS.issubset, _rows(head, delimiter))):
+                    found[one] = delimiter
     return found
 
 
-def _read_table(folder: Folder, file: str, found: LabelledSet) -> None:
-    rows = csv.DictReader(io.StringIO(folder.read_text(file)), skipinitialspace=True)
-    split = split_of(PurePosixPath(file).name)
+def _rows(lines: list[str], delimiter: str) -> Iterator[list[str]]:
+    for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
+        yield [cell.strip() for cell in row]
+
+
+def _split(table: str) -> str:
+    return split_of(PurePosixPath(table).name)
+
+
+def _read_table(
+    folder: Folder, file: str, delimiter: str, lines: dict[str, str], found: LabelledSet
+) -> None:
+    """Add the images of a table.
+
+    Args:
+        folder: Of the table.
+        file: The table.
+        delimiter: Between its cells.
+        lines: Of each image the line that names it; grows.
+        found: Grows.
+    """
+    split = _split(file)
     prefixes: set[str | None] = set()
-    for number, row in enumerate(rows, 2):
-        written, label = row.get('filename') or '', (row.get('label') or '').strip()
-        name = folder.image_of(written.strip(), file)
+    try:
+        head, *rows = _rows(folder.read_text(file).splitlines(), delimiter)
+    except csv.Error as error:
+        raise UserError(f'{folder.path(file)} is no table ({error})') from error
+    for number, cells in enumerate(rows, 2):
+        if not any(cells):
+            continue
+        row = dict(zip(head, cells, strict=False))
+        written, label = row.get('filename', ''), row.get('label', '')
+        place = f'{folder.path(file)}, line {number}'
+        name = folder.image_of(written, file)
         if not label or name is None:
             what = 'label' if not label else f'image {written!r} in the folder'
-            found.left_out.append(f'{folder.path(file)}, line {number}: no {what}')
+            found.left_out.append(f'{place}: no {what}')
             continue
-        end = written.strip()
-        prefixes.add(name.removesuffix(end) if name.endswith(end) else None)
+        if name in lines:
+            found.left_out.append(f'{place}: {name} has a class already, {lines[name]}')
+            continue
+        lines[name] = f'{label!r} of {PurePosixPath(file).name}, line {number}'
+        prefixes.add(name.removesuffix(written) if name.endswith(written) else None)
         _add(folder, name, label, split, found)
     if len(prefixes) == 1 and None not in prefixes:
         found.files[split] = (file, str(*prefixes))
