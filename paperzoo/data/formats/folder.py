@@ -64,7 +64,7 @@ class Folder:
 
     @cached_property
     def _image_folders(self) -> set[str]:
-        return {PurePosixPath(one).parent.name for one in self.images}
+        return {PurePosixPath(one).parent.name for one in self.images} - {''}
 
     def image_of(self, name: str, near: str) -> str | None:
         """Return the image that an annotation names, or None.
