@@ -1,7 +1,7 @@
 """CVAT for images: one XML file with boxes, polygons, ellipses and masks of all images.
 
 `annotations.xml` beside a folder `images`, as CVAT exports tasks and projects ("CVAT
-for images 1.1"). Its video format has tracks and no frames to train on.
+for images 1.1"). Its video format, which has tracks, is recognised and refused.
 """
 
 import math
@@ -28,7 +28,7 @@ _CORNERS = 32  # of the polygon that stands for an ellipse
 
 
 def is_cvat(folder: Folder) -> bool:
-    """Return whether a folder has an XML file as CVAT writes it for images.
+    """Return whether a folder has an XML file as CVAT writes it.
 
     Example:
         >>> import pathlib, tempfile
@@ -82,6 +82,12 @@ def read_cvat(folder: Folder) -> LabelledSet:
             continue
         if root is None:
             continue
+        if root.find('track') is not None:
+            found.left_out.append(
+                f'{folder.path(file)}: it has tracks, the format "CVAT for video". '
+                'Export the task as "CVAT for images 1.1", with its images'
+            )
+            continue
         for label in root.iter('label'):
             # A part of a skeleton is no class of its own.
             if (name := text_in(label, 'name')) and not text_in(label, 'parent'):
@@ -104,15 +110,15 @@ def read_cvat(folder: Folder) -> LabelledSet:
 
 
 def _task(folder: Folder, file: str) -> Element | None:
-    """Return what an XML file holds if CVAT wrote it for images.
+    """Return what an XML file holds if CVAT wrote it.
 
     Raises:
         UserError: If the file cannot be read.
         ValueError: If it is no XML.
     """
     root = parse_xml(folder.read_bytes(file))
-    fits = root.tag == 'annotations' and root.find('image') is not None
-    return root if fits else None
+    fits = any(root.find(one) is not None for one in ('image', 'track'))
+    return root if root.tag == 'annotations' and fits else None
 
 
 def _image(
