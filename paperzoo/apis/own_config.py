@@ -131,7 +131,7 @@ def _panoptic(data: OwnData, target: Path) -> tuple[list[str], list[str]]:
     split = bool(data.val)
     name = 'CocoPanopticFolderDataset' if split else 'CocoPanopticDataset'
     home = 'paperzoo.data.formats.detection' if split else 'paperzoo.data.panoptic'
-    first = files.get('train') or files['']
+    first = files['train']
     val = first if split else files['val']
     lines = [*_meta(data), *_thing_heads(data), *_scale(data)]
     lines += _stock_sets(data, name, 'img', 'seg')
@@ -413,7 +413,7 @@ def _folder_sets(data: OwnData, name: str, limits: str, batch: int = 0) -> list[
 def _stock_sets(data: OwnData, name: str, *keys: str) -> list[str]:
     """Return the data sets of a class that reads the files of a split."""
     files = data.found.files
-    first = files.get('train') or files['']
+    first = files['train']
 
     def places(one: tuple[str, ...]) -> tuple[str, str]:
         ann_file, *folders = one

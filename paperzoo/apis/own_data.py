@@ -186,6 +186,10 @@ def look(
         _split_classes(data, by_default=chosen is None)
     else:
         _split_images(data)
+    if chosen is not None and not data.val:
+        data.notes.append(
+            f'--val {chosen:g} is not used: the folder has validation images of its own'
+        )
     _warn(data)
     return data
 
@@ -303,6 +307,7 @@ def _split_images(data: OwnData) -> None:
         raise UserError(
             f'{data.found.root}: {_counted(own)}; a '
             'training needs two or more, one of them to check with'
+            + _reasons(data.found)
         )
     else:
         data.notes.append(
@@ -317,6 +322,7 @@ def _split_images(data: OwnData) -> None:
     if not data.train:
         raise UserError(
             f'{data.found.root}: no images to train on; it has {_counted(own)}'
+            + _reasons(data.found)
         )
     data.check = {split: part for split, part in parts.items() if part}
 
@@ -327,6 +333,11 @@ def _counted(splits: Mapping[str, int]) -> str:
     named = ', '.join(f'{count} {name}' for name, count in splits.items() if name)
     count = f'{total} image{"" if total == 1 else "s"} that can be used'
     return f'{count} ({named})' if named else count
+
+
+def _reasons(found: LabelledSet) -> str:
+    """Return what is left out of a folder, as the further lines of an error."""
+    return ''.join(f'\n  left out: {one}' for one in found.left_out[:5])
 
 
 def _split_classes(data: OwnData, by_default: bool) -> None:
@@ -368,6 +379,8 @@ def _split_classes(data: OwnData, by_default: bool) -> None:
         data.notes.append(
             f'{len(own["val"])} classes are for validation, chosen by seed {data.seed}'
         )
+    else:
+        data.val = 0.0
     if min(len(names) for names in own.values() if names) < 2 or len(own['train']) < 2:
         raise UserError(
             f'{data.found.root}: {len(counts)} classes; an episode needs two or more '
@@ -390,7 +403,9 @@ def _warn(data: OwnData) -> None:
         )
     if data.task in ('detection', 'instance'):
         if not labelled:
-            raise UserError(f'{data.found.root}: no object to train on')
+            raise UserError(
+                f'{data.found.root}: no object to train on' + _reasons(data.found)
+            )
         rare = [name for name in data.found.classes if name not in labelled]
         if rare:
             data.notes.append(

@@ -547,3 +547,136 @@ def test_real_characters(tmp_path: Path, real_data: Path) -> None:
     cfg.test_dataloader.dataset.in_memory = False
     test = DATASETS.build(cfg.test_dataloader.dataset)
     assert len(test.source.classes) == 106
+
+
+@pytest.mark.parametrize('area', [True, False])
+def test_all_files_of_a_split_are_counted_and_trained_on(
+    area: bool, tmp_path: Path
+) -> None:
+    from paperzoo.registry import DATASETS
+
+    root = tmp_path / 'data'
+    some = made.scenes(9)
+    parts = {'train': some[:3], 'extra': some[3:6], 'val': some[6:], 'trainval': some}
+    for one in some:
+        made.save(one, root / one.name)
+    for name, part in parts.items():
+        content = made.coco_content(part, masks=False)
+        for one in content['annotations']:
+            one['area'] = one['area'] if area else None
+        made.write_json(root / f'instances_{name}.json', content)
+    done, cfg = written(root, tmp_path / 'cells.py')
+    assert '9 images (6 train, 3 val)' in done.summary
+    assert 'instances_trainval.json: 9 of its 9 images' in done.left_out[0]
+    names = []
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.pipeline = []
+        data = DATASETS.build(loader.dataset)
+        names.append({Path(one['img_path']).name for one in data})
+    assert [len(one) for one in names] == [6, 3]
+    assert not names[0] & names[1]
+
+
+def broken_panoptic(root: Path, key: str, value: Any) -> Path:
+    """Write a panoptic set whose first segment has another value, None for none."""
+    panoptic(root, made.scenes(3), ('train',))
+    file = root / 'annotations/panoptic_train.json'
+    content = json.loads(file.read_text())
+    info = content['annotations'][0]['segments_info'][0]
+    if value is None:
+        del info[key]
+    else:
+        info[key] = value
+    file.write_text(json.dumps(content))
+    return file
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'why'),
+    [
+        ('area', None, "it has no 'area'"),
+        ('area', 0, 'area is 0, no number above 0'),
+        ('iscrowd', '0', "iscrowd is the text '0'"),
+    ],
+)
+def test_a_segment_that_cannot_be_read_is_named(
+    key: str, value: Any, why: str, tmp_path: Path
+) -> None:
+    file = broken_panoptic(tmp_path / 'data', key, value)
+    with pytest.raises(UserError, match=rf'{file}, image 1, segment \d: {why}'):
+        init_config(tmp_path / 'data', tmp_path / 'rooms.py')
+
+
+def test_a_segment_without_iscrowd_is_none(tmp_path: Path) -> None:
+    broken_panoptic(tmp_path / 'data', 'iscrowd', None)
+    done, _ = written(tmp_path / 'data', tmp_path / 'rooms.py')
+    assert not done.left_out
+
+
+def test_panoptic_without_a_picture_or_an_annotation_is_said(tmp_path: Path) -> None:
+    panoptic(tmp_path / 'data', made.scenes(3), ('train',))
+    file = tmp_path / 'data/annotations/panoptic_train.json'
+    content = json.loads(file.read_text())
+    dropped = content['annotations'].pop()
+    made.write_json(file, content)
+    with pytest.raises(UserError, match=f'{file}, image 3: no annotation is of it'):
+        init_config(tmp_path / 'data', tmp_path / 'rooms.py')
+    content['annotations'].append(dropped)
+    made.write_json(file, content)
+    (tmp_path / 'data/annotations/panoptic_train' / dropped['file_name']).unlink()
+    with pytest.raises(UserError, match=r"image 3: its PNG 'scene 2\.png' is not in"):
+        init_config(tmp_path / 'data', tmp_path / 'rooms.py')
+
+
+def test_a_panoptic_file_over_two_splits_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / 'data'
+    panoptic(root, made.scenes(2), ('train',))
+    content = json.loads((root / 'annotations/panoptic_train.json').read_text())
+    for one, split in zip(content['images'], ('train', 'val'), strict=True):
+        (root / split).mkdir(exist_ok=True)
+        target = root / split / one['file_name']
+        (root / 'train' / one['file_name']).rename(target)
+        one['file_name'] = f'{split}/{one["file_name"]}'
+    made.write_json(root / 'annotations/panoptic.json', content)
+    (root / 'annotations/panoptic_train.json').unlink()
+    with pytest.raises(UserError, match='one file for each split'):
+        init_config(root, tmp_path / 'rooms.py')
+
+
+def test_no_object_is_told_with_the_reasons(tmp_path: Path) -> None:
+    made.write_coco_cvat(tmp_path / 'data', made.scenes(3))
+    file = tmp_path / 'data/annotations/instances_default.json'
+    content = json.loads(file.read_text())
+    for one in content['annotations']:
+        one['bbox'] = '3,4,8,9'
+    made.write_json(file, content)
+    with pytest.raises(UserError, match='no object to train on') as error:
+        init_config(tmp_path / 'data', tmp_path / 'a.py')
+    assert f"left out: {file}, annotation 1: bbox is '3,4,8,9', not left" in (
+        str(error.value)
+    )
+
+
+def test_no_images_to_train_on_is_told_with_the_reasons(tmp_path: Path) -> None:
+    root = tmp_path / 'data'
+    some = made.scenes(3)
+    for one in some:
+        made.save(one, root / one.name)
+    for name in ('train', 'val'):
+        made.write_json(root / f'{name}.json', made.coco_content(some, masks=False))
+    with pytest.raises(
+        UserError, match=r'no images to train on.*\n.*3 of its 3 images'
+    ):
+        init_config(root, tmp_path / 'a.py')
+
+
+def test_a_share_beside_own_validation_images_is_said(tmp_path: Path) -> None:
+    made.write_coco(tmp_path / 'data', made.scenes(4, splits=('train', 'val')))
+    done, _ = written(tmp_path / 'data', tmp_path / 'a.py', val=0.5)
+    said = '--val 0.5 is not used: the folder has validation images of its own'
+    assert said in done.notes
+    done, _ = written(tmp_path / 'data', tmp_path / 'b.py')
+    assert not [one for one in done.notes if '--val' in one]
+    made.write_yolo_labelimg(tmp_path / 'whole', made.scenes(4))
+    done, _ = written(tmp_path / 'whole', tmp_path / 'c.py', val=0.5)
+    assert said not in done.notes

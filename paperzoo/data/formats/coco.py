@@ -7,12 +7,13 @@
 | `train/_annotations.coco.json` beside the images | Roboflow |
 
 Classes go by their names, ids may be anything. A root category, which groups others and
-labels nothing, is no class.
+labels nothing, is no class. All files are read, and an image that several name is taken
+from one of them: the one that keeps it from the training, if there is one.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paperzoo.data.formats.description import (
@@ -29,6 +30,7 @@ from paperzoo.utils.masks import is_whole
 
 # COCO's own files beside those of boxes; none of them is of use here.
 _OTHERS = ('captions', 'person_keypoints', 'image_info', 'stuff')
+_CROWDS = {'0': False, 'false': False, '1': True, 'true': True}
 
 
 def is_coco(folder: Folder) -> bool:
@@ -103,6 +105,7 @@ def _read(
         _File(folder, file, contents[file], found)
         for file in sorted(contents, key=_order)
     ]
+    files = _each_image_once(files, found)
     _set_classes(files, found, panoptic)
     for one in files:
         (_read_segments if panoptic else _read_objects)(one, found)
@@ -121,8 +124,10 @@ class _File:
         self.content = content
         self.categories: dict[Any, str] = {}
         self.images: dict[Any, LabelledImage] = {}
+        self.elsewhere: set[Any] = set()
         self.prefixes: set[str | None] = set()
         self.clean = True
+        self._ids: dict[str, Any] = {}
         for number, record in enumerate(self._records('images')):
             self._add_image(number, record, found)
 
@@ -147,6 +152,12 @@ class _File:
             found.left_out.append(f'{place}: it is not in the folder')
             self.clean = False
             return
+        if name in self._ids:
+            raise UserError(
+                f'{self.path}: the images {self._ids[name]!r} and {number!r} are both '
+                f'{name}. Keep one record of each image, with all its annotations'
+            )
+        self._ids[name] = number
         end = written.replace('\\', '/')
         self.prefixes.add(name.removesuffix(end) if name.endswith(end) else None)
         try:
@@ -170,10 +181,12 @@ class _File:
         """Return the categories, each with an id and a name."""
         records = self._records('categories')
         for number, one in enumerate(records):
-            if missing := {'id', 'name'} - set(one):
-                raise UserError(
-                    f'{self.path}: categories[{number}] has no {sorted(missing)[0]!r}'
-                )
+            for key in ('id', 'name'):
+                if one.get(key) in (None, ''):
+                    raise UserError(
+                        f'{self.path}: categories[{number}] has no {key!r}. Give it '
+                        'one, or remove it'
+                    )
         return records
 
 
@@ -203,6 +216,41 @@ def _order(file: str) -> tuple[int, str]:
     return ('train', '', 'val', 'test').index(split_of(file)), file
 
 
+def _each_image_once(files: list[_File], found: LabelledSet) -> list[_File]:
+    """Leave each image to one file; return the files that still have any."""
+    owners: dict[Path, _File] = {}
+    # What is checked with is never trained on.
+    for split in ('val', 'test', 'train', ''):
+        for one in files:
+            for image in one.images.values():
+                if image.split == split:
+                    owners.setdefault(image.path, one)
+    said = []
+    for one in files:
+        others = {
+            number: (image, owners[image.path].name)
+            for number, image in one.images.items()
+            if owners[image.path] is not one
+        }
+        if not others:
+            continue
+        image, _ = next(iter(others.values()))
+        names = ', '.join(dict.fromkeys(name for _, name in others.values()))
+        said.append(
+            f'{one.path}: {len(others)} of its {len(one.images)} images, such as '
+            f'{image.path.name}, are in {names}, too, and are used as there'
+        )
+        one.elsewhere = set(others)
+        one.images = {
+            number: image
+            for number, image in one.images.items()
+            if number not in others
+        }
+        one.clean = False
+    found.left_out[:0] = said  # what is true of whole files comes first
+    return [one for one in files if one.images or not one.elsewhere]
+
+
 def _set_classes(files: list[_File], found: LabelledSet, panoptic: bool) -> None:
     """Name the classes in the order of the files, without empty root categories."""
     names: dict[str, bool] = {}
@@ -212,6 +260,12 @@ def _set_classes(files: list[_File], found: LabelledSet, panoptic: bool) -> None
         groups = Counter(record.get('supercategory') for record in records)
         for record in records:
             number, name = record['id'], str(record['name'])
+            before = one.categories.get(number, name)
+            if before != name:
+                raise UserError(
+                    f'{one.path}: the categories {before!r} and {name!r} both have the '
+                    f'id {number!r}. Give each its own'
+                )
             members = groups[name] - (record.get('supercategory') == name)
             if number not in labelled and members:
                 found.notes.append(
@@ -242,6 +296,7 @@ def _set_classes(files: list[_File], found: LabelledSet, panoptic: bool) -> None
     for one in files:
         kept = list(dict.fromkeys(one.categories.values()))
         same = len(kept) == len(one.categories) == len(one.declared())
+        one.clean &= all(isinstance(each['name'], str) for each in one.declared())
         one.clean &= kept == list(names) and (same or _apart(one))
 
 
@@ -270,6 +325,8 @@ def _read_objects(one: _File, found: LabelledSet) -> None:
             one.clean = False
         ids.add(key)
         place = f'{one.path}, annotation {key!r}'
+        if record.get('image_id') in one.elsewhere:
+            continue
         image = one.images.get(record.get('image_id'))
         if image is None:
             found.left_out.append(
@@ -280,7 +337,7 @@ def _read_objects(one: _File, found: LabelledSet) -> None:
         flaw = _add_object(one, record, image)
         if flaw:
             found.left_out.append(f'{place}: {flaw}')
-            one.clean = False
+        one.clean &= not (flaw or _stock_flaw(record))
     found.images += one.images.values()
 
 
@@ -296,14 +353,29 @@ def _add_object(one: _File, record: dict, image: LabelledImage) -> str:
     box = (left, top, left + width, top + height)
     if flaw := flaw_of(box, image.width, image.height):
         return flaw
-    # mmdet drops what states no area.
-    one.clean &= isinstance(record.get('area'), int | float) and record['area'] > 0
-    one.clean &= min(width, height) >= 1
     mask = _mask(record.get('segmentation'), image)
     if isinstance(mask, str):
         return mask
-    crowd = bool(record.get('iscrowd'))
+    written = record.get('iscrowd')
+    word = '0' if written is None else str(written).strip().lower()
+    crowd = _CROWDS.get(word.removesuffix('.0'))
+    if crowd is None:
+        return f'iscrowd is {written!r}, neither 0 nor 1'
     image.objects.append(LabelledObject(name, box, mask, crowd))
+    return ''
+
+
+def _stock_flaw(record: dict) -> str:
+    """Return why mmdet drops or misreads an object that is right, or `''`."""
+    if 'area' not in record:
+        return "it has no 'area'"
+    area = record['area']
+    if not isinstance(area, int | float) or not area > 0:
+        return f'area is {area!r}, no number above 0'
+    if isinstance(record.get('iscrowd'), str):
+        return f'iscrowd is the text {record["iscrowd"]!r}, no number'
+    if min(map(float, record['bbox'][2:])) < 1:
+        return 'a side of bbox is below 1 pixel'
     return ''
 
 
@@ -335,20 +407,31 @@ def _mask(written: Any, image: LabelledImage) -> Mask | str | None:
 
 def _read_segments(one: _File, found: LabelledSet) -> None:
     maps = set(one.folder.ending('.png'))
+    bare = dict(one.images)
+    flaws = []
     for record in one.annotations():
-        image = one.images.get(record.get('image_id'))
+        number = record.get('image_id')
+        if number in one.elsewhere:
+            continue
+        bare.pop(number, None)
+        image = one.images.get(number)
         written = str(record.get('file_name', ''))
-        place = f'{one.path}, image {record.get("image_id")!r}'
+        place = f'{one.path}, image {number!r}'
         name = one.folder.image_of(written, one.name)
         if image is None or name not in maps:
             what = 'image' if image is None else f'PNG {written!r}'
-            found.left_out.append(f'{place}: its {what} is not in the folder')
+            flaws.append(f'{place}: its {what} is not in the folder')
             continue
         image.label_map = one.folder.path(name)
         for info in record['segments_info']:
-            flaw = _add_object(one, info, image)
-            if flaw:
-                found.left_out.append(f'{place}, segment {info.get("id")!r}: {flaw}')
+            # There is no other class than mmdet's to read them.
+            if flaw := _add_object(one, info, image) or _stock_flaw(info):
+                flaws.append(f'{place}, segment {info.get("id")!r}: {flaw}')
+    flaws += [
+        f'{one.path}, image {number!r}: no annotation is of it' for number in bare
+    ]
+    found.left_out += flaws
+    one.clean &= not flaws
     found.images += [image for image in one.images.values() if image.label_map]
 
 
@@ -358,7 +441,10 @@ def _note_layout(files: list[_File], found: LabelledSet) -> None:
     for one in files:
         if not one.clean or len(one.prefixes) != 1 or None in one.prefixes:
             return
-        if one.split in by_split:
+        # These classes read one file for each split, and all of it.
+        split = one.split or 'train'
+        inside = {image.split or 'train' for image in one.images.values()}
+        if split in by_split or inside != {split}:
             return
         (prefix,) = one.prefixes
         maps = {
@@ -368,5 +454,5 @@ def _note_layout(files: list[_File], found: LabelledSet) -> None:
         }
         if found.things is not None and len(maps) != 1:
             return
-        by_split[one.split] = (one.name, str(prefix), *maps)
+        by_split[split] = (one.name, str(prefix), *maps)
     found.files = by_split

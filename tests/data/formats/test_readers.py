@@ -13,6 +13,7 @@ from paperzoo.data.formats import folder as folder_module
 from paperzoo.data.formats.description import LabelledImage
 from paperzoo.data.formats.folder import Folder
 from paperzoo.data.formats.recognise import formats_of, read_folder
+from paperzoo.errors import UserError
 
 SPLITS = ('train', 'val', 'test')
 
@@ -278,3 +279,172 @@ def test_recognition_parses_only_what_may_be_of_the_format(
     monkeypatch.setattr(folder_module, 'parse_json', counted)
     assert 'coco' in formats_of(Folder(tmp_path))
     assert len(parsed) == 1
+
+
+def boxes_in(root: Path, names: dict[str, list[int]], **change: Any) -> None:
+    """Write COCO files that each name some of the images, by the image's number."""
+    some = made.scenes(1 + max(max(numbers) for numbers in names.values()))
+    for one in some:
+        made.save(one, root / one.name)
+    for name, numbers in names.items():
+        content = made.coco_content([some[one] for one in numbers], masks=False)
+        for one in content['annotations']:
+            one |= change
+        made.write_json(root / name, content)
+
+
+def numbers_of(images: list[LabelledImage]) -> list[int]:
+    return sorted(int(one.path.stem.split()[-1]) for one in images)
+
+
+@pytest.mark.parametrize('change', [{}, {'area': None}])
+def test_trainval_says_no_more_than_train_and_val(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    names = {'train.json': [0, 1, 2], 'val.json': [3, 4]}
+    boxes_in(tmp_path, {**names, 'trainval.json': [0, 1, 2, 3, 4]}, **change)
+    found = read_folder(tmp_path)
+    assert numbers_of(found.images) == [0, 1, 2, 3, 4]
+    assert found.splits() == {'train': 3, 'val': 2}
+    assert found.left_out == [
+        f'{tmp_path}/trainval.json: 5 of its 5 images, such as scene 0.jpg, are in '
+        'train.json, val.json, too, and are used as there'
+    ]
+    stock = {'train': ('train.json', ''), 'val': ('val.json', '')}
+    assert found.files == ({} if change else stock)
+
+
+def test_an_image_of_val_is_not_trained_on(tmp_path: Path) -> None:
+    boxes_in(tmp_path, {'train.json': [0, 1, 2], 'val.json': [2, 3]})
+    found = read_folder(tmp_path)
+    train = [one for one in found.images if one.split == 'train']
+    assert numbers_of(train) == [0, 1]
+    assert numbers_of(found.images) == [0, 1, 2, 3]
+    assert (
+        '1 of its 3 images, such as scene 2.jpg, are in val.json' in (found.left_out[0])
+    )
+    assert len(found.left_out) == 1
+    # mmdet would read all of train.json.
+    assert not found.files
+
+
+def test_a_copy_of_a_file_adds_nothing(tmp_path: Path) -> None:
+    boxes_in(tmp_path, {'a (1).json': [0, 1], 'a.json': [0, 1]})
+    found = read_folder(tmp_path)
+    compare(found.images, made.scenes(2), masks=False)
+    assert 'a.json: 2 of its 2 images' in found.left_out[0]
+
+
+def test_two_files_to_train_on_are_no_stock_set(tmp_path: Path) -> None:
+    boxes_in(tmp_path, {'train.json': [0, 1], 'extra.json': [2], 'val.json': [3]})
+    found = read_folder(tmp_path)
+    assert numbers_of(found.images) == [0, 1, 2, 3]
+    assert not found.files
+    (tmp_path / 'train.json').unlink()
+    assert read_folder(tmp_path).files == {
+        'train': ('extra.json', ''),
+        'val': ('val.json', ''),
+    }
+
+
+def test_a_file_whose_images_are_of_several_splits_is_no_stock_set(
+    tmp_path: Path,
+) -> None:
+    some = made.scenes(3, splits=('train', 'val', 'test'))
+    content = made.coco_content(some, masks=False)
+    for one, record in zip(some, content['images'], strict=True):
+        made.save(one, tmp_path / one.split / one.name)
+        record['file_name'] = f'{one.split}/{one.name}'
+    made.write_json(tmp_path / 'a.json', content)
+    found = read_folder(tmp_path)
+    assert found.splits() == {'train': 1, 'val': 1, 'test': 1}
+    assert not found.files
+
+
+@pytest.mark.parametrize(
+    ('written', 'crowd'),
+    [
+        (0, False),
+        (1, True),
+        (0.0, False),
+        (False, False),
+        (True, True),
+        ('0', False),
+        ('1', True),
+        ('False', False),
+        ('true', True),
+        (None, False),
+    ],
+)
+def test_a_crowd_of_coco(written: Any, crowd: bool, tmp_path: Path) -> None:
+    boxes_in(tmp_path, {'a.json': [0]}, iscrowd=written)
+    found = read_folder(tmp_path)
+    assert {one.crowd for one in found.images[0].objects} == {crowd}
+    assert not found.left_out
+    # mmdet takes any text as a crowd.
+    assert bool(found.files) is not isinstance(written, str)
+
+
+@pytest.mark.parametrize('written', [2, 'maybe', '', [1], float('nan')])
+def test_neither_crowd_nor_not(written: Any, tmp_path: Path) -> None:
+    made.write_coco(tmp_path, made.scenes(3))
+    file = tmp_path / 'annotations/instances_train.json'
+    change(file, iscrowd=written)
+    found = read_folder(tmp_path)
+    assert found.left_out == [
+        f'{file}, annotation 1: iscrowd is {written!r}, neither 0 nor 1'
+    ]
+    assert not found.files
+
+
+def edit(file: Path, key: str, *records: dict[str, Any]) -> None:
+    """Change the first records of a list in a JSON file."""
+    whole = json.loads(file.read_text())
+    for old, new in zip(whole[key], records, strict=False):
+        old.update(new)
+    file.write_text(json.dumps(whole))
+
+
+def test_what_coco_says_twice_is_refused(tmp_path: Path) -> None:
+    made.write_coco_cvat(tmp_path, made.scenes(3))
+    file = tmp_path / 'annotations/instances_default.json'
+    whole = file.read_text()
+    edit(file, 'categories', {'id': 2})
+    said = f"'{CLASSES[0]}' and '{CLASSES[1]}' both have the id 2. Give each its own"
+    with pytest.raises(UserError, match=f'^{file}: the categories {said}'):
+        read_folder(tmp_path)
+    file.write_text(whole)
+    edit(file, 'images', {}, {'file_name': 'scene 0.jpg'})
+    with pytest.raises(
+        UserError, match=rf'^{file}: the images 1 and 2 are both images/scene 0\.jpg'
+    ):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize('name', [None, ''])
+def test_a_category_without_a_name(name: str | None, tmp_path: Path) -> None:
+    made.write_coco_cvat(tmp_path, made.scenes(3))
+    file = tmp_path / 'annotations/instances_default.json'
+    edit(file, 'categories', {}, {'name': name})
+    with pytest.raises(UserError, match=rf"{file}: categories\[1\] has no 'name'"):
+        read_folder(tmp_path)
+
+
+def test_a_number_as_a_name_is_a_class_but_not_for_mmdet(tmp_path: Path) -> None:
+    made.write_coco_cvat(tmp_path, made.scenes(3))
+    file = tmp_path / 'annotations/instances_default.json'
+    edit(file, 'categories', {'name': 7})
+    found = read_folder(tmp_path)
+    assert found.classes == ('7', *CLASSES[1:])
+    assert not found.files
+
+
+def test_the_video_format_of_cvat_is_named(tmp_path: Path) -> None:
+    made.save(made.scenes(1)[0], tmp_path / 'images/frame_000000.jpg')
+    file = tmp_path / 'annotations.xml'
+    file.write_text(
+        '<annotations><track id="0" label="cat"><box frame="0" xtl="1" ytl="1" '
+        'xbr="9" ybr="9" outside="0"/></track></annotations>'
+    )
+    with pytest.raises(UserError, match=f'{file}: it has tracks.*"CVAT for images 1.1'):
+        read_folder(tmp_path)
