@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from paperzoo.preflight.coco_files import read_annotations
+from paperzoo.preflight.coco_files import check_coco, read_annotations
+from paperzoo.preflight.datasets import DataSpec
 
 
 @pytest.mark.parametrize('indent', [None, 1])
@@ -45,3 +46,25 @@ def test_a_test_may_have_no_truth(tmp_path: Path) -> None:
         'categories': [],
         'annotations': [],
     }
+
+
+def test_a_text_as_iscrowd_is_named(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from paperzoo.data.coco import CocoDataset
+
+    Image.new('RGB', (20, 10)).save(tmp_path / 'a.png')
+    box = dict(id=4, image_id=1, category_id=1, bbox=[2, 2, 5, 5], area=25, iscrowd='0')
+    content = dict(
+        images=[dict(id=1, file_name='a.png', width=20, height=10)],
+        annotations=[box],
+        categories=[dict(id=1, name='cat')],
+    )
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    spec = dict(data_root=str(tmp_path), ann_file='a.json')
+    spec |= dict(metainfo=dict(classes=('cat',)))
+    issues, _ = check_coco(DataSpec('train', spec, CocoDataset), 'a.py')
+    said = [one.text for one in issues if 'text as iscrowd' in one.text]
+    assert len(said) == 1
+    assert '1 boxes have a text as iscrowd' in said[0]
+    assert '(annotation ids 4)' in said[0]
