@@ -12,6 +12,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 
 from paperzoo.data.formats.folder import image_size
+from paperzoo.data.formats.semantic import LoadMappedAnnotations
 from paperzoo.errors import UserError
 from paperzoo.preflight.built_sets import build_bare
 from paperzoo.preflight.datasets import DataSpec
@@ -76,13 +77,15 @@ def check_maps(data: DataSpec, model: Any) -> list[Issue]:
         return [Issue(text)]
     infos = [dataset.get_data_info(index) for index in evenly_spaced(range(total), 200)]
     images = [Path(info['img_path']) for info in infos]
-    issues = check_images(images, f'{prefix}.img_path')
     load = _loader(data)
+    mapped = isinstance(load, LoadMappedAnnotations)
+    root = f'{data.key}.data_root'
+    issues = check_images(images, root if mapped else f'{prefix}.img_path')
     if load is None or dataset.metainfo.get('classes') is None:
         return issues
     ignored = ignored_labels(model) | {dataset.ignore_index}
     sample = evenly_spaced(infos, _LOOK_AT)
-    key = f'{prefix}.seg_map_path'
+    key = root if mapped else f'{prefix}.seg_map_path'
     if flaws := _check_raw(sample, load, key):
         return issues + flaws
     return issues + _check_labels(dataset, sample, load, ignored, key)
@@ -94,9 +97,12 @@ def _check_raw(sample: list[dict], load: LoadAnnotations, key: str) -> list[Issu
     for info in sample:
         file = Path(info['seg_map_path'])
         try:
-            plane = mmcv.imfrombytes(
-                file.read_bytes(), flag='unchanged', backend=load.imdecode_backend
-            ).squeeze()
+            if isinstance(load, LoadMappedAnnotations):
+                plane = load(info)['gt_seg_map']  # any kind of map may be mapped
+            else:
+                plane = mmcv.imfrombytes(
+                    file.read_bytes(), flag='unchanged', backend=load.imdecode_backend
+                ).squeeze()
             size = image_size(Path(info['img_path']))
         except (OSError, UserError, ValueError, SyntaxError, AttributeError):
             continue  # said elsewhere
@@ -152,7 +158,13 @@ def _check_labels(
             labels = load(info)['gt_seg_map']
             values, counts = np.unique(labels, return_counts=True)
         except OSError as error:
-            unread = unread or f'{info["seg_map_path"]}: {error}'
+            unread = unread or (
+                f'a label map cannot be read: {info["seg_map_path"]}: {error}\n'
+                '  Put it there again.'
+            )
+            continue
+        except UserError as error:  # of a mapped one, with its file and the remedy
+            unread = unread or str(error)
             continue
         pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         maps.update(values.tolist())
@@ -161,16 +173,17 @@ def _check_labels(
             where = _around(np.isin(labels, odd))
             example = Example(Path(info['img_path']), where, f'label {odd[0]}')
             map_file = info['seg_map_path']
-    if unread:
-        text = f'{key}: a label map cannot be read: {unread}\n  Put it there again.'
-        unreads = [Issue(text)]
-    else:
-        unreads = []
+    unreads = [Issue(f'{key}: {unread}')] if unread else []
     seen = sorted(one for one in set(maps) - ignored if one >= len(names))
     if seen and example is not None:
         issue = _beyond(seen, len(names), ignored, map_file, key)
         return [*unreads, replace(issue, examples=(example,))]
-    return unreads or _absent(names, pixels, ignored, len(sample), key)
+    remedy = (
+        'Label them, or take them out of the table of classes'
+        if isinstance(load, LoadMappedAnnotations)
+        else 'Labels must be the places in metainfo.classes, from 0'
+    )
+    return unreads or _absent(names, pixels, ignored, len(sample), key, remedy)
 
 
 def _around(pixels: np.ndarray) -> tuple[float, ...]:
@@ -193,7 +206,12 @@ def _beyond(
 
 
 def _absent(
-    names: Sequence[str], pixels: Counter[int], ignored: set[int], looked: int, key: str
+    names: Sequence[str],
+    pixels: Counter[int],
+    ignored: set[int],
+    looked: int,
+    key: str,
+    remedy: str,
 ) -> list[Issue]:
     """Return a warning if classes occur nowhere, or nearly nothing counts."""
     total = max(pixels.total(), 1)
@@ -208,20 +226,19 @@ def _absent(
     parts += [f'{one} (ignored) covers {share:.0%}' for one, share in void.items()]
     return [
         Issue(
-            f'{key}: {"; ".join(parts)}\n'
-            '  Labels must be the places in metainfo.classes, from 0; what is ignored '
-            'is not learned.',
+            f'{key}: {"; ".join(parts)}\n  {remedy}; what is ignored is not learned.',
             stops=len(absent) == len(names),
         )
     ]
 
 
 def _loader(data: DataSpec) -> LoadAnnotations | None:
-    """Return mmseg's loader of label maps, if the pipeline has it."""
-    step = data.step('LoadAnnotations', 'mmseg.LoadAnnotations', LoadAnnotations)
-    if step is None:
-        return None
-    return LoadAnnotations(**{key: step[key] for key in step if key != 'type'})
+    """Return the loader of label maps in the pipeline, if it is mmseg's or ours."""
+    for kind, room in ((LoadAnnotations, 'mmseg'), (LoadMappedAnnotations, 'paperzoo')):
+        step = data.step(kind, kind.__name__, f'{room}.{kind.__name__}')
+        if step is not None:
+            return kind(**{key: step[key] for key in step if key != 'type'})
+    return None
 
 
 def ignored_labels(node: Any) -> set[int]:

@@ -12,10 +12,13 @@ from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
 from paperzoo.apis.config import find_config
+from paperzoo.data.formats.masks import read_map
+from paperzoo.data.formats.semantic import LoadMappedAnnotations, MaskFolderDataset
 from paperzoo.preflight import run as preflight
 from paperzoo.preflight.label_maps import ignored_labels
 
 KEY = 'train_dataloader.dataset.data_prefix'
+ROOT = 'train_dataloader.dataset.data_root'
 
 
 @pytest.fixture
@@ -166,3 +169,72 @@ class Strange(BaseSegDataset):
 
 def test_a_set_of_its_own_kind_is_passed_over(project: Callable) -> None:
     assert texts(project([0, 1], type=Strange)) == []
+
+
+@pytest.fixture
+def folder(project: Callable, tmp_path: Path) -> Callable[..., Config]:
+    """Make a config as init writes it, of images, label maps and names of classes."""
+
+    def make(names: str, *labels: list[int]) -> Config:
+        cfg = project(*labels)
+        cfg.model.decode_head.num_classes = len(names.split())
+        (tmp_path / 'maps').rename(tmp_path / 'masks')
+        (tmp_path / 'classes.txt').write_text('\n'.join(names.split()))
+        cfg.train_dataloader.dataset = {
+            'type': MaskFolderDataset,
+            'data_root': str(tmp_path),
+            'metainfo': {'classes': tuple(names.split())},
+            'pipeline': [{'type': LoadMappedAnnotations}],
+        }
+        return cfg
+
+    return make
+
+
+def test_sound_maps_of_a_folder_are_passed(folder: Callable) -> None:
+    assert texts(folder('sky road', [0, 1], [1, 255], [0, 0, 255])) == []
+
+
+def test_a_pipeline_may_name_the_step(folder: Callable) -> None:
+    cfg = folder('sky road', [255], [255])
+    cfg.train_dataloader.dataset.pipeline = [{'type': 'paperzoo.LoadMappedAnnotations'}]
+    assert len(texts(cfg)) == 1
+
+
+def test_a_folder_where_nothing_counts_is_refused(folder: Callable) -> None:
+    (text,) = texts(folder('sky road', [255], [255], [255]))
+    assert text.startswith(
+        f'{ROOT}: sky, road: in none of 3 maps; 255 (ignored) covers 100%'
+    )
+
+
+def test_a_class_of_a_folder_that_occurs_nowhere_is_said(folder: Callable) -> None:
+    (issue,) = preflight.preflight(folder('sky road never', [0, 1], [1], [0]))
+    assert issue.text.startswith(f'{ROOT}: never: in none of 3 maps')
+    assert 'take them out of the table of classes' in issue.text
+    assert not issue.stops
+
+
+def test_a_value_of_no_class_in_a_folder(
+    folder: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of many maps only some are looked at for their values.
+    monkeypatch.setattr('paperzoo.data.formats.masks._LOOK_AT', 1)
+    (text,) = texts(folder('sky road', [0, 1], [0, 1], [0, 7]))
+    path = tmp_path / 'masks' / '2.png'
+    assert text.startswith(f'{ROOT}: {path}, row 0, column 1: 7 is the value of no cl')
+
+
+def test_a_map_of_a_folder_that_is_loaded_in_another_size(
+    folder: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def halved(path: str, colours: bool) -> np.ndarray:
+        return read_map(path, colours)[::2]
+
+    cfg = folder('sky road', [0, 1], [0, 1])
+    monkeypatch.setattr('paperzoo.data.formats.semantic.read_map', halved)
+    (text,) = texts(cfg)
+    assert text.startswith(
+        f'{ROOT}: 2 of 2 label maps that were looked at have another'
+    )
+    assert '12 x 4, the image 12 x 8' in text
