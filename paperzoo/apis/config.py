@@ -4,7 +4,7 @@ import difflib
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from paperzoo.preflight.common_values import check_values
 from paperzoo.preflight.top_keys import refuse_unread
 from paperzoo.utils.colours import colours_of
 from paperzoo.utils.files import write_safely
+from paperzoo.utils.run_info import trained_classes
 from paperzoo.utils.wrappers import unwrap_datasets
 
 if TYPE_CHECKING:
@@ -181,8 +182,8 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
         meta: Of the checkpoint.
 
     Raises:
-        UserError: If neither the checkpoint nor the config says the names, or no head
-            of the model counts as many.
+        UserError: If neither the checkpoint nor the config says the names, what the
+            checkpoint says is no list of names, or no head of the model counts as many.
 
     Example:
         >>> from paperzoo.apis.config import class_names, load_config
@@ -191,8 +192,7 @@ def class_names(cfg: 'Config', meta: dict) -> tuple[str, ...]:
     """
     from paperzoo.preflight.datasets import data_sets
 
-    known = {key.lower(): value for key, value in meta.items()}
-    found = (known.get('dataset_meta') or {}).get('classes') or known.get('classes')
+    found: Sequence[str] | None = trained_classes(meta)
     for split in () if found else ('test', 'val', 'train'):
         for one in data_sets(cfg, split):
             found = found or one.classes
@@ -221,12 +221,12 @@ def palette(cfg: 'Config', meta: dict) -> list[tuple[int, int, int]] | None:
     """
     from paperzoo.preflight.datasets import data_sets
 
-    found = (meta.get('dataset_meta') or {}).get('palette')
+    # MMEngine takes the name of a palette, too.
+    found = colours_of((meta.get('dataset_meta') or {}).get('palette'))
     for split in () if found else ('test', 'val', 'train'):
         for one in data_sets(cfg, split):
-            found = found or one.metainfo.get('palette')
-    # MMEngine takes the name of a palette, too.
-    return colours_of(found)
+            found = found or colours_of(one.metainfo.get('palette'))
+    return found
 
 
 def dataset_config(cfg: 'Config', split: str) -> dict:

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from paperzoo.errors import UserError
+from paperzoo.utils.run_info import trained_classes
 
 
 def check_weights(loaded: Any, file: str | Path) -> None:
@@ -18,7 +19,8 @@ def check_weights(loaded: Any, file: str | Path) -> None:
         file: Its name, for messages.
 
     Raises:
-        UserError: If there are no weights in it, or its `meta` is no dict.
+        UserError: If there are no weights in it, or what it says of itself is of a
+            kind that cannot be read.
 
     Example:
         >>> import torch
@@ -39,6 +41,19 @@ def check_weights(loaded: Any, file: str | Path) -> None:
         )
     if not isinstance(loaded.get('meta', {}), Mapping):
         raise UserError(f"checkpoint '{file}': its 'meta' is no dict")
+    versions = getattr(weights, '_metadata', None)  # of layers, by torch
+    if versions is not None and not (
+        isinstance(versions, Mapping)
+        and all(isinstance(one, Mapping) for one in versions.values())
+    ):
+        raise UserError(
+            f"checkpoint '{file}': the _metadata of its 'state_dict' is no dict of "
+            'dicts. Write it anew with dict(state_dict), which leaves that out'
+        )
+    try:
+        trained_classes(loaded.get('meta') or {})
+    except UserError as error:
+        raise UserError(f"checkpoint '{file}': {error}") from error
 
 
 class WeightsCheckHook(Hook):

@@ -19,6 +19,8 @@ def colours_of(palette: Any) -> list[Colour] | None:
     if not isinstance(palette, list | tuple):
         return None
     try:
-        return [(int(r), int(g), int(b)) for r, g, b in palette] or None
-    except (TypeError, ValueError):
+        found = [(int(r), int(g), int(b)) for r, g, b in palette]
+    except (TypeError, ValueError, OverflowError):
         return None
+    fit = all(value in range(256) for colour in found for value in colour)
+    return found if found and fit else None

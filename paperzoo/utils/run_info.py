@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from paperzoo.errors import UserError
 from paperzoo.utils.work_dirs import checkpoint_in
 
 _DISTS = (
@@ -129,10 +130,36 @@ def trained_classes(meta: Mapping[str, Any]) -> list[str]:
     Args:
         meta: Of the checkpoint.
 
+    Raises:
+        UserError: If what it says of its classes is no list of names.
+
     Example:
         >>> from paperzoo.utils.run_info import trained_classes
         >>> trained_classes({'CLASSES': ('cat', 'dog')})
         ['cat', 'dog']
     """
-    found = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
-    return [found] if isinstance(found, str) else list(found or ())
+    data = meta.get('dataset_meta')
+    if not isinstance(data, Mapping | None):
+        raise UserError(
+            f'its meta.dataset_meta is a {type(data).__name__}, no dict such as '
+            "{'classes': ('cat', 'dog')}. Mend it, or take it out"
+        )
+    for key, found in (
+        ('dataset_meta.classes', (data or {}).get('classes')),
+        ('classes', meta.get('classes')),
+        ('CLASSES', meta.get('CLASSES')),
+    ):
+        names = [found] if isinstance(found, str) else found
+        if names is None:
+            continue
+        if not isinstance(names, list | tuple) or not all(
+            isinstance(name, str) for name in names
+        ):
+            said = ' '.join(repr(found).split())
+            raise UserError(
+                f'its meta.{key} is {said[:60]}, no list of names such as '
+                "('cat', 'dog'). Mend it, or take it out"
+            )
+        if names:
+            return list(names)
+    return []

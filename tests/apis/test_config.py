@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from paperzoo.apis.config import config_folders, find_config, load_config
+from paperzoo.apis.config import (
+    class_names,
+    config_folders,
+    find_config,
+    load_config,
+    palette,
+)
 from paperzoo.errors import UserError
 
 
@@ -120,3 +126,17 @@ def test_configs_in_a_circle_are_told_at_once(tmp_path: Path) -> None:
     # Two ways to one base are none.
     file = written(tmp_path, a="_base_ = ['b.py']\n", b="_base_ = 'c.py'\n", c='x = 1')
     assert load_config(file).x == 1
+
+
+def test_one_text_is_one_class() -> None:
+    cfg = load_config('fcos_tiny_shapes', {'model.bbox_head.num_classes': 1})
+    meta = {'dataset_meta': {'classes': 'cat'}, 5: 'no text'}
+    assert class_names(cfg, meta) == ('cat',)
+
+
+@pytest.mark.parametrize('wrong', [3, 'coco', [(-1, 999, 3)], [(float('inf'), 0, 0)]])
+def test_colours_that_are_none_are_those_of_the_data(wrong: object) -> None:
+    cfg = load_config('fcos_tiny_shapes')
+    found = palette(cfg, {'dataset_meta': {'palette': wrong}})
+    assert found == palette(cfg, {})
+    assert found is not None

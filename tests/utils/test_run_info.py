@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from paperzoo.utils.run_info import checkpoint_info, run_info
+from paperzoo.utils.run_info import checkpoint_info, run_info, trained_classes
 
 
 def test_hash_of_a_known_file(tmp_path: Path) -> None:
@@ -19,3 +19,10 @@ def test_run_info_names_versions_and_device() -> None:
     assert info['versions']['torch'] == torch.__version__
     assert {'python', 'mmengine', 'mmdet', 'numpy'} <= set(info['versions'])
     assert info['device']
+
+
+def test_classes_of_a_checkpoint() -> None:
+    assert trained_classes({'dataset_meta': {'classes': ['a', 'b']}}) == ['a', 'b']
+    assert trained_classes({'dataset_meta': {'classes': 'cat'}}) == ['cat']
+    assert trained_classes({'dataset_meta': None, 'classes': ('a',)}) == ['a']
+    assert trained_classes({'dataset_meta': {'classes': ()}}) == []
