@@ -131,6 +131,12 @@ def _check_records(hub: Mapping[str, Any], file: str | Path) -> None:
         key: _dict(hub, key, file, 'message_hub.')
         for key in ('log_scalars', 'runtime_info', 'resumed_keys')
     }
+    for part, records in parts.items():
+        for key in records:
+            if not isinstance(key, str):
+                raise _unfit(
+                    file, f'message_hub.{part} has the key {_short(key)}, no text'
+                )
     for key, value in parts['log_scalars'].items():
         if not isinstance(value, HistoryBuffer):
             kind = type(value).__name__
@@ -145,9 +151,8 @@ def _check_records(hub: Mapping[str, Any], file: str | Path) -> None:
         )
     for key, value in info.items():
         wrong = (
-            str(key).startswith('best_score')
-            and not isinstance(value, int | float | Tensor)
-        ) or (str(key).startswith('best_ckpt') and not isinstance(value, str))
+            key.startswith('best_score') and not isinstance(value, int | float | Tensor)
+        ) or (key.startswith('best_ckpt') and not isinstance(value, str))
         if wrong:
             raise _unfit(file, f'message_hub.runtime_info.{key} is {_short(value)}')
 
@@ -229,6 +234,13 @@ def _check_schedule(schedule: Any, state: Any, place: str, file: str) -> None:
         said = f'without {missing[0]!r}' if missing else f'with {strange[0]!r}'
         kind = type(schedule).__name__
         raise _unfit(file, f'its {place} is {said}, which is no state of {kind}')
+    for key, ours in needed.items():
+        if not _is_like(state[key], ours):
+            raise _unfit(
+                file,
+                f'its {place}.{key} is {_short(state[key])}, where this training has '
+                f'{_short(ours)}',
+            )
     for key in ('_global_step', 'last_step'):
         if type(state[key]) is not int or state[key] < -1:
             raise _unfit(file, f'its {place}.{key} is {_short(state[key])}, no count')
@@ -248,6 +260,7 @@ def _check_loaded(runner: Runner, checkpoint: Mapping[str, Any], file: str) -> N
     for name, wrapper in wrappers.items():
         place = f'optimizer.{name}'.rstrip('.')
         optimizer = wrapper.optimizer
+        _check_groups(optimizer, place, file)
         keeps = any(
             group.get('momentum') or 'betas' in group
             for group in optimizer.param_groups
@@ -268,6 +281,20 @@ def _check_loaded(runner: Runner, checkpoint: Mapping[str, Any], file: str) -> N
                         f'its {place} belongs to another model: {key} is of shape '
                         f'{tuple(moment.shape)}, the weight of {tuple(weight.shape)}',
                     )
+
+
+def _check_groups(optimizer: Any, place: str, file: str) -> None:
+    """Check that rates and flags, which torch takes over unseen, can be ones."""
+    usual = optimizer.defaults
+    usual = {**usual, 'initial_lr': usual.get('lr')}
+    for index, group in enumerate(optimizer.param_groups):
+        for key, ours in usual.items():
+            if key in group and not _is_like(group[key], ours):
+                raise _unfit(
+                    file,
+                    f'its {place}.param_groups[{index}].{key} is {_short(group[key])}, '
+                    f'where this training has {_short(ours)}',
+                )
 
 
 @contextmanager
@@ -298,7 +325,22 @@ def _dict(
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    # What needs more than 64 bits, no tensor and no log takes.
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_like(value: Any, ours: Any) -> bool:
+    """Return whether a value can stand where we have another one: by its kind."""
+    if isinstance(ours, list | tuple):
+        return isinstance(value, list | tuple) and all(
+            _is_like(one, own) for one, own in zip(value, ours, strict=False)
+        )
+    if isinstance(ours, bool):
+        return isinstance(value, bool)
+    if isinstance(ours, int | float):
+        number = isinstance(value, int | float | Tensor)
+        return number and not isinstance(value, bool) and bool(value == value)
+    return True
 
 
 def _short(value: Any) -> str:

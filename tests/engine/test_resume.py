@@ -86,12 +86,17 @@ BAD = {
     'epoch: after the end': (put('meta', 'epoch', 5), 'max_epochs=6'),
     'iter: negative': (put('meta', 'iter', -4), 'meta.iter is -4'),
     'iter: 0': (put('meta', 'iter', 0), 'meta.iter is 0'),
+    'iter: no 64 bits': (put('meta', 'iter', 2**70), 'meta.iter is 11805916207'),
     'seed: text': (put('meta', 'seed', 'x'), "meta.seed is 'x'"),
     'no hub': (drop('message_hub'), 'message_hub'),
     'hub: text': (put('message_hub', 'x'), 'message_hub'),
     'hub: empty': (put('message_hub', {}), 'message_hub.log_scalars'),
     'hub: None inside': (put(*INFO, None), 'message_hub.runtime_info'),
     'scalars: number': (put('message_hub', 'log_scalars', {'a': 1}), 'log_scalars.a'),
+    'info: number key': (
+        put(*INFO, 5, 6),
+        'message_hub.runtime_info has the key 5, no text',
+    ),
     'kept: text': (put(*INFO, 'keep_ckpt_ids', 'x'), 'keep_ckpt_ids'),
     'kept: paths': (put(*INFO, 'keep_ckpt_ids', ['/']), 'keep_ckpt_ids'),
     'best: list': (put(*INFO, 'best_ckpt', ['x']), 'best_ckpt'),
@@ -106,6 +111,18 @@ BAD = {
         put('optimizer', 'state', 0, 'momentum_buffer', torch.zeros(9)),
         'momentum_buffer is of shape',
     ),
+    'optimizer: rate: text': (
+        put('optimizer', 'param_groups', 0, 'lr', 'x'),
+        "its optimizer.param_groups[0].lr is 'x', where this training has 0.",
+    ),
+    'optimizer: rate: NaN': (
+        put('optimizer', 'param_groups', 0, 'initial_lr', math.nan),
+        'optimizer.param_groups[0].initial_lr is nan',
+    ),
+    'optimizer: flag: text': (
+        put('optimizer', 'param_groups', 0, 'nesterov', 'x'),
+        "optimizer.param_groups[0].nesterov is 'x'",
+    ),
     'no schedules': (drop('param_schedulers'), "no 'param_schedulers'"),
     'schedules: empty': (put('param_schedulers', []), "no 'param_schedulers'"),
     'schedules: dict': (put('param_schedulers', {'a': 1}), 'param_schedulers'),
@@ -115,6 +132,14 @@ BAD = {
     'schedule: NaN': (
         put('param_schedulers', 1, 'last_step', math.nan),
         'param_schedulers[1].last_step is nan',
+    ),
+    'schedule: end: text': (
+        put('param_schedulers', 1, 'end', 'x'),
+        "its param_schedulers[1].end is 'x', where this training has ",
+    ),
+    'schedule: rates: text': (
+        put('param_schedulers', 0, '_last_value', ['x']),
+        "param_schedulers[0]._last_value is ['x']",
     ),
     'schedule: another': (
         put('param_schedulers', 1, 'step', 'x'),
