@@ -413,7 +413,8 @@ def load_weights(
         loaded: What it holds, if it has been read already.
 
     Raises:
-        UserError: If the checkpoint is not there, damaged, or of another model.
+        UserError: If the checkpoint is not there, damaged, of another model, or holds
+            numbers that are not finite.
 
     Example:
         >>> import torch
@@ -431,4 +432,17 @@ def load_weights(
     loaded = read_checkpoint(checkpoint) if loaded is None else loaded
     with mismatch_explained(str(checkpoint)):
         _load_checkpoint_to_model(model, loaded, strict=True)
+    _check_finite(model, checkpoint)
     return loaded.get('meta') or {}
+
+
+def _check_finite(model: 'nn.Module', checkpoint: str | Path) -> None:
+    """Refuse the weights of a training that has diverged."""
+    for name, weight in model.named_parameters():
+        # A sum is quick, but may be infinite where no number is.
+        if not weight.detach().sum().isfinite() and not weight.isfinite().all():
+            raise UserError(
+                f"checkpoint '{checkpoint}': {name} holds numbers that are not finite "
+                '(NaN or inf), and so would all results: its training has diverged. '
+                'Take an earlier checkpoint'
+            )

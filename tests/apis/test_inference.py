@@ -375,3 +375,16 @@ def test_the_config_says_where_channels_lie(alone: bool, checkpoint) -> None:
     weight = loaded.model.backbone.layer2[0].conv2.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert not weight.is_contiguous()
+
+
+@pytest.mark.parametrize('number', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite(number: float, checkpoint, tmp_path) -> None:
+    content = torch.load(checkpoint('fcos_tiny_shapes'))
+    content['state_dict']['bbox_head.conv_reg.bias'][2] = number
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=r"a\.pth': bbox_head\.conv_reg\.bias holds"):
+        load(tmp_path / 'a.pth', 'fcos_tiny_shapes', device='cpu')
+    # A sum that is too large for its type is none of these.
+    content['state_dict']['bbox_head.conv_reg.bias'][:] = 3e38
+    torch.save(content, tmp_path / 'a.pth')
+    load(tmp_path / 'a.pth', 'fcos_tiny_shapes', device='cpu')
