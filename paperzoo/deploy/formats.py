@@ -42,6 +42,9 @@ def program(graph: Graph) -> torch.export.ExportedProgram:
         >>> made.module()(torch.tensor([-1.0, 2.0]))
         tensor([0., 2.])
     """
+    # Here and not behind `except`: it would be looked up there for Ctrl-C, too.
+    from torch._dynamo.exc import UserError as ExportError
+
     with quiet():
         try:
             return torch.export.export(
@@ -52,7 +55,7 @@ def program(graph: Graph) -> torch.export.ExportedProgram:
                 # What the sizes of maps have to do with each other is left to the run.
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
-        except torch._dynamo.exc.UserError as error:
+        except ExportError as error:
             first = ' '.join(str(error).split())[:600]
             raise UserError(f'torch.export cannot write this model: {first}') from error
 

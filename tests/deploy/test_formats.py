@@ -88,3 +88,15 @@ def test_missing_packages_are_one_message(monkeypatch: pytest.MonkeyPatch) -> No
 def test_program_is_the_module() -> None:
     made = program(graph(Double(), True)).module()
     assert torch.equal(made(torch.ones(4, 3))['y'], torch.full((4, 3), 2.0))
+
+
+def test_ctrl_c_in_an_import_stays_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    program(graph(Double(), free=False))
+    # As an import that was cut off leaves it.
+    monkeypatch.delattr(torch._dynamo, 'exc')
+    monkeypatch.setattr(torch.export, 'export', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        program(graph(Double(), free=False))
