@@ -406,6 +406,14 @@ def test_tables_that_contradict_themselves(
         read_folder(tmp_path)
 
 
+def test_more_classes_than_labels_are_refused(tmp_path: Path) -> None:
+    colours = np.zeros((16, 16, 3), np.uint8)
+    colours[..., 0] = np.arange(256).reshape(16, 16)
+    write_pair(tmp_path, Image.fromarray(colours))
+    with pytest.raises(UserError, match='256 classes. Label maps are learned with 255'):
+        read_folder(tmp_path)
+
+
 def test_a_coloured_map_among_numbers_is_refused_in_training(tmp_path: Path) -> None:
     write_pair(tmp_path, Image.fromarray(LABELS))
     data = MaskFolderDataset(str(tmp_path), pipeline=[])
