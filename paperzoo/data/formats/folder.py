@@ -268,10 +268,33 @@ def image_size(path: Path) -> tuple[int, int]:
             raise UserError(f'{path} is no regular file')
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, 1) > 4 and _turns(image.format)
+            turned = orientation_of(image, path) > 4 and _turns(image.format)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f'{path} is no readable image ({error})') from error
     return (height, width) if turned else (width, height)
+
+
+def orientation_of(image: Image.Image, path: Path) -> int:
+    """Return the EXIF orientation of an image; 1 is upright.
+
+    Args:
+        image: Opened, not loaded.
+        path: Its file.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), 'a.png')
+        >>> from PIL import Image
+        >>> from paperzoo.data.formats.folder import orientation_of
+        >>> Image.new('L', (20, 10)).save(path)
+        >>> with Image.open(path) as image:
+        ...     orientation_of(image, path)
+        1
+    """
+    # A PNG may hold it behind its pixels; most hold none, and are not decoded.
+    if image.format == 'PNG' and b'eXIf' not in path.read_bytes():
+        return 1
+    return int(image.getexif().get(_ORIENTATION, 1))
 
 
 @cache

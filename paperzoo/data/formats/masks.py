@@ -20,10 +20,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Int64, Integer
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
 from paperzoo.data.formats.description import LabelledImage, LabelledSet
-from paperzoo.data.formats.folder import Folder, image_size, split_of, suffix
+from paperzoo.data.formats.folder import (
+    Folder,
+    image_size,
+    orientation_of,
+    split_of,
+    suffix,
+)
 from paperzoo.errors import UserError
 
 Colour = tuple[int, int, int]
@@ -277,10 +283,7 @@ def _common_size(folder: Folder, image: str, label_map: str) -> tuple[int, int]:
 def _orientation(path: Path) -> int:
     """Return the EXIF orientation of a picture; 1 is upright."""
     with Image.open(path) as picture:
-        # A PNG may hold it behind its pixels; most hold none, and are not decoded.
-        if picture.format == 'PNG' and b'eXIf' not in path.read_bytes():
-            return 1
-        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        return orientation_of(picture, path)
 
 
 def _without_images(words: Iterable[str]) -> list[str]:
