@@ -366,6 +366,21 @@ def suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 
+def listed_name(text: str) -> str:
+    """Return the name of an image in a list: without folders and an image's suffix.
+
+    Args:
+        text: A line of the list.
+
+    Example:
+        >>> from paperzoo.data.formats.folder import listed_name
+        >>> listed_name('images/a.JPG'), listed_name('1.2')
+        ('a', '1.2')
+    """
+    name = PurePosixPath(text.strip()).name
+    return name[: -len(suffix(name))] if suffix(name) in IMAGE_SUFFIXES else name
+
+
 def split_of(name: str) -> str:
     """Return the split that a path tells: `'train'`, `'val'`, `'test'`, or `''`.
 

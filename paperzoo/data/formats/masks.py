@@ -26,6 +26,7 @@ from paperzoo.data.formats.description import LabelledImage, LabelledSet
 from paperzoo.data.formats.folder import (
     Folder,
     image_size,
+    listed_name,
     orientation_of,
     split_of,
     suffix,
@@ -297,8 +298,8 @@ def _image_sets(folder: Folder) -> dict[str, str]:
         path = PurePosixPath(one)
         if 'ImageSets' in path.parts and (split := split_of(path.name)):
             for line in folder.read_text(one).split('\n'):
-                if name := line.strip():
-                    found[PurePosixPath(name).name] = split
+                if name := listed_name(line):
+                    found[name] = split
     return found
 
 

@@ -14,11 +14,10 @@ from paperzoo.data.formats.description import (
     flaw_of,
 )
 from paperzoo.data.formats.folder import (
-    IMAGE_SUFFIXES,
     Folder,
+    listed_name,
     size_as_stated,
     split_of,
-    suffix,
 )
 from paperzoo.data.formats.xml_files import number_of, parse_xml, text_in
 from paperzoo.errors import UserError
@@ -177,9 +176,7 @@ def _listed(line: str, stems: set[str]) -> str:
     """Return which of the names a line of a list means, or `''`."""
     # A name may have blanks; after it may be whether a class is in the image: 0001 -1.
     for text in (line, *line.rsplit(maxsplit=1)[:1]):
-        name = PurePosixPath(text).name
-        name = name[: -len(suffix(name))] if suffix(name) in IMAGE_SUFFIXES else name
-        if name in stems:
+        if (name := listed_name(text)) in stems:
             return name
     return ''
 

@@ -477,3 +477,17 @@ def test_real_streets(real_data: Path) -> None:
     image = found.images[0]
     assert image.label_map is not None
     assert read_map(image.label_map).shape == (image.height, image.width)
+
+
+@pytest.mark.parametrize('ending', ['', '.jpg', '.JPG'])
+def test_lists_of_voc_with_and_without_suffixes(ending: str, tmp_path: Path) -> None:
+    for number in range(4):
+        for folder, kind in (('JPEGImages', 'jpg'), ('SegmentationClass', 'png')):
+            path = tmp_path / folder / f'{number}.{kind}'
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.eye(8, dtype=np.uint8) * (kind == 'png')).save(path)
+    lists = tmp_path / 'ImageSets' / 'Segmentation'
+    lists.mkdir(parents=True)
+    (lists / 'train.txt').write_text(f'0{ending}\n1{ending}\n')
+    (lists / 'val.txt').write_text(f'2{ending}\n3{ending}\n')
+    assert read_folder(tmp_path).splits() == {'train': 2, 'val': 2}
