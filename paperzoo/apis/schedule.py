@@ -21,6 +21,8 @@ _EPOCHS = ('begin_epoch', 'switch_epoch', 'num_last_epochs')
 _STEPS = ('begin_iter', 'switch_iter', 'num_last_iters')
 # Rates beside the optimizer's own.
 _RATES = ('eta_min', 'eta_max')
+# MMEngine takes an end from here on for none.
+_MOST = 10**9
 # Where all of these are.
 _MOVED = ('train_cfg', 'param_scheduler', 'default_hooks', 'custom_hooks')
 # What an option sets, by its other names.
@@ -58,7 +60,7 @@ def set_schedule(
 
     Raises:
         UserError: If a number is not above zero, the config has no place for it, or
-            `cfg_options` sets the same.
+            one that is no number where it would move, or `cfg_options` sets the same.
 
     Example:
         >>> from paperzoo.apis.config import load_config
@@ -71,6 +73,10 @@ def set_schedule(
         0.02
     """
     cfg_options = cfg_options or {}
+    if epochs is not None and epochs > _MOST:
+        raise UserError(f'--epochs {epochs}: it must be a number from 1 to {_MOST}')
+    if epochs is not None or batch_size is not None or lr is not None:
+        _check_schedulers(cfg)
     for name, value in (('epochs', epochs), ('batch-size', batch_size), ('lr', lr)):
         if value is None:
             continue
@@ -177,8 +183,7 @@ def _move(cfg: 'Config', passes: Fraction, images: Fraction) -> None:
         _stretch(hook, _STEPS, steps)
         if type_name(hook.get('type', 'CheckpointHook')) == 'CheckpointHook':
             counted = hook.get('by_epoch', True)
-            if hook.get('interval', -1) > 0:
-                _stretch(hook, ('interval',), passes if counted else steps)
+            _stretch(hook, ('interval',), passes if counted else steps)
 
 
 def _move_schedulers(cfg: 'Config', passes: Fraction, images: Fraction) -> None:
@@ -267,6 +272,31 @@ def _rising(values: list[int]) -> list[int]:
         least = values[place - 1] + 1 if place else 1
         values[place] = max(values[place], least)
     return values
+
+
+def _check_schedulers(cfg: 'Config') -> None:
+    """Refuse schedulers in which nothing can be moved."""
+    several = isinstance(cfg.get('param_scheduler'), list)
+    for index, one in enumerate(_schedulers(cfg)):
+        place = f'param_scheduler.{index}' if several else 'param_scheduler'
+        if not isinstance(one, dict):
+            raise _unfit(cfg, f'{place} = {one!r}', 'a dict')
+        if not isinstance(one.get('type'), str | type):
+            said = f'{place}.type = {one.get("type")!r}'
+            raise _unfit(cfg, said, 'a name such as LinearLR')
+        for name in (*_POINTS, *_RATES):
+            if not isinstance(one.get(name), int | float | None):
+                raise _unfit(cfg, f'{place}.{name} = {one[name]!r}', 'a number')
+        for name in _LISTS:
+            values = one.get(name) or []
+            if not isinstance(values, list | tuple) or not all(
+                isinstance(value, int | float) for value in values
+            ):
+                raise _unfit(cfg, f'{place}.{name} = {values!r}', 'a list of numbers')
+
+
+def _unfit(cfg: 'Config', said: str, wanted: str) -> UserError:
+    return UserError(f'{cfg.filename or "config"}: {said}: it must be {wanted}')
 
 
 def _schedulers(cfg: 'Config') -> Iterator[dict[str, Any]]:

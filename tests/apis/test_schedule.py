@@ -182,3 +182,38 @@ def test_two_options_for_one_thing(
         set_schedule(cfg, cfg_options=options, **set_to)
     assert cfg.pretty_text == before
     set_schedule(cfg, epochs=None, cfg_options=options)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'said'),
+    [
+        ('param_scheduler.0.end', 'x', "'x': it must be a number"),
+        ('param_scheduler.0.type', None, 'None: it must be a name such as LinearLR'),
+        ('param_scheduler.1.milestones', ['a'], "['a']: it must be a list of numbers"),
+    ],
+)
+def test_what_cannot_move_is_named(key: str, value: Any, said: str) -> None:
+    cfg = load_config('fcos_r50_fpn')
+    cfg.merge_from_dict({key: value})
+    with pytest.raises(UserError) as caught:
+        set_schedule(cfg, epochs=1)
+    assert str(caught.value).endswith(f'fcos_r50_fpn.py: {key} = {said}')
+
+
+def test_what_is_no_scheduler_is_named() -> None:
+    cfg = load_config('fcos_r50_fpn')
+    cfg.param_scheduler = {'generator': 3}
+    with pytest.raises(UserError, match='param_scheduler = 3: it must be a dict'):
+        set_schedule(cfg, epochs=1)
+
+
+def test_a_checkpoint_hook_without_an_interval_stays() -> None:
+    cfg = load_config('fcos_r50_fpn', {'default_hooks.checkpoint.interval': None})
+    set_schedule(cfg, epochs=1)
+    assert cfg.default_hooks.checkpoint.interval is None
+
+
+def test_more_epochs_than_can_be_counted() -> None:
+    cfg = load_config('fcos_r50_fpn')
+    with pytest.raises(UserError, match='from 1 to 1000000000'):
+        set_schedule(cfg, epochs=10**30)
