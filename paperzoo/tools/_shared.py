@@ -1,7 +1,9 @@
 """What the scripts share: arguments of a config, one-message errors, a bar."""
 
 import argparse
+import math
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.apis.config import load_config
@@ -40,7 +42,31 @@ class Overrides(argparse.Action):
                 options[key] = DictAction._parse_iterable(value)
             except (AssertionError, ValueError, IndexError) as error:
                 raise UserError(f"{option_string} '{given}': {error}") from error
+            except RecursionError as error:
+                raise UserError(
+                    f'{option_string} {key}: its value has too many brackets in each '
+                    'other'
+                ) from error
         setattr(namespace, self.dest, options)
+
+
+def bounded(
+    kind: type[int] | type[float], least: int, most: float = math.inf
+) -> Callable[[str], float]:
+    """Return the type of an option that takes a number within bounds."""
+    end = 'on' if most == math.inf else f'to {most}'
+    wanted = f'a {"whole " if kind is int else ""}number from {least} {end}'
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"'{text}': it must be {wanted}")
+        return value
+
+    return read
 
 
 def add_config_arguments(

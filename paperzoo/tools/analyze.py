@@ -2,7 +2,7 @@
 
 import argparse
 
-from paperzoo.tools._shared import one_message
+from paperzoo.tools._shared import bounded, one_message
 
 
 def parse_args() -> argparse.Namespace:
@@ -13,11 +13,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', default='analysis', metavar='DIR', help='a new folder')
     parser.add_argument(
-        '--score', type=float, default=0.3, help='leave out what scores lower'
+        '--score',
+        type=bounded(float, 0, 1),
+        default=0.3,
+        help='leave out what scores lower',
     )
-    parser.add_argument('--iou', type=float, default=0.5, help='smallest of a pair')
     parser.add_argument(
-        '--number', type=int, default=8, help='of best and of worst images'
+        '--iou', type=bounded(float, 0, 1), default=0.5, help='smallest of a pair'
+    )
+    parser.add_argument(
+        '--number', type=bounded(int, 1), default=8, help='of best and of worst images'
     )
     return parser.parse_args()
 

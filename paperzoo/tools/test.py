@@ -6,6 +6,7 @@ from paperzoo.apis.testing import evaluate_checkpoint
 from paperzoo.tools._shared import (
     add_config_arguments,
     add_precision,
+    bounded,
     config_of,
     one_message,
 )
@@ -27,8 +28,10 @@ def parse_args() -> argparse.Namespace:
         metavar='DIR',
         help='write pictures and one page of them: ground truth beside prediction',
     )
-    parser.add_argument('--show-images', type=int, default=24, metavar='N')
-    parser.add_argument('--show-score', type=float, default=0.3, metavar='SCORE')
+    parser.add_argument('--show-images', type=bounded(int, 1), default=24, metavar='N')
+    parser.add_argument(
+        '--show-score', type=bounded(float, 0, 1), default=0.3, metavar='SCORE'
+    )
     add_precision(parser, None)
     parser.add_argument(
         '--no-preflight',

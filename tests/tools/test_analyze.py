@@ -239,3 +239,22 @@ def test_classes_in_another_order_are_told(
     assert run(tmp_path, monkeypatch)['exchanged'] == [['cat', 'dog'], ['dog', 'cat']]
     said = capsys.readouterr().out
     assert 'warning: classes are found as each other (cat as dog, dog as cat)' in said
+
+
+@pytest.mark.parametrize(
+    ('given', 'wanted'),
+    [
+        (('--iou', 'nan'), "--iou: 'nan': it must be a number from 0 to 1"),
+        (('--iou', '2'), "--iou: '2': it must be a number from 0 to 1"),
+        (('--score', 'inf'), "--score: 'inf': it must be a number from 0 to 1"),
+        (('--score', 'x'), "--score: 'x': it must be a number from 0 to 1"),
+        (('--number=-3',), "--number: '-3': it must be a whole number from 1 on"),
+    ],
+)
+def test_a_number_out_of_its_bounds(
+    given: tuple[str, ...], wanted: str, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(sys, 'argv', ['analyze', 'a.json', *given])
+    with pytest.raises(SystemExit, match='2'):
+        analyze.parse_args()
+    assert wanted in capsys.readouterr().err
