@@ -34,8 +34,8 @@ def browse(
         columns: Of the page.
 
     Raises:
-        UserError: If the config has no such data set, or it does not give one image
-            with boxes, masks or a map at a time.
+        UserError: If the config has no such data set, it does not give one image with
+            boxes, masks or a map at a time, or there is no such seed or page.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -51,6 +51,14 @@ def browse(
 
     from paperzoo.visualization.overlays import write_page, write_picture
 
+    for name, value, least, most in (
+        ('seed', seed, 0, 2**32 - 1),
+        ('columns', columns, 1, 100),
+    ):
+        if not least <= value <= most:
+            raise UserError(
+                f'--{name} {value}: it must be a whole number from {least} to {most}'
+            )
     refuse_unwritable(free_path(Path(out)))
     set_random_seed(seed)
     dataset = whole_dataset(cfg, split)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paperzoo.apis.config_errors import refuse_objects
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import require
 from paperzoo.utils.files import refuse_unwritable
@@ -105,7 +106,7 @@ def build_runner(cfg: 'Config', *, strict: bool, dump: str = '') -> 'Runner':
 
     Raises:
         UserError: If the runner cannot be built because of a misspelt name, or its
-            work dir cannot be written.
+            work dir or the config cannot be written.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -124,6 +125,7 @@ def build_runner(cfg: 'Config', *, strict: bool, dump: str = '') -> 'Runner':
     from paperzoo.preflight.build_errors import spelling_explained
 
     refuse_unwritable(Path(cfg.work_dir))
+    refuse_objects(cfg)  # it writes the config into its work dir
     with spelling_explained(cfg):
         own = _renamed(cfg, dump)
         runner = RUNNERS.build(own) if 'runner_type' in own else Runner.from_cfg(own)

@@ -9,7 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.apis.config_errors import import_custom, merge, reading_explained
+from paperzoo.apis.config_errors import (
+    import_custom,
+    merge,
+    reading_explained,
+    refuse_objects,
+)
 from paperzoo.apis.stack import check_stack
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import check_values
@@ -21,6 +26,8 @@ from paperzoo.utils.wrappers import unwrap_datasets
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+_ENDINGS = ('.py', '.json', '.yml', '.yaml')
 
 
 def config_folders() -> list[Path]:
@@ -99,6 +106,11 @@ def load_config(
     """
     check_stack()
     path = find_config(os.path.expanduser(config))
+    if path.suffix not in _ENDINGS:
+        raise UserError(
+            f"'{path}' is no config: that ends in .py, .json or .yml. The config comes "
+            'first, then the checkpoint: fcos_tiny_shapes epoch_1.pth'
+        )
     # A config may name modules of the project that it lies in, as under `python -m`.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -149,8 +161,8 @@ def dump_config(cfg: 'Config', file: str | Path) -> Path:
         file: Where to write: `.py`, `.json`, `.yml` or `.yaml`.
 
     Raises:
-        UserError: If the file exists already, its name has another ending, or it cannot
-            be written.
+        UserError: If the file exists already, its name has another ending, it cannot
+            be written, or the config holds what no file can.
 
     Example:
         >>> from pathlib import Path
@@ -164,8 +176,9 @@ def dump_config(cfg: 'Config', file: str | Path) -> Path:
     file = Path(file)
     if file.exists():
         raise UserError(f"'{file}' exists already: name another file, or remove it")
-    if file.suffix not in ('.py', '.json', '.yml', '.yaml'):
+    if file.suffix not in _ENDINGS:
         raise UserError(f"'{file}' must end in .py, .json or .yml")
+    refuse_objects(cfg)
     with TemporaryDirectory() as folder:
         whole = Path(folder, file.name)
         cfg.dump(str(whole))

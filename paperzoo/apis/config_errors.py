@@ -1,5 +1,6 @@
 """What is wrong with a config that cannot be read: file, line, and the line itself."""
 
+import ast
 import json
 import linecache
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from paperzoo.errors import UserError
+from paperzoo.utils.wording import some
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -154,6 +156,43 @@ def _which(cfg: 'Config', options: Mapping[str, Any], error: Exception) -> str:
                 f'--cfg-options {key}={value}: the config has no place for it: {text}'
             )
     return f'--cfg-options: {error}'
+
+
+def refuse_objects(cfg: 'Config') -> None:
+    """Refuse a config with a value that cannot be written down, such as a class.
+
+    Args:
+        cfg: The config.
+
+    Raises:
+        UserError: If there is one; the message names its key.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> from paperzoo.apis.config_errors import refuse_objects
+        >>> refuse_objects(Config(dict(model=dict(type=len))))
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: config: model.type = <built-in function len>: ...
+    """
+    if wrong := list(_objects(cfg.to_dict(), '')):
+        raise UserError(
+            f'{cfg.filename or "config"}: {some(wrong)}: a config is written with its '
+            'texts, numbers, lists and dicts, and with nothing else. Instead of a '
+            'class give its name, and in custom_imports the module that registers it'
+        )
+
+
+def _objects(node: Any, key: str) -> Iterator[str]:
+    inner = list(node.items()) if isinstance(node, dict) else []
+    if isinstance(node, list | tuple):
+        inner = list(enumerate(node))
+    elif not isinstance(node, dict | str):
+        try:
+            ast.parse(str(node))
+        except SyntaxError:
+            yield f'{key} = {" ".join(str(node).split())[:60]}'
+    for name, value in inner:
+        yield from _objects(value, f'{key}.{name}' if key else str(name))
 
 
 def import_custom(cfg: 'Config') -> None:

@@ -26,6 +26,12 @@ def _whole(least: int) -> Check:
     )
 
 
+_SEED: Check = (
+    f'a whole number from 0 to {2**32 - 1}',
+    lambda value: _whole(0)[1](value) and value < 2**32,
+)
+
+
 def _one_of(*names: str) -> Check:
     return ' or '.join(map(repr, names)), lambda value: value in names
 
@@ -105,7 +111,7 @@ _CHECKS: dict[str, Check] = {
     'model.data_preprocessor': _DICT,
     'data_preprocessor': _DICT,
     'auto_scale_lr': _DICT,
-    'randomness.seed': _whole(0),
+    'randomness.seed': _SEED,
     'default_scope': _TEXT,
     **{
         f'{split}_dataloader{key}': check

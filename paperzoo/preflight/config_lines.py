@@ -53,7 +53,7 @@ def refuse_circle(file: Path) -> None:
 
     Raises:
         UserError: If a file inherits from itself, maybe through others; the message
-            names the files in their order.
+            names the files in their order. Also if a base is no text.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -112,10 +112,16 @@ def _text_bases(file: Path, value: ast.expr) -> list[Path]:
 
     try:
         written = ast.literal_eval(value)
-    except ValueError:
+    except (ValueError, TypeError):  # computed, or nothing that Python can make
         return []
+    names = written if isinstance(written, list) else [written]
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"config '{file}', line {value.lineno}: _base_ = {ast.unparse(value)}: it "
+            "must be the path of a config, or a list of them: _base_ = ['base.py']"
+        )
     paths = []
-    for name in [written] if isinstance(written, str) else written:
+    for name in names:
         package, mark, inner = name.partition('::')
         spec = find_spec(package) if mark and package.isidentifier() else None
         if spec and spec.origin:
@@ -126,7 +132,8 @@ def _text_bases(file: Path, value: ast.expr) -> list[Path]:
 
 
 def _imported_file(file: Path, node: ast.ImportFrom) -> Path:
-    folder = file.parents[node.level - 1]
+    # Not `parents`, which end where the name of a file begins.
+    folder = file.parent.joinpath(*['..'] * (node.level - 1))
     return folder.joinpath(*(node.module or '').split('.')).with_suffix('.py')
 
 

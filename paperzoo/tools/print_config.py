@@ -3,6 +3,7 @@
 import argparse
 
 from paperzoo.apis.config import dump_config
+from paperzoo.apis.config_errors import refuse_objects
 from paperzoo.tools._shared import add_config_arguments, config_of, one_message
 
 
@@ -28,6 +29,7 @@ def main() -> None:
         cfg.pop('work_dir')
     cfg.pop('launcher')
     if args.output is None:
+        refuse_objects(cfg)
         print(cfg.pretty_text)
         return
     print(f'Written: {dump_config(cfg, args.output)}')

@@ -9,6 +9,7 @@ import pytest
 from paperzoo.apis.config import (
     class_names,
     config_folders,
+    dump_config,
     find_config,
     load_config,
     palette,
@@ -140,3 +141,56 @@ def test_colours_that_are_none_are_those_of_the_data(wrong: object) -> None:
     found = palette(cfg, {'dataset_meta': {'palette': wrong}})
     assert found == palette(cfg, {})
     assert found is not None
+
+
+@pytest.mark.parametrize(
+    'base', ['3', 'None', "[['a.py']]", "('b.py',)", "{'b.py': 1}"]
+)
+def test_a_base_that_is_no_path(base: str, tmp_path: Path) -> None:
+    file = written(tmp_path, a=f'x = 1\n_base_ = {base}\n')
+    with pytest.raises(UserError) as caught:
+        load_config(file)
+    start = f"config '{file}', line 2: _base_ = {base}: it must be the path of a config"
+    assert str(caught.value).startswith(start)
+
+
+def test_a_base_above_all_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pure = (
+        'from mmengine.config import read_base\nwith read_base():\n    from {} import *'
+    )
+    file = written(tmp_path, a=pure.format('.' * 50 + 'x.y'))
+    with pytest.raises(UserError, match=r"a\.py': a base of it is missing: .*x/y\.py"):
+        load_config(file)
+    # From the folder that it lies in, one above is not above all.
+    (tmp_path / 'in').mkdir()
+    written(tmp_path, b='z = 3')
+    written(tmp_path / 'in', a=pure.format('..b'))
+    monkeypatch.chdir(tmp_path / 'in')
+    assert load_config('a.py').z == 3
+
+
+def test_a_checkpoint_in_the_place_of_the_config(tmp_path: Path) -> None:
+    (tmp_path / 'a.pth').write_bytes(b'x')
+    with pytest.raises(UserError, match=r"a\.pth' is no config: .* config comes first"):
+        load_config(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('value', ['lambda: 3', 'type("A", (), {})'])
+@pytest.mark.parametrize('ending', ['py', 'yml', 'json'])
+def test_what_no_file_can_hold_is_not_written(
+    value: str, ending: str, tmp_path: Path
+) -> None:
+    cfg = load_config(
+        written(tmp_path, a=f'model = dict(heads=[dict(type={value})])\n')
+    )
+    with pytest.raises(UserError, match=r'a\.py: model\.heads\.0\.type = <'):
+        dump_config(cfg, tmp_path / f'b.{ending}')
+    assert not (tmp_path / f'b.{ending}').exists()
+
+
+def test_a_seed_that_numpy_does_not_take() -> None:
+    with pytest.raises(UserError, match=r'seed = .* from 0 to 4294967295'):
+        load_config('fcos_tiny_shapes', {'randomness.seed': 2**32})
+    load_config('fcos_tiny_shapes', {'randomness.seed': 2**32 - 1})

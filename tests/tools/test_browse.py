@@ -10,7 +10,9 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from paperzoo.apis.browse import browse as browse_images
 from paperzoo.apis.browse import picture_of
+from paperzoo.apis.config import load_config
 from paperzoo.errors import UserError
 from paperzoo.tools import browse
 
@@ -89,3 +91,14 @@ def test_an_episode_is_a_row_for_each_class() -> None:
     for label in range(3):
         row = picture[label * 14 : label * 14 + 10]
         assert set(np.unique(row).tolist()) == {60 * label, 255}
+
+
+@pytest.mark.parametrize(
+    'wrong', [{'seed': -1}, {'seed': 10**30}, {'columns': 0}], ids=str
+)
+def test_no_such_seed_or_page(wrong: dict[str, int], tmp_path: Path) -> None:
+    cfg = load_config('fcos_tiny_shapes')
+    ((name, value),) = wrong.items()
+    with pytest.raises(UserError, match=f'--{name} {value}: it must be a whole number'):
+        browse_images(cfg, number=1, out=tmp_path / 'a', **wrong)
+    assert not (tmp_path / 'a').exists()
