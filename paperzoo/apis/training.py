@@ -1,6 +1,5 @@
 """Trainings: what is looked at before, what watches them, what they leave behind."""
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,14 @@ from paperzoo.apis.config_errors import merge
 from paperzoo.apis.vis_backends import add_backend
 from paperzoo.errors import UserError
 from paperzoo.preflight.common_values import check_values, require
+from paperzoo.utils.work_dirs import last_checkpoint
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
+
+_NOTHING_TO_RESUME = "'{}' holds no checkpoint to go on from: the training begins anew"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def train(
         auto_scale_lr: Scale the learning rate from the config's `base_batch_size` to
             the real batch size.
         from_scratch: Begin at random weights, with nothing frozen.
-        resume: Go on from a checkpoint; True from the last one in the work dir.
+        resume: Go on from a checkpoint; True from the last one in the work dir, or
+            begin there if it holds none.
         preflight: Look at config, data and work dir before.
         finite_check: Stop at a loss that is NaN or infinite.
         cache_images: Keep the decoded training images, as far as half of the free
@@ -113,6 +116,7 @@ def train(
     launcher = cfg.get('launcher', 'none')
     with own_instances(), own_work_dir(cfg.work_dir, launcher):
         runner = _runner(cfg, preflight=preflight)
+        _find_last(runner)
         make_resumable(runner)
         resume_completely(runner)
         watch(runner, preflight=preflight, finite_check=finite_check)
@@ -123,9 +127,8 @@ def train(
             workers_ended(runner),
         ):
             runner.train()
-    written = Path(runner.work_dir, 'last_checkpoint')
-    last = Path(os.fsdecode(written.read_bytes())) if written.is_file() else None
-    return Trained(Path(runner.work_dir), last)
+    last = last_checkpoint(runner.work_dir)
+    return Trained(Path(runner.work_dir), Path(last) if last else None)
 
 
 def replay_step(
@@ -206,6 +209,19 @@ def _runner(cfg: 'Config', *, preflight: bool, dump: str = '') -> 'Runner':
     return build_runner(cfg, strict=strict, dump=dump)
 
 
+def _find_last(runner: 'Runner') -> None:
+    """Let a runner resume what the work dir itself holds, or begin there."""
+    # In the runner: the config that it leaves behind goes on to mean the last one.
+    if not runner._resume or runner._load_from is not None:
+        return
+    last = last_checkpoint(runner.work_dir)
+    runner._resume, runner._load_from = last is not None, last
+    if last is None:
+        runner.logger.warning(_NOTHING_TO_RESUME.format(runner.work_dir))
+    else:
+        runner.logger.info(f'The training goes on from {last}')
+
+
 def set_training_options(
     cfg: 'Config',
     *,
@@ -239,7 +255,7 @@ def set_training_options(
 
     Raises:
         UserError: If the config has no base batch size to scale by, or no place for
-            another length, batch size or rate.
+            another length, batch size or rate, or `resume` is an empty text.
 
     Example:
         >>> from paperzoo.apis.config import load_config, set_work_dir
@@ -266,7 +282,7 @@ def set_training_options(
     if cache_images:
         _add_hook(cfg, {'type': 'paperzoo.CacheImagesHook'})
     if auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        if (cfg.get('auto_scale_lr') or {}).get('base_batch_size') is None:
             raise UserError(
                 f'{cfg.filename}: --auto-scale-lr needs the batch size that the '
                 'learning rate was set for: auto_scale_lr=dict(base_batch_size=16)'
@@ -276,7 +292,13 @@ def set_training_options(
         from paperzoo.preflight.random_weights import begin_at_random
 
         begin_at_random(cfg)
-    if resume:
+    if resume == '':
+        raise UserError('resume is empty: name a checkpoint, or say True for the last')
+    if resume is True and last_checkpoint(cfg.work_dir) is None:
+        # What the config begins with stays: load_from.
+        cfg.resume = False
+        warnings.warn(_NOTHING_TO_RESUME.format(cfg.work_dir), stacklevel=2)
+    elif resume:
         cfg.resume = True
         cfg.load_from = None if resume is True else str(resume)
 

@@ -5,6 +5,7 @@ it this name, in its own folder, and only if it is a file: what a checkpoint say
 never taken for a path.
 """
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
+
+from paperzoo.utils.work_dirs import last_checkpoint
 
 # In the message hub, and so in each checkpoint: the files that it makes superfluous.
 DISPLACED = 'displaced_ckpts'
@@ -77,7 +80,12 @@ def remove_unrecorded(runner: Any, resumed: float) -> None:
 
 def _resumes_the_last(runner: Any) -> bool:
     """Return whether nothing newer was passed over, on purpose, for an older one."""
-    return runner._load_from is None
+    if runner._load_from is None:
+        return True
+    last = last_checkpoint(runner.work_dir)
+    return last is not None and os.path.realpath(last) == os.path.realpath(
+        runner._load_from
+    )
 
 
 def _writers(runner: Any) -> list[tuple[CheckpointHook, Path]]:

@@ -16,10 +16,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from mmengine.runner import CheckpointLoader, Runner
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from paperzoo.registry import HOOKS
+from paperzoo.utils.work_dirs import last_checkpoint
 
 # What a state is for; one of them begins each place.
 _EPOCH, _STEP, _BATCH, _VALIDATION = range(4)
@@ -184,7 +185,7 @@ def adopt_seed(cfg: Config) -> None:
     randomness = cfg.get('randomness') or {}
     if not cfg.get('resume') or randomness.get('seed') is not None:
         return
-    file = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
+    file = cfg.get('load_from') or last_checkpoint(cfg.work_dir)
     if file is None:
         return
     if Path(file).is_dir():  # A sharded one; every rank has the seed.

@@ -1,6 +1,7 @@
 """train as a function: what it leaves behind, and that the next one is its own."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -79,16 +80,55 @@ def test_a_given_config_is_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('resume', [False, True, 'epoch_1.pth', Path('epoch_1.pth')])
-def test_resume(resume: bool | str | Path) -> None:
-    cfg = Config(dict(load_from='weights.pth', resume=False))
+def test_resume(resume: bool | str | Path, tmp_path: Path) -> None:
+    (tmp_path / 'epoch_1.pth').touch()
+    cfg = Config(dict(load_from='weights.pth', resume=False, work_dir=str(tmp_path)))
     set_training_options(cfg, resume=resume)
     expected = {False: 'weights.pth', True: None}.get(resume, 'epoch_1.pth')
     assert (cfg.resume, cfg.load_from) == (bool(resume), expected)
 
 
-def test_scaling_needs_a_base(tmp_path: Path) -> None:
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    cfg = Config(dict(load_from='weights.pth', resume=False, work_dir=str(tmp_path)))
+    with pytest.warns(UserWarning, match='the training begins anew'):
+        set_training_options(cfg, resume=True)
+    assert (cfg.resume, cfg.load_from) == (False, 'weights.pth')
+    with pytest.raises(UserError, match='resume is empty'):
+        set_training_options(cfg, resume='')
+
+
+def test_the_work_dir_itself_is_resumed(tmp_path: Path) -> None:
+    first = tmp_path / 'first'
+    paperzoo.train('fcos_tiny_shapes', cfg_options=SMALL, work_dir=first)
+    whole = (first / 'epoch_1.pth').read_bytes()
+    moved = tmp_path / os.fsdecode(b'caf\xe9')
+    first.rename(moved)
+    for epochs, damaged in ((2, None), (3, 'foreign')):
+        if damaged:  # nor is the newest checkpoint whole
+            (moved / 'last_checkpoint').unlink()
+            (moved / 'last_checkpoint').symlink_to('/etc/passwd')
+            (moved / 'epoch_9.pth').write_bytes(whole[:-100])
+        done = paperzoo.train(
+            'fcos_tiny_shapes',
+            cfg_options={**SMALL, 'train_cfg.max_epochs': epochs},
+            work_dir=moved,
+            resume=True,
+        )
+        assert done.checkpoint == moved / f'epoch_{epochs}.pth'
+        log = max(moved.glob('*/vis_data/scalars.json'))
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        steps = [row['iter'] for row in rows if 'loss' in row]
+        assert steps == [2 * epochs - 1, 2 * epochs]
+    assert (moved / 'epoch_1.pth').read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    'content',
+    [{}, {'auto_scale_lr': None}, {'auto_scale_lr': {'base_batch_size': None}}],
+)
+def test_scaling_needs_a_base(content: dict) -> None:
     with pytest.raises(UserError, match='base_batch_size'):
-        set_training_options(Config(dict(a=1)), auto_scale_lr=True)
+        set_training_options(Config(content), auto_scale_lr=True)
 
 
 def test_compiling_keeps_what_the_config_says_unless_told() -> None:

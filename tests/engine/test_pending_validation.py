@@ -228,6 +228,15 @@ def test_a_best_that_was_never_noted_is_swept(tmp_path: Path) -> None:
     assert files(tmp_path) == own | foreign | {'last_validation'}
 
 
+def test_the_last_checkpoint_by_its_name_passes_nothing_over(tmp_path: Path) -> None:
+    train(arguments(tmp_path), stop=9)
+    late = tmp_path / 'best_score_epoch_3.pth'
+    late.write_bytes(b'later than epoch_2.pth')
+    last = dict(resume=True, load_from=str(tmp_path / 'epoch_2.pth'))
+    train(arguments(tmp_path, **last), stop=9)
+    assert not late.exists()
+
+
 def test_an_older_checkpoint_leaves_later_ones_alone(tmp_path: Path) -> None:
     train(arguments(tmp_path))
     (tmp_path / 'best_score_epoch_4.pth').write_bytes(b'mine')
