@@ -1,6 +1,7 @@
 """The settings that every config has: is each of them of a kind that can be used?"""
 
 import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,14 @@ _NAMES: Check = (
     ),
 )
 _LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL', 'NOTSET')
+# Checkpoints of one name would replace each other, the last of them be deleted.
+_NUMBERED: Check = (
+    "a text with one {} for the epoch or step, such as 'epoch_{}.pth'",
+    lambda value: (
+        isinstance(value, str)
+        and bool(re.fullmatch(r'[^{}]*\{0?(:(0\d)?d?)?\}[^{}]*', value))
+    ),
+)
 _PLACE: Check = ('a text', lambda value: not isinstance(value, int | float))
 
 # None is always allowed: mmengine reads it as "not given".
@@ -90,6 +99,7 @@ _CHECKS: dict[str, Check] = {
     'default_hooks': _DICT,
     'default_hooks.logger.interval': _whole(1),
     'default_hooks.checkpoint.interval': _whole(-1),
+    'default_hooks.checkpoint.filename_tmpl': _NUMBERED,
     'custom_hooks': ('a list of hooks', _LIST[1]),
     'work_dir': _TEXT,
     'load_from': _TEXT,
@@ -111,6 +121,7 @@ _CHECKS: dict[str, Check] = {
     'model.data_preprocessor': _DICT,
     'data_preprocessor': _DICT,
     'auto_scale_lr': _DICT,
+    'auto_scale_lr.base_batch_size': _whole(1),
     'randomness.seed': _SEED,
     'default_scope': _TEXT,
     **{

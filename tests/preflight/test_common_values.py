@@ -36,6 +36,12 @@ from paperzoo.preflight.common_values import check_values, require
         ('resume', 'epoch_3.pth'),
         ('work_dir', 3),
         ('log_level', 'info'),
+        ('auto_scale_lr.base_batch_size', 'x'),
+        ('auto_scale_lr.base_batch_size', 0),
+        *(
+            ('default_hooks.checkpoint.filename_tmpl', name)
+            for name in ('same.pth', '{}{}.pth', '{x}.pth', '{1}.pth', '{.pth', '{:x}')
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(key: str, value: Any) -> None:
@@ -71,6 +77,12 @@ def test_what_mmengine_takes_is_taken() -> None:
             }
         )
     )
+
+
+@pytest.mark.parametrize('name', ['epoch_{}.pth', '{:d}', 'step {0:06d}.pth', '{:03}'])
+def test_names_with_a_number(name: str) -> None:
+    hook = {'filename_tmpl': name}
+    check_values(Config({'default_hooks': {'checkpoint': hook}}))
 
 
 def test_workers_that_persist_but_none() -> None:
