@@ -15,6 +15,8 @@ from paperzoo.utils.files import write_json
 
 # In the work dir: what is known after each validation.
 RECORD = 'early_stopping.json'
+# A number that is infinite, lists in lists in lists.
+_TOO_MUCH = (OverflowError, RecursionError)
 
 
 @HOOKS.register_module()
@@ -54,7 +56,7 @@ class EarlyStoppingHook(hooks.EarlyStoppingHook):
             )
 
     def after_val_epoch(
-        self, runner: Runner, metrics: dict[str, float] | None = None
+        self, runner: Runner, metrics: dict[str, Any] | None = None
     ) -> None:
         """Decide whether to stop; a validation that is done again counts once."""
         metrics = metrics or {}
@@ -90,12 +92,12 @@ def _read(runner: Runner, monitor: str) -> dict[int, tuple[int, float]]:
     """Return what the work dir knows, the same in all processes."""
     found: list[dict[int, tuple[int, float]]] = [{}]
     if is_main_process():
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        with suppress(OSError, ValueError, TypeError, LookupError, *_TOO_MUCH):
             content = json.loads(Path(runner.work_dir, RECORD).read_text('utf-8'))
             if content['monitor'] == monitor:
-                found[0].update(
-                    (int(at), (int(waits), float(best)))
+                found[0] = {
+                    int(at): (int(waits), float(best))
                     for at, waits, best in content['seen']
-                )
+                }
     broadcast_object_list(found)
     return found[0]

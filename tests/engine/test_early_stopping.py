@@ -129,7 +129,12 @@ def test_going_back_forgets_what_came_later(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    'content', ['', '[]', '{"monitor": "score", "seen": [[1]]}', '{"monitor": "other"}']
+    'content',
+    [
+        *('', '[]', '{"monitor": "score", "seen": [[1]]}', '{"monitor": "other"}'),
+        '{"monitor": "score", "seen": [[5, 0, 0.9], [Infinity, 0, 0.1]]}',
+        '[' * 100_000,
+    ],
 )
 def test_a_record_that_is_damaged_is_no_record(tmp_path: Path, content: str) -> None:
     train(arguments(tmp_path), stop=24)
