@@ -8,21 +8,38 @@ Upstream thread: none; mmengine/dist/utils.py, mmengine/runner/runner.py (`wrap_
 mmengine/_strategy/{distributed,fsdp}.py.
 Delete when: the supported mmengine starts `--launcher pytorch` without a GPU.
 
-With an accelerator nothing changes.
+With an accelerator nothing changes, but that a launcher which was not started as one
+says so, in the place of a KeyError.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
+from paperzoo.errors import UserError
 from paperzoo.utils.when_imported import when_imported
 
 _MARK = '_paperzoo_on_cpu'
-_LAUNCHERS = ('_init_dist_pytorch', '_init_dist_mpi', '_init_dist_slurm')
+# What starts the processes, and what it tells each of them.
+_LAUNCHERS = {
+    'pytorch': (
+        'torchrun',
+        ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
+    ),
+    'mpi': (
+        'mpirun -x MASTER_ADDR=HOST',
+        (
+            'MASTER_ADDR',
+            *(f'OMPI_COMM_WORLD_{name}' for name in ('LOCAL_RANK', 'RANK', 'SIZE')),
+        ),
+    ),
+    'slurm': ('srun', ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')),
+}
 
 
 def apply() -> None:
@@ -33,7 +50,7 @@ def apply() -> None:
     from mmengine.model import wrappers
 
     for name in _LAUNCHERS:
-        _replace(home, name, _gloo_on_cpu)
+        _replace(home, f'_init_dist_{name}', partial(_launch, name))
     _replace(
         wrappers.MMDistributedDataParallel, '__init__', _on_device('device_ids', None)
     )
@@ -59,6 +76,23 @@ def _on_cpu() -> bool:
     from mmengine.device import get_device
 
     return get_device() == 'cpu'
+
+
+def _launch(name: str, theirs: Callable[..., None]) -> Callable[..., None]:
+    """Let a launcher say that it has not started the process, or begin."""
+    command, told = _LAUNCHERS[name]
+    begin = _gloo_on_cpu(theirs)
+
+    @wraps(theirs)
+    def launch(*args: Any, **kwargs: Any) -> None:
+        if missing := [one for one in told if one not in os.environ]:
+            raise UserError(
+                f'--launcher {name}: {", ".join(missing)} not set. Start the command '
+                f'with {command}, or leave --launcher out'
+            )
+        begin(*args, **kwargs)
+
+    return launch
 
 
 def _gloo_on_cpu(theirs: Callable[..., None]) -> Callable[..., None]:

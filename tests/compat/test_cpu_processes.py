@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import init_dist
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.testing import assert_close
@@ -16,6 +17,7 @@ from two_processes import run, two_processes
 
 import paperzoo.compat
 from paperzoo.compat import cpu_processes
+from paperzoo.errors import UserError
 
 pytestmark = pytest.mark.skipif(get_device() != 'cpu', reason='the remedy is for CPUs')
 
@@ -165,3 +167,17 @@ def test_with_a_gpu_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
         (('nccl',), {'init_backend': 'torch'}),
         {'device_ids': [1]},
     ]
+
+
+@pytest.mark.parametrize(
+    ('name', 'command'),
+    [('pytorch', 'torchrun'), ('slurm', 'srun'), ('mpi', 'mpirun')],
+)
+def test_a_launcher_that_started_nothing(
+    name: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(UserError, match=f'{name}: .*RANK|PROCID') as caught:
+        init_dist(name)
+    assert f'with {command}' in str(caught.value)
