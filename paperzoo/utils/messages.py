@@ -4,10 +4,11 @@ import faulthandler
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 from paperzoo.errors import UserError
 
@@ -17,8 +18,8 @@ _TRACEBACK = 'Traceback (most recent call last):\n'
 # The first line behind the last traceback that is not indented: type and message.
 _RAISED = re.compile(r'^([A-Za-z_][\w.]*): ', re.MULTILINE)
 
-# As a shell has it for SIGINT.
-_INTERRUPTED = 130
+# The signals that have come, other than Ctrl-C.
+_RECEIVED: list[int] = []
 
 # Both packages hold the same files: without force, those of the other one are lost.
 WITHOUT_SCREEN = (
@@ -32,7 +33,8 @@ def one_message(main: Callable[[], object]) -> None:
 
     That is a `UserError`, also one of a loader's worker; a file, disk or stream that
     the system refuses; and a part of the stack that cannot be imported. Anything else
-    is a fault of ours and keeps its traceback. Ctrl-C ends it with exit code 130.
+    is a fault of ours and keeps its traceback. Ctrl-C ends it with exit code 130, and
+    `kill` (SIGTERM) as Ctrl-C does, with 143.
 
     Args:
         main: The command.
@@ -47,6 +49,7 @@ def one_message(main: Callable[[], object]) -> None:
         SystemExit: ...
         paperzoo: --out 'a.txt' must end in .json
     """
+    _open_streams()
     _print_anything()
     # A crash in compiled code says where it was; else the process just ends.
     with suppress(OSError, ValueError, AttributeError):  # stderr may be no file
@@ -54,7 +57,8 @@ def one_message(main: Callable[[], object]) -> None:
     # A log that cannot be written is told by what must be written, not line by line.
     logging.raiseExceptions = False
     try:
-        _printed(main)
+        with _interrupted_by_kill():
+            _printed(main)
     except BrokenPipeError as error:
         # Who reads what we print has seen enough, as `| head` does.
         if error.filename is None:
@@ -64,7 +68,8 @@ def one_message(main: Callable[[], object]) -> None:
     except KeyboardInterrupt as error:
         said = f': {error}' if str(error) else ''
         print(f'\npaperzoo: interrupted{said}', file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+        # As a shell has it.
+        sys.exit(128 + (_RECEIVED or [signal.SIGINT])[-1])
     except Exception as error:
         message = explain(error)
         if message is None:
@@ -184,6 +189,43 @@ def _drop_stdout() -> None:
     """Let Python not try again, at its end, to print what cannot be printed."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_streams() -> None:
+    """Let what is printed into a closed stream (`2>&-`) go nowhere."""
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:
+            # It takes the number of the closed one, which no other file should get.
+            stream = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+@contextmanager
+def _interrupted_by_kill() -> Iterator[None]:
+    """Let SIGTERM end the process as Ctrl-C does: what is done is kept."""
+    process = os.getpid()
+
+    def interrupt(number: int, *_: Any) -> NoReturn:
+        if os.getpid() != process:  # a worker, which has nothing to keep
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        _RECEIVED.append(number)
+        raise KeyboardInterrupt
+
+    # Whoever has set it otherwise, or runs us in a thread, keeps that.
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    try:
+        signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        yield
+        return
+    _RECEIVED.clear()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _print_anything() -> None:

@@ -1,6 +1,7 @@
 """What a user can mend ends a command as one message; other errors keep their place."""
 
 import faulthandler
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +127,51 @@ def test_a_crash_says_where_whatever_started_the_command() -> None:
     faulthandler.disable()
     one_message(faulthandler.is_enabled)
     assert faulthandler.is_enabled()
+
+
+@pytest.mark.parametrize('closed', ['>&-', '2>&-', '>&- 2>&-'])
+def test_a_closed_stream_ends_nothing(closed: str, tmp_path: Path) -> None:
+    code = (
+        'import os, sys; from paperzoo.utils.messages import one_message\n'
+        'def main():\n'
+        "    print('said', flush=True); print('told', file=sys.stderr)\n"
+        "    os.mkdir('done')\n"
+        'one_message(main)'
+    )
+    (tmp_path / 'code.py').write_text(code)
+    shell = f'{sys.executable} code.py {closed}'
+    done = subprocess.run(['bash', '-c', shell], cwd=tmp_path, capture_output=True)
+    assert (tmp_path / 'done').is_dir()
+    assert done.returncode == 0
+    assert b'told' not in done.stdout  # the one is no stand-in for the other
+    assert b'Error' not in done.stderr
+
+
+def test_kill_ends_a_command_as_an_interrupt_does(tmp_path: Path) -> None:
+    code = (
+        'import os, signal, tempfile; from paperzoo.utils.messages import one_message\n'
+        'def main():\n'
+        "    with tempfile.TemporaryDirectory(dir='.'):\n"
+        '        os.kill(os.getpid(), signal.SIGTERM)\n'
+        '        signal.pause()\n'
+        # A command of `paperzoo` is one in another.
+        'one_message(lambda: one_message(main))'
+    )
+    done = run(code, cwd=tmp_path)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == '\npaperzoo: interrupted\n'
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kill_ends_a_worker_at_once() -> None:
+    code = (
+        'import os, signal; from paperzoo.utils.messages import one_message\n'
+        'def main():\n'
+        '    if (child := os.fork()) == 0:\n'
+        '        os.kill(os.getpid(), signal.SIGTERM)\n'
+        '        os._exit(3)\n'
+        '    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n'
+        'one_message(main)'
+    )
+    done = run(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '-15\n', '')
