@@ -50,6 +50,24 @@ class Overrides(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the command line: options stand anywhere, and no value is empty.
+
+    Args:
+        parser: Of the script.
+    """
+    args = parser.parse_intermixed_args()
+    for action in parser._actions:
+        if _has_empty(getattr(args, action.dest, None)):
+            # An unset shell variable; as a path it would be the current folder.
+            parser.error(str(argparse.ArgumentError(action, 'it is empty')))
+    return args
+
+
+def _has_empty(value: Any) -> bool:
+    return any(map(_has_empty, value)) if isinstance(value, list) else value == ''
+
+
 def bounded(
     kind: type[int] | type[float], least: int, most: float = math.inf
 ) -> Callable[[str], float]:

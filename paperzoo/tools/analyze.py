@@ -2,7 +2,7 @@
 
 import argparse
 
-from paperzoo.tools._shared import bounded, one_message
+from paperzoo.tools._shared import bounded, one_message, parse
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--number', type=bounded(int, 1), default=8, help='of best and of worst images'
     )
-    return parser.parse_args()
+    return parse(parser)
 
 
 def main() -> None:

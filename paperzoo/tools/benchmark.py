@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message, parse
 from paperzoo.utils.files import refuse_unwritable, write_json
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', metavar='FILE.json', help='default: benchmark.json in the work dir'
     )
-    return parser.parse_args()
+    return parse(parser)
 
 
 def beside(

@@ -3,7 +3,7 @@
 import argparse
 
 from paperzoo.apis.browse import browse
-from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message, parse
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,7 +15,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', default='browse', metavar='DIR', help='a new folder')
     parser.add_argument('--seed', type=int, default=0, help='of choice, augmentation')
     parser.add_argument('--columns', type=int, default=4, help='of the page')
-    return parser.parse_args()
+    return parse(parser)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from paperzoo.apis.check import check, draw_examples
-from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message, parse
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
         metavar='DIR',
         help='a new folder for pictures of what is wrong, if there are any',
     )
-    return parser.parse_args()
+    return parse(parser)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import textwrap
 import warnings
 
 from paperzoo.apis.diagnostics import Report, examine
-from paperzoo.tools._shared import one_message
+from paperzoo.tools._shared import one_message, parse
 
 
 def text_of(report: Report) -> str:
@@ -35,7 +35,7 @@ def main() -> None:
     """Print the report; exit with 1 if something is wrong that stops work."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--json', action='store_true', help='print JSON, for programs')
-    args = parser.parse_args()
+    args = parse(parser)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         report = examine()

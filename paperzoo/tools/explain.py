@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paperzoo.errors import UserError
-from paperzoo.tools._shared import add_config_arguments, config_of, one_message, track
+from paperzoo.tools._shared import (
+    add_config_arguments,
+    config_of,
+    one_message,
+    parse,
+    track,
+)
 from paperzoo.utils.files import free_path, refuse_unwritable
 
 if TYPE_CHECKING:
@@ -56,8 +62,7 @@ def parse_args() -> argparse.Namespace:
         '--score-thr', type=float, default=0.3, help='leave out what scores lower'
     )
     parser.add_argument('--device', help="'cpu', 'cuda'; the GPU if there is one")
-    # Config and checkpoint may stand apart, with options between them.
-    args = parser.parse_intermixed_args()
+    args = parse(parser)
     if args.history:
         args.images = [one for one in (args.config, args.checkpoint) if one] + (
             args.images

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message, parse
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FILE',
         help='to compare file and model with; by default some of the test set',
     )
-    return parser.parse_args()
+    return parse(parser)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from paperzoo import __version__
 from paperzoo.errors import UserError
-from paperzoo.tools._shared import one_message
+from paperzoo.tools._shared import one_message, parse
 from paperzoo.utils.files import refuse_unwritable, write_safely
 
 HOW_TO_BUILD = """The model that these weights fit:
@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('source', help='checkpoint (.pth) file or URL')
     parser.add_argument('target', help='file to write; it must not exist yet')
-    return parser.parse_args()
+    return parse(parser)
 
 
 def convert(source: str, target: Path) -> list[str]:

@@ -29,6 +29,7 @@ from paperzoo.tools._shared import (
     add_config_arguments,
     config_of,
     one_message,
+    parse,
     track,
 )
 from paperzoo.utils.files import refuse_unwritable, write_json, write_safely
@@ -47,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--max-images', type=int, metavar='N', help='the first N only')
     parser.add_argument('--out', metavar='FILE.json', help='also write the numbers')
     parser.add_argument('--picture', metavar='FILE.png', help='also draw the levels')
-    return parser.parse_args()
+    return parse(parser)
 
 
 class Pyramid(NamedTuple):

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from paperzoo.tools._shared import one_message
+from paperzoo.tools._shared import one_message, parse
 
 if TYPE_CHECKING:
     from paperzoo.apis.init_config import Written
@@ -51,7 +51,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='begin at a whole model trained on COCO (ADE20K for label maps)',
     )
-    return parser.parse_args()
+    return parse(parser)
 
 
 def report(written: 'Written') -> str:

@@ -11,6 +11,7 @@ from paperzoo.tools._shared import (
     config_of,
     fit,
     one_message,
+    parse,
 )
 
 
@@ -62,7 +63,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='keep batch norms and the memory layout as they were trained',
     )
-    args = parser.parse_args()
+    args = parse(parser)
     if is_exported(args.config):
         args.images.insert(0, args.checkpoint)
         args.checkpoint = args.config

@@ -4,7 +4,7 @@ import argparse
 
 from paperzoo.apis.config import dump_config
 from paperzoo.apis.config_errors import refuse_objects
-from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message, parse
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FILE.py',
         help='write a text config that others can name in `_base_`',
     )
-    return parser.parse_args()
+    return parse(parser)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from paperzoo.errors import UserError
-from paperzoo.tools._shared import Overrides, add_support, fit, one_message
+from paperzoo.tools._shared import Overrides, add_support, fit, one_message, parse
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--max-upload-mb', type=_size, default=20.0, metavar='MB', help='of an image'
     )
-    return parser.parse_args()
+    return parse(parser)
 
 
 def _port(text: str) -> int:

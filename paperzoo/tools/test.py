@@ -9,6 +9,7 @@ from paperzoo.tools._shared import (
     bounded,
     config_of,
     one_message,
+    parse,
 )
 
 
@@ -38,7 +39,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='do not look at config and data before the test',
     )
-    return parser.parse_args()
+    return parse(parser)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import argparse
 
 from paperzoo.apis.training import replay_step, set_training_options, train
 from paperzoo.apis.vis_backends import BACKENDS
-from paperzoo.tools._shared import add_config_arguments, config_of, one_message
+from paperzoo.tools._shared import add_config_arguments, config_of, one_message, parse
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,7 +74,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FILE',
         help='only run the step again whose loss was not finite',
     )
-    return parser.parse_args()
+    return parse(parser)
 
 
 def main() -> None:

@@ -285,3 +285,30 @@ def test_tiles_and_batches(images: Path, tmp_path: Path, monkeypatch) -> None:
     assert (boxes[:, 0] + boxes[:, 2]).max() > 300
     with pytest.raises(UserError, match='overlap'):
         run(monkeypatch, tmp_path, *given, '--tile', 9, 9, '--overlap', 2)
+
+
+def test_options_stand_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = 'predict cfg --score 0.5 w.pth --out X a.jpg b.jpg --no-overlays'
+    monkeypatch.setattr(sys, 'argv', command.split())
+    args = predict.parse_args()
+    assert (args.config, args.checkpoint) == ('cfg', 'w.pth')
+    assert (args.images, args.out) == (['a.jpg', 'b.jpg'], 'X')
+
+
+@pytest.mark.parametrize(
+    ('given', 'named'),
+    [
+        (['', 'w.pth', 'a.jpg'], 'config'),
+        (['cfg', '', 'a.jpg'], 'checkpoint'),
+        (['cfg', 'w.pth', ''], 'images'),
+        (['cfg', 'w.pth', 'a.jpg', '--out', ''], '--out'),
+        (['cfg', 'w.pth', 'a.jpg', '--work-dir='], '--work-dir'),
+    ],
+)
+def test_an_empty_argument_is_named(
+    given: list[str], named: str, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(sys, 'argv', ['predict', *given])
+    with pytest.raises(SystemExit):
+        predict.parse_args()
+    assert f'argument {named}: it is empty' in capsys.readouterr().err
