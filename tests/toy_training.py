@@ -2,7 +2,7 @@
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,7 @@ def train(
     resumable: bool = True,
     stop: int | None = None,
     hooks: Sequence[Hook] = (),
+    begin: Callable[[Runner], object] = lambda _: None,
 ) -> Runner:
     """Run a training; `stop` interrupts it before that step, and so may a hook."""
     from mmengine.config import Config
@@ -149,6 +150,7 @@ def train(
         runner.register_hook(hook)
     if stop is not None:
         runner.register_hook(StopHook(stop))
+    begin(runner)
     try:
         with workers_ended(runner):
             runner.train()

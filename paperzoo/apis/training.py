@@ -106,6 +106,7 @@ def train(
         cfg_options=cfg_options,
     )
     from paperzoo.apis.curves import curves_drawn
+    from paperzoo.engine.earlier import set_aside
     from paperzoo.engine.first_steps import first_steps_explained
     from paperzoo.engine.random_state import make_resumable
     from paperzoo.engine.resume import resume_completely
@@ -117,6 +118,8 @@ def train(
     with own_instances(), own_work_dir(cfg.work_dir, launcher):
         runner = _runner(cfg, preflight=preflight)
         _find_last(runner)
+        if not runner._resume:
+            set_aside(runner)
         make_resumable(runner)
         resume_completely(runner)
         watch(runner, preflight=preflight, finite_check=finite_check)
