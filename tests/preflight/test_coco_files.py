@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_a_text_as_iscrowd_is_named(tmp_path: Path) -> None:
         categories=[dict(id=1, name='cat')],
     )
     (tmp_path / 'a.json').write_text(json.dumps(content))
-    spec = dict(data_root=str(tmp_path), ann_file='a.json')
+    spec: dict[str, Any] = dict(data_root=str(tmp_path), ann_file='a.json')
     spec |= dict(metainfo=dict(classes=('cat',)))
     issues, _ = check_coco(DataSpec('train', spec, CocoDataset), 'a.py')
     said = [one.text for one in issues if 'text as iscrowd' in one.text]
