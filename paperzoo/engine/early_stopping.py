@@ -37,6 +37,9 @@ class EarlyStoppingHook(hooks.EarlyStoppingHook):
         'greater'
     """
 
+    wait_count: int
+    best_score: float
+
     def __init__(self, monitor: str, **options: Any) -> None:
         super().__init__(monitor, **options)
         # By the epoch or step of a validation: checks without a better one, the best.
@@ -65,6 +68,8 @@ class EarlyStoppingHook(hooks.EarlyStoppingHook):
         if metrics.get(self.monitor) == 0 and self.best_score == -math.inf:
             return
         super().after_val_epoch(runner, metrics)
+        # As a resumed training reads it: mmseg's metrics are numbers of NumPy.
+        self.best_score = float(self.best_score)
         self._seen[place] = (self.wait_count, self.best_score)
         _write(runner, self.monitor, self._seen)
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
@@ -142,6 +143,14 @@ def test_a_record_that_is_damaged_is_no_record(tmp_path: Path, content: str) -> 
     runner = train(arguments(tmp_path, resume=True), stop=25)
     assert seen(tmp_path) == []
     assert runner.iter == 25
+
+
+def test_scores_of_numpy_are_kept_as_they_are(tmp_path, monkeypatch) -> None:
+    scores = [np.float32(one) for one in SCORES]
+    monkeypatch.setattr(sys.modules[__name__], 'SCORES', scores)
+    train(arguments(tmp_path), stop=20)
+    assert seen(tmp_path) == [[4, 0, float(np.float32(0.3))], [5, 0, 0.5]]
+    assert train(arguments(tmp_path, resume=True)).epoch == END
 
 
 def test_a_score_that_is_no_number_stops(tmp_path, monkeypatch) -> None:
