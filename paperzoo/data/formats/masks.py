@@ -1,8 +1,8 @@
 """Images and label maps: a picture of equal size that gives every pixel its class.
 
 A label map is a palette picture, grey, 16 bit, or coloured; what its values mean is
-told by one of the tables in `_TABLES`, or by the values themselves. Colours of a table
-are looked for in palettes too; grey colours are numbers.
+told by a table (`mask_tables.py`), or by the values themselves. Colours of a table are
+looked for in palettes too; grey colours are numbers.
 
 | layout | who writes it |
 | --- | --- |
@@ -11,8 +11,6 @@ are looked for in palettes too; grey colours are numbers.
 | `train/a.jpg`, `train/a_mask.png`, `_classes.csv` | Roboflow |
 """
 
-import csv
-import io
 import re
 from collections.abc import Iterable
 from itertools import product
@@ -31,10 +29,9 @@ from paperzoo.data.formats.folder import (
     split_of,
     suffix,
 )
+from paperzoo.data.formats.mask_tables import Colour, Value, read_table
 from paperzoo.errors import UserError
 
-Colour = tuple[int, int, int]
-Value = int | Colour
 Key = tuple[str, ...]
 
 _IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'img_dir', 'jpegimages', 'rgb')
@@ -48,8 +45,6 @@ _MAP_ENDS = re.compile(
     re.IGNORECASE,
 )
 _IMAGE_ENDS = re.compile(r'(_leftImg8bit|_image|_img|_sat)$', re.IGNORECASE)
-_TABLES = ('labelmap.txt', '_classes.csv', 'class_dict.csv', 'classes.txt',
-           'codes.txt', 'labels.txt')  # fmt: skip
 VOID = 255
 # What stands for void where numbers have a sign, or 16 bits.
 _WIDE_VOIDS = {-1, 65535}
@@ -311,7 +306,7 @@ def _set_classes(folder: Folder, found: LabelledSet) -> None:
         found.notes.append(
             f'{len(sample)} of {len(maps)} label maps were looked at for their classes'
         )
-    table, file = _table(folder)
+    table, file = read_table(folder)
     told = tuple(colour for _, colour in table if isinstance(colour, tuple))
     known = {code_of(one) for one in told} if len(told) == len(table) else set()
     coloured, values, void = _values(sample, known)
@@ -542,74 +537,3 @@ def _palette(path: Path, values: tuple[Value, ...]) -> tuple[Colour, ...]:
         for one in numbers
     )
     return rows if len(set(rows)) == len(rows) else ()
-
-
-def _table(folder: Folder) -> tuple[list[tuple[str, Value | None]], str]:
-    """Return the classes, each with its value or colour if told, and their file."""
-    for name in _TABLES:
-        files = [one for one in folder.files if PurePosixPath(one).name == name]
-        if files:
-            file = min(files, key=lambda one: one.count('/'))
-            text = folder.read_text(file)
-            read = _read_csv if name.endswith('.csv') else _read_lines
-            rows = read(text, folder.path(file))
-            _refuse_shared(rows, folder.path(file))
-            return rows, file
-    return [], ''
-
-
-def _refuse_shared(rows: list[tuple[str, Value | None]], path: Path) -> None:
-    """Refuse a value or colour of two classes."""
-    named: dict[Value, str] = {}
-    for name, value in rows:
-        if value is not None and (other := named.setdefault(value, name)) != name:
-            raise UserError(
-                f'{path}: {other!r} and {name!r} both have {value}. Give each class '
-                'its own value or colour'
-            )
-
-
-def _colour(cells: list[str]) -> Colour:
-    red, green, blue = map(int, cells)
-    if not all(0 <= one <= 255 for one in (red, green, blue)):
-        raise ValueError
-    return red, green, blue
-
-
-def _read_lines(text: str, path: Path) -> list[tuple[str, Value | None]]:
-    """Read one name a line, or CVAT's `name:r,g,b:parts:actions`."""
-    rows: list[tuple[str, Value | None]] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()
-        if not line or line.startswith('#'):
-            continue
-        name, _, rest = line.partition(':')
-        colour = rest.split(':')[0].split(',')
-        if path.name != 'labelmap.txt':
-            rows.append((line, None))
-            continue
-        try:
-            rows.append((name, _colour(colour)))
-        except ValueError:
-            raise UserError(f'{path}, line {number}: no name:r,g,b') from None
-    return rows
-
-
-def _read_csv(text: str, path: Path) -> list[tuple[str, Value | None]]:
-    """Read Roboflow's `Pixel Value, Class`, or `name, r, g, b`."""
-    rows: list[tuple[str, Value | None]] = []
-    table = list(csv.reader(io.StringIO(text), skipinitialspace=True))
-    for number, row in enumerate(table[1:], 2):
-        cells = [cell.strip() for cell in row]
-        if not any(cells):
-            continue
-        try:
-            if len(cells) == 2:
-                rows.append((cells[1], int(cells[0])))
-            else:
-                rows.append((cells[0], _colour(cells[1:4])))
-        except ValueError:
-            raise UserError(
-                f'{path}, line {number}: neither value, name nor name, r, g, b'
-            ) from None
-    return rows
