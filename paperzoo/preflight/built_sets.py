@@ -1,5 +1,6 @@
 """What a data set says of itself when it is built: of any type, where mmengine's is."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 
 from paperzoo.errors import UserError
+from paperzoo.preflight.boxes import BEYOND, FLAT, OUTSIDE, apart, box_flaw
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.image_files import check_images, check_sizes, evenly_spaced
 from paperzoo.preflight.issues import Example, Issue
@@ -127,9 +129,10 @@ def _label_issues(dataset: Any, data: DataSpec) -> Iterator[Issue]:
     for flaw, examples in flaws.items():
         shown = some([f'{one.file.name}: {one.text}' for one in examples], 3)
         yield Issue(
-            f'{data.key}: {len(examples)} of {total} objects {flaw}\n  {shown}\n'
+            f'{data.key}: {len(examples)} of {total} objects {_FLAWS[flaw]}\n'
+            f'  {shown}\n'
             '  Are they in pixels, of the images as they are?',
-            stops=flaw != _BEYOND and 2 * len(examples) > total,
+            stops=flaw != BEYOND and 2 * len(examples) > total,
             examples=tuple(examples[:3]),
         )
 
@@ -184,32 +187,27 @@ def _name_issues(
         )
 
 
-_FLAT = 'have a box with a side below 1 pixel'
-_OUTSIDE = 'have a box outside of their image'
-_BEYOND = 'have a box that reaches out of their image by more than 1 pixel'
-_APART = 'have a mask that does not touch their box'
+_FLAWS = {
+    FLAT: 'have a box with a side below 1 pixel',
+    OUTSIDE: 'have a box outside of their image',
+    BEYOND: 'have a box that reaches out of their image by more than 1 pixel',
+    'apart': 'have a mask that does not touch their box',
+}
 
 
 def _flaws(info: dict, masks: bool) -> Iterator[tuple[str, Example]]:
-    """Yield what is wrong with boxes and masks of an image."""
-    from paperzoo.preflight.coco_masks import apart
-
-    width, height = info.get('width') or 0, info.get('height') or 0
+    """Yield what is wrong with boxes and masks of an image, as keys of `_FLAWS`."""
+    # Without a size nothing lies beyond it.
+    size = info.get('width') or math.inf, info.get('height') or math.inf
     for one in info['instances']:
-        if len(box := one.get('bbox') or ()) != 4:
+        if len(corners := one.get('bbox') or ()) != 4:
             continue
-        left, top, right, bottom = map(float, box)
-        sides = (left, top, right - left, bottom - top)
-        flaw = ''
-        if min(sides[2:]) < 1:
-            flaw = _FLAT
-        elif width and height:
-            inside = min(right, width) > max(left, 0), min(bottom, height) > max(top, 0)
-            reach = max(-left, -top, right - width, bottom - height)
-            flaw = _OUTSIDE if not all(inside) else _BEYOND if reach > 1 else ''
+        left, top, right, bottom = map(float, corners)
+        box = (left, top, right - left, bottom - top)
+        flaw, _ = box_flaw(box, size)
         mask = one.get('mask')
-        if not flaw and masks and isinstance(mask, list) and mask:
-            flaw = _APART if apart(mask, sides) else ''
+        if not flaw and masks and isinstance(mask, list) and mask and apart(mask, box):
+            flaw = 'apart'
         if flaw:
             shown = ', '.join(f'{side:g}' for side in (left, top, right, bottom))
-            yield flaw, Example(Path(info['img_path']), sides, f'box {shown}')
+            yield flaw, Example(Path(info['img_path']), box, f'box {shown}')

@@ -13,6 +13,7 @@ from paperzoo.data.coco_api import NamedCOCO
 from paperzoo.data.coco_files import categories_by_name, check_ids, parse
 from paperzoo.data.paths import ensure_generated
 from paperzoo.errors import UserError
+from paperzoo.preflight.boxes import FLAT, OUTSIDE, box_flaw
 from paperzoo.preflight.built_sets import check_built, unseen_classes
 from paperzoo.preflight.coco_masks import Examples, check_masks, wants_masks
 from paperzoo.preflight.datasets import DataSpec
@@ -329,21 +330,19 @@ def _badness(pair: tuple[float, Any]) -> float:
 
 def _sort_box(one: dict, size: tuple, counts: BoxCounts) -> bool:
     """Note what is wrong with a box; return whether mmdet keeps it."""
-    left, top, width, height = one['bbox']
-    if not math.isfinite(left + top + width + height + one['area']):
-        counts.numberless.append(one.get('id'))
-        return False
-    if width < 1 or height < 1 or one['area'] <= 0:
-        counts.flat.append(one.get('id'))
-        return False
-    right, bottom = left + width, top + height
-    if min(right, size[0]) <= max(left, 0) or min(bottom, size[1]) <= max(top, 0):
-        counts.outside.append(one.get('id'))
-        return False
-    reach = max(-left, -top, right - size[0], bottom - size[1])
-    if reach > 1:
-        counts.beyond.append((reach, one.get('id')))
-    return True
+    flaw, reach = box_flaw(one['bbox'], size)
+    number = one.get('id')
+    if not math.isfinite(sum(one['bbox']) + one['area']):
+        counts.numberless.append(number)
+    elif flaw == FLAT or one['area'] <= 0:
+        counts.flat.append(number)
+    elif flaw == OUTSIDE:
+        counts.outside.append(number)
+    else:
+        if flaw:
+            counts.beyond.append((reach, number))
+        return True
+    return False
 
 
 def _examples(content: dict, folder: Path) -> Examples:

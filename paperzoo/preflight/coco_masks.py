@@ -1,12 +1,13 @@
 """Do the masks of a COCO file belong to its objects? Before polygons become pixels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmdet.datasets.transforms import LoadAnnotations
 
+from paperzoo.preflight.boxes import apart
 from paperzoo.preflight.datasets import DataSpec
 from paperzoo.preflight.issues import Example, Issue
 from paperzoo.utils.masks import is_whole
@@ -105,25 +106,6 @@ def _flaws(one: dict, size: tuple[int, int], keep_polygons: bool) -> Iterator[st
             yield _SHORT
         elif apart(points, one['bbox']):
             yield _APART
-
-
-def apart(polygons: list[list[float]], box: Sequence[float]) -> bool:
-    """Return whether polygons do not touch a box.
-
-    Args:
-        polygons: x and y in turn, in pixels.
-        box: Left, top, width, height.
-
-    Example:
-        >>> apart([[0, 0, 4, 0, 4, 4]], [5, 0, 9, 9])
-        True
-    """
-    xs = [x for part in polygons for x in part[0::2]]
-    ys = [y for part in polygons for y in part[1::2]]
-    left, top, width, height = box
-    return min(max(xs), left + width) < max(min(xs), left) or min(
-        max(ys), top + height
-    ) < max(min(ys), top)
 
 
 def _issue(data: DataSpec, flaw: str, ids: list[Any], total: int, file: Path) -> Issue:

@@ -12,6 +12,7 @@ import pytest
 from mmengine.config import Config
 
 from paperzoo.errors import UserError
+from paperzoo.preflight.boxes import box_flaw
 from paperzoo.preflight.losses import check_losses
 from paperzoo.preflight.run import check_before_test, preflight
 
@@ -286,3 +287,19 @@ def test_what_a_folder_leaves_out_is_said(folder: Callable) -> None:
     assert '1 labels or images of' in issue.text
     assert '2.json' in issue.text
     assert not issue.stops
+
+
+@pytest.mark.parametrize(
+    ('box', 'flaw'),
+    [
+        ((0, 0, 40, 30), ('', 0)),
+        ((-1, 0, 41, 30), ('', 1)),
+        ((-2, 0, 41, 30), ('beyond', 2)),
+        ((30, 20, 15, 20), ('beyond', 10)),
+        ((40, 5, 5, 5), ('outside', 5)),
+        ((5, -9, 5, 9), ('outside', 9)),
+        ((5, 5, 0.9, 9), ('flat', 0)),
+    ],
+)
+def test_a_box_of_an_image(box: tuple, flaw: tuple[str, float]) -> None:
+    assert box_flaw(box, (40, 30)) == flaw
