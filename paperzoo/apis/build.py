@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +136,7 @@ def build_runner(cfg: 'Config', *, strict: bool, dump: str = '') -> 'Runner':
 
 def _check_what_is_loaded(runner: 'Runner', *, strict: bool) -> None:
     """Let a runner refuse a checkpoint without weights, or of another model."""
-    from paperzoo.engine.weights import WeightsCheckHook
+    from paperzoo.engine.weights import WeightsCheckHook, check_finite
 
     check = WeightsCheckHook()
     runner.register_hook(check)
@@ -144,12 +144,15 @@ def _check_what_is_loaded(runner: 'Runner', *, strict: bool) -> None:
 
     def load_checked(filename: str, *args: object, **kwargs: object) -> dict:
         check.file = str(filename)
-        if not strict:
-            return load(filename, *args, **kwargs)
-        # MMEngine only warns, and goes on with random weights.
-        kwargs['strict'] = True
-        with mismatch_explained(filename):
-            return load(filename, *args, **kwargs)
+        explained: AbstractContextManager[object] = nullcontext()
+        if strict:
+            # MMEngine only warns, and goes on with random weights.
+            kwargs['strict'] = True
+            explained = mismatch_explained(filename)
+        with explained:
+            loaded = load(filename, *args, **kwargs)
+        check_finite(runner.model.named_parameters(), filename)
+        return loaded
 
     runner.load_checkpoint = load_checked
 
@@ -431,20 +434,10 @@ def load_weights(
     # The second half of mmengine's load_checkpoint.
     from mmengine.runner.checkpoint import _load_checkpoint_to_model
 
+    from paperzoo.engine.weights import check_finite
+
     loaded = read_checkpoint(checkpoint) if loaded is None else loaded
     with mismatch_explained(str(checkpoint)):
         _load_checkpoint_to_model(model, loaded, strict=True)
-    _check_finite(model, checkpoint)
+    check_finite(model.named_parameters(), checkpoint)
     return loaded.get('meta') or {}
-
-
-def _check_finite(model: 'nn.Module', checkpoint: str | Path) -> None:
-    """Refuse the weights of a training that has diverged."""
-    for name, weight in model.named_parameters():
-        # A sum is quick, but may be infinite where no number is.
-        if not weight.detach().sum().isfinite() and not weight.isfinite().all():
-            raise UserError(
-                f"checkpoint '{checkpoint}': {name} holds numbers that are not finite "
-                '(NaN or inf), and so would all results: its training has diverged. '
-                'Take an earlier checkpoint'
-            )

@@ -73,22 +73,11 @@ def set_schedule(
         0.02
     """
     cfg_options = cfg_options or {}
-    if epochs is not None and epochs > _MOST:
-        raise UserError(f'--epochs {epochs}: it must be a number from 1 to {_MOST}')
-    if epochs is not None or batch_size is not None or lr is not None:
+    given = {'epochs': epochs, 'batch-size': batch_size, 'lr': lr}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    _check_numbers(wanted, cfg_options)
+    if wanted:
         _check_schedulers(cfg)
-    for name, value in (('epochs', epochs), ('batch-size', batch_size), ('lr', lr)):
-        if value is None:
-            continue
-        if not 0 < value < math.inf:
-            raise UserError(f'--{name} {value}: it must be a number above zero')
-        for key in _SAME[name]:
-            other = _option(cfg_options, key)
-            if other is not None:
-                raise UserError(
-                    f'--{name} {value} and --cfg-options {key}={other} set the same: '
-                    'leave one of them out'
-                )
     if lr is not None:
         _set_rate(cfg, lr)
     images = Fraction(1)
@@ -107,16 +96,30 @@ def set_schedule(
     moves = passes != 1 or images != 1
     if moves:
         _move(cfg, passes, images)
-    merge(
-        cfg,
-        {
-            key: value
-            for key, value in cfg_options.items()
-            if key.partition('.')[0] in _MOVED
-        },
-    )
+    stays = {key: cfg_options[key] for key in cfg_options if _top(key) in _MOVED}
+    merge(cfg, stays)
     if moves:
         _drop_warm_up(cfg)
+
+
+def _top(key: str) -> str:
+    return key.partition('.')[0]
+
+
+def _check_numbers(wanted: Mapping[str, float], options: Mapping[str, Any]) -> None:
+    """Refuse what cannot be, or is set twice."""
+    for name, value in wanted.items():
+        if not 0 < value < math.inf:
+            raise UserError(f'--{name} {value}: it must be a number above zero')
+        if name == 'epochs' and value > _MOST:
+            raise UserError(f'--epochs {value}: it must be a number from 1 to {_MOST}')
+        for key in _SAME[name]:
+            other = _option(options, key)
+            if other is not None:
+                raise UserError(
+                    f'--{name} {value} and --cfg-options {key}={other} set the same: '
+                    'leave one of them out'
+                )
 
 
 def _option(options: Mapping[str, Any], key: str) -> Any:

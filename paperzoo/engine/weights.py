@@ -1,6 +1,6 @@
 """A checkpoint that holds no weights is refused before anything is loaded from it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,32 @@ def check_weights(loaded: Any, file: str | Path) -> None:
         trained_classes(loaded.get('meta') or {})
     except UserError as error:
         raise UserError(f"checkpoint '{file}': {error}") from error
+
+
+def check_finite(weights: Iterable[tuple[str, Tensor]], file: str | Path) -> None:
+    """Refuse the weights of a training that has diverged.
+
+    Args:
+        weights: The model's parameters by name, without its buffers.
+        file: Name of the checkpoint, for messages.
+
+    Raises:
+        UserError: If one holds NaN or infinity; the message names the first.
+
+    Example:
+        >>> import torch
+        >>> check_finite([('weight', torch.tensor([1.0, torch.nan]))], 'a.pth')
+        Traceback (most recent call last):
+        paperzoo.errors.UserError: checkpoint 'a.pth': weight holds numbers ...
+    """
+    for name, weight in weights:
+        # A sum is quick, but may be infinite where no number is.
+        if not weight.detach().sum().isfinite() and not weight.isfinite().all():
+            raise UserError(
+                f"checkpoint '{file}': {name} holds numbers that are not finite "
+                '(NaN or inf), and so would all results: its training has diverged. '
+                'Take an earlier checkpoint'
+            )
 
 
 class WeightsCheckHook(Hook):

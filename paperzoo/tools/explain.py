@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from paperzoo.errors import UserError
 from paperzoo.tools._shared import (
     add_config_arguments,
+    bounded,
     config_of,
     one_message,
     parse,
@@ -59,7 +60,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', default='report.html', metavar='FILE.html')
     parser.add_argument(
-        '--score-thr', type=float, default=0.3, help='leave out what scores lower'
+        '--score-thr',
+        type=bounded(float, 0),
+        default=0.3,
+        help='leave out what scores lower',
     )
     parser.add_argument('--device', help="'cpu', 'cuda'; the GPU if there is one")
     args = parse(parser)

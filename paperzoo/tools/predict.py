@@ -8,6 +8,7 @@ from paperzoo.tools._shared import (
     add_config_arguments,
     add_precision,
     add_support,
+    bounded,
     config_of,
     fit,
     one_message,
@@ -32,13 +33,16 @@ def parse_args() -> argparse.Namespace:
         '--out', default='predictions', metavar='DIR', help='a new folder'
     )
     parser.add_argument(
-        '--score', type=float, default=0.3, help='leave out what scores lower'
+        '--score',
+        type=bounded(float, 0),
+        default=0.3,
+        help='leave out what scores lower',
     )
     parser.add_argument('--device', help="'cpu', 'cuda'; the GPU if there is one")
     parser.add_argument('--no-overlays', action='store_true', help='only the JSON')
     parser.add_argument(
         '--batch-size',
-        type=int,
+        type=bounded(int, 1),
         default=1,
         metavar='N',
         help='how many images of one size go through the model at once',

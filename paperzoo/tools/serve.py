@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from paperzoo.errors import UserError
-from paperzoo.tools._shared import Overrides, add_support, fit, one_message, parse
+from paperzoo.tools._shared import (
+    Overrides,
+    add_support,
+    bounded,
+    fit,
+    one_message,
+    parse,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,7 +28,10 @@ def parse_args() -> argparse.Namespace:
     )
     add_support(parser)
     parser.add_argument(
-        '--score', type=float, default=0.3, help='threshold that the page begins with'
+        '--score',
+        type=bounded(float, 0),
+        default=0.3,
+        help='threshold that the page begins with',
     )
     parser.add_argument('--device', help="'cpu', 'cuda'; the GPU if there is one")
     parser.add_argument(
@@ -32,17 +42,16 @@ def parse_args() -> argparse.Namespace:
         default='127.0.0.1',
         help='where the page is; 0.0.0.0 lets other machines see it',
     )
-    parser.add_argument('--port', type=_port, default=7860, help='0 for any free one')
+    parser.add_argument(
+        '--port',
+        type=bounded(int, 0, 2**16 - 1),
+        default=7860,
+        help='0 for any free one',
+    )
     parser.add_argument(
         '--max-upload-mb', type=_size, default=20.0, metavar='MB', help='of an image'
     )
     return parse(parser)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**16:
-        raise argparse.ArgumentTypeError(f"'{text}': a number from 0 to {2**16 - 1}")
-    return int(text)
 
 
 def _size(text: str) -> float:

@@ -20,7 +20,8 @@ from PIL import Image
 from torch import nn
 
 import paperzoo
-from paperzoo.apis.config import class_names
+from paperzoo.apis.build import build_runner
+from paperzoo.apis.config import class_names, load_config
 from paperzoo.apis.inference import Predictor, load
 from paperzoo.apis.prediction import predict_files
 from paperzoo.data.paths import ensure_generated
@@ -384,6 +385,11 @@ def test_weights_that_are_not_finite(number: float, checkpoint, tmp_path) -> Non
     torch.save(content, tmp_path / 'a.pth')
     with pytest.raises(UserError, match=r"a\.pth': bbox_head\.conv_reg\.bias holds"):
         load(tmp_path / 'a.pth', 'fcos_tiny_shapes', device='cpu')
+    runner = build_runner(
+        load_config('fcos_tiny_shapes', work_dir=tmp_path / 'work'), strict=True
+    )
+    with pytest.raises(UserError, match=r'conv_reg\.bias holds'):
+        runner.load_checkpoint(str(tmp_path / 'a.pth'))
     # A sum that is too large for its type is none of these.
     content['state_dict']['bbox_head.conv_reg.bias'][:] = 3e38
     torch.save(content, tmp_path / 'a.pth')

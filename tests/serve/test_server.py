@@ -194,15 +194,16 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(monkeypatch, capsys) -> 
         monkeypatch.setattr(sys, 'argv', ['serve', *arguments])
         with pytest.raises(UserError, match=message):
             serve.main()
-    for option, value in (
-        *(('--port', value) for value in ('70000', 'http', '1.5')),
-        *(('--max-upload-mb', value) for value in ('0', 'nan', '20MB')),
+    port, size = 'it must be a whole number from 0 to 65535', 'a number of megabytes'
+    for option, value, wanted in (
+        *(('--port', value, port) for value in ('70000', 'http', '1.5')),
+        *(('--max-upload-mb', value, size) for value in ('0', 'nan', '20MB')),
     ):
         monkeypatch.setattr(sys, 'argv', ['serve', 'a.pth', option, value])
         with pytest.raises(SystemExit):
             serve.main()
         said = capsys.readouterr().err
-        assert f"argument {option}: '{value}': a number" in said
+        assert f"argument {option}: '{value}': {wanted}" in said
 
 
 def test_variables_of_the_user_do_not_reach_gradio(tmp_path: Path, monkeypatch) -> None:

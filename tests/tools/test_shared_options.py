@@ -1,6 +1,7 @@
 """Options that several scripts take: what none of them can use is told at once."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,24 @@ def test_a_class_in_a_config_is_neither_printed_nor_run(
     cfg = load_config(tmp_path / 'a.py', work_dir=tmp_path)
     with pytest.raises(UserError, match=r"model\.type = <class 'A'>"):
         build_runner(cfg, strict=False)
+
+
+@pytest.mark.parametrize(
+    ('command', 'option', 'value'),
+    [
+        ('predict', '--score', 'nan'),
+        ('predict', '--score', '-0.1'),
+        ('predict', '--batch-size', '0'),
+        ('explain', '--score-thr', '-1'),
+        ('serve', '--score', 'x'),
+    ],
+)
+def test_numbers_that_cannot_be(
+    command: str, option: str, value: str, monkeypatch, capsys
+) -> None:
+    tool = import_module(f'paperzoo.tools.{command}')
+    given = [command, 'fcos_tiny_shapes', 'a.pth', 'a.png'][: 3 + (command != 'serve')]
+    monkeypatch.setattr(sys, 'argv', [*given, option, value])
+    with pytest.raises(SystemExit, match='2'):
+        tool.parse_args()
+    assert f"argument {option}: '{value}': it must be" in capsys.readouterr().err
