@@ -84,6 +84,26 @@ def pyramid_points(
     return points
 
 
+def per_side(stride: Stride, like: Tensor) -> float | Tensor:
+    """Return the stride that belongs to the maps of left, top, right and bottom.
+
+    Args:
+        stride: Horizontal and vertical, in pixels.
+        like: Of the type and on the device of the maps.
+
+    Returns:
+        One number if both are equal, else (4, 1, 1).
+
+    Example:
+        >>> per_side((8, 8), torch.ones(1)), per_side((8, 4), torch.ones(1)).flatten()
+        (8, tensor([8., 4., 8., 4.]))
+    """
+    horizontal, vertical = stride
+    if horizontal == vertical:
+        return horizontal
+    return like.new_tensor([horizontal, vertical] * 2).view(4, 1, 1)
+
+
 def encode_ltrb(
     points: Float[Tensor, '*#points 2'], boxes: Float[Tensor, '*#points 4']
 ) -> Float[Tensor, '... 4']:

@@ -34,6 +34,7 @@ from paperzoo.fcos.geometry import (
     centerness,
     decode_ltrb,
     encode_ltrb,
+    per_side,
     pyramid_points,
 )
 from paperzoo.fcos.losses import (
@@ -277,7 +278,7 @@ class FCOSHead(AnchorFreeHead):
         else:
             bbox_pred = bbox_pred.clamp(min=0)
             if not self.training:
-                bbox_pred = bbox_pred * _per_side(stride, bbox_pred)
+                bbox_pred = bbox_pred * per_side(stride, bbox_pred)
         return cls_score, bbox_pred, centerness_pred
 
     def get_targets(
@@ -592,14 +593,6 @@ class FCOSHead(AnchorFreeHead):
         if not with_nms or len(results) == 0:
             return results
         return suppress(results, cfg.nms, cfg.max_per_img)
-
-
-def _per_side(stride: Stride, like: Tensor) -> float | Tensor:
-    """Return the stride that belongs to the maps of left, top, right and bottom."""
-    horizontal, vertical = stride
-    if horizontal == vertical:
-        return horizontal
-    return like.new_tensor([horizontal, vertical] * 2).view(4, 1, 1)
 
 
 def _flatten(maps: list[Tensor]) -> Tensor:
